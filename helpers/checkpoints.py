@@ -1,0 +1,210 @@
+"""Files of a run: the state to go on from, and the backbone to hand on.
+
+``<folder>/state-0007-1a2b3c4d.pt``  everything needed to go on after epoch 7; the name
+                                   ends with the first digits of the file's SHA-256
+``<folder>/backbone.safetensors``  the backbone alone, torchvision's key names; how it
+                                   was made is in the file's metadata
+``<folder>/history.json``          one entry an epoch, for figures and people
+
+Every file is written beside its place, flushed and renamed, so that it is whole or not
+there. A mirror (Google Drive) gets a copy of each closed file in the same way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from helpers import backbones
+
+BACKBONE_FILE = "backbone.safetensors"
+KEPT_STATES = 2
+
+
+def write(path: pathlib.Path, save: Callable[[pathlib.Path], object]) -> None:
+    """Let ``save`` write a file that appears at ``path`` whole or not at all.
+
+    Raises:
+        OSError: with one sentence when the disk is full or the folder is read-only.
+    """
+    beside = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(beside)
+        with open(beside, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except (OSError, RuntimeError) as error:
+        beside.unlink(missing_ok=True)
+        raise OSError(
+            f"Cannot write {path.name} into {str(path.parent)!r} ({error}): free some "
+            "space or choose another folder, then run again; what was saved is kept."
+        ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Store:
+    """Where a run keeps its files.
+
+    Attributes:
+        folder: on this machine.
+        mirror: a second folder that outlives the machine, or None.
+    """
+
+    folder: pathlib.Path
+    mirror: pathlib.Path | None = None
+
+    def save_state(self, state: Mapping[str, Any], epoch: int) -> None:
+        """Write the state after ``epoch``; the last two stay, older ones go."""
+        unnamed = self.folder / "state.tmp"
+        write(unnamed, lambda path: torch.save(dict(state), path))
+        final = self.folder / f"state-{epoch:04d}-{_digest(unnamed)}.pt"
+        os.replace(unnamed, final)
+        self._copy(final)
+        for folder in self._folders():
+            for old in _states(folder)[KEPT_STATES:]:
+                old.unlink(missing_ok=True)
+
+    def load_state(self) -> dict[str, Any] | None:
+        """The newest state that is undamaged, on this machine or in the mirror."""
+        found = [file for folder in self._folders() for file in _states(folder)]
+        for file in sorted(found, key=lambda file: file.name[:10], reverse=True):
+            if _digest(file) == file.stem.split("-")[-1]:
+                return torch.load(file, map_location="cpu", weights_only=True)
+            warnings.warn(
+                f"{file.name} is damaged; going on from the state before it.",
+                stacklevel=2,
+            )
+        return None
+
+    def save_json(self, name: str, content: object) -> None:
+        """Write ``content`` as JSON."""
+        text = json.dumps(content, indent=1)
+        write(self.folder / name, lambda path: path.write_text(text))
+        self._copy(self.folder / name)
+
+    def load_json(self, name: str) -> Any:
+        """Read JSON written by ``save_json``; None when there is none."""
+        for folder in self._folders():
+            if (folder / name).exists():
+                return json.loads((folder / name).read_text())
+        return None
+
+    def save_backbone(self, backbone: nn.Module, about: Mapping[str, Any]) -> None:
+        """Write the backbone file; see the function ``save_backbone``."""
+        save_backbone(self.folder / BACKBONE_FILE, backbone, about)
+        self._copy(self.folder / BACKBONE_FILE)
+
+    def _folders(self) -> list[pathlib.Path]:
+        return [self.folder] + ([self.mirror] if self.mirror else [])
+
+    def _copy(self, file: pathlib.Path) -> None:
+        if self.mirror:
+            try:
+                write(self.mirror / file.name, lambda path: shutil.copyfile(file, path))
+            except OSError as error:  # the run goes on: this machine has the file
+                warnings.warn(f"No copy was made: {error}", stacklevel=2)
+
+
+def save_backbone(
+    path: pathlib.Path, backbone: nn.Module, about: Mapping[str, Any]
+) -> None:
+    """Write a backbone with torchvision's key names, no prefix, no heads.
+
+    Args:
+        path: of the file, ``*.safetensors``.
+        backbone: made by ``backbones.build``.
+        about: how it was made, plain types; needs ``arch`` and ``stem``.
+    """
+    # Own storage for every tensor, row-major: the format knows no other order.
+    tensors = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in backbone.state_dict().items()
+    }
+    metadata = {"about": json.dumps(dict(about))}
+    write(path, lambda p: safetensors.torch.save_file(tensors, p, metadata))
+
+
+def read_about(path: pathlib.Path) -> dict[str, Any]:
+    """How the backbone in this file was made; empty when the file does not say.
+
+    Raises:
+        ValueError: when the file is not a whole safetensors file.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return json.loads((file.metadata() or {}).get("about", "{}"))
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(
+            f"{path.name} is not a whole safetensors file: download or copy it again."
+        ) from error
+
+
+def load_backbone(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
+    """Build the backbone a file describes and fill it with the file's weights.
+
+    Returns:
+        The backbone and how it was made.
+
+    Raises:
+        ValueError: when the file is damaged, or anything but the classifier is missing.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        raise ValueError(f"There is no file {str(path)!r}: check the path.")
+    about = read_about(path)
+    tensors = safetensors.torch.load_file(path)
+    backbone = backbones.build(
+        about.get("arch", "resnet18"), stem=about.get("stem", "imagenet")
+    )
+    tensors = {k: v for k, v in tensors.items() if not k.startswith("fc.")}
+    report = backbone.load_state_dict(tensors, strict=False)
+    if report.missing_keys or report.unexpected_keys:
+        raise ValueError(
+            f"{path.name} does not fit {about.get('arch', 'resnet18')}: "
+            f"{len(report.missing_keys)} weights are missing "
+            f"({', '.join(report.missing_keys[:2])}…), "
+            f"{len(report.unexpected_keys)} are unknown; nothing was loaded."
+        )
+    return backbone, about
+
+
+def find_backbones(
+    folders: Sequence[pathlib.Path],
+) -> list[tuple[pathlib.Path, dict[str, Any]]]:
+    """Every backbone file in runs under these folders, newest first, with its about."""
+    files = {
+        file.resolve(): file
+        for folder in folders
+        for file in pathlib.Path(folder).glob(f"*/{BACKBONE_FILE}")
+    }
+    newest = sorted(files.values(), key=lambda f: f.stat().st_mtime, reverse=True)
+    found = []
+    for file in newest:
+        try:
+            found.append((file, read_about(file)))
+        except ValueError as error:
+            warnings.warn(str(error), stacklevel=2)
+    return found
+
+
+def _states(folder: pathlib.Path) -> list[pathlib.Path]:
+    """State files, newest first."""
+    return sorted(folder.glob("state-????-*.pt"), reverse=True)
+
+
+def _digest(path: pathlib.Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:8]

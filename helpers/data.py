@@ -1,0 +1,152 @@
+"""Data sets by name: ``demo``, ``stl10``, ``cifar10``, ``cifar100``, ``folder:``."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torchvision
+
+from helpers import demo, folder, splits
+from helpers.splits import Dataset, Split
+
+SOURCES = {
+    "demo": "drawn by code in seconds, nothing to download",
+    "stl10": "STL-10: 2.6 GB download, 100,000 unlabeled images",
+    "cifar10": "CIFAR-10: 170 MB download, 32 px",
+    "cifar100": "CIFAR-100: 170 MB download, 32 px",
+    "folder:": "your own images: folder:PATH with train/ and test/ class folders",
+}
+
+
+def load(
+    source: str = "demo",
+    *,
+    root: str | os.PathLike[str] | None = None,
+    image_size: int = 96,
+    labels_per_class: int | None = None,
+    seed: int = 0,
+    unlabeled: int | None = None,
+) -> Dataset:
+    """Load a data set by name.
+
+    Args:
+        source: one of ``SOURCES``; ``folder:PATH`` for your own images.
+        root: where downloads are kept; ``$SSL_DATA_ROOT`` or ``data`` by default.
+        image_size: side in pixels of the images of ``folder:PATH``.
+        labels_per_class: keep so many labels a class and count the other labelled
+            images as unlabeled; None keeps all.
+        seed: decides which labels are kept.
+        unlabeled: keep only the first so many unlabeled images; None keeps all.
+
+    Raises:
+        ValueError: when the source is unknown or what it names cannot be used.
+    """
+    root = pathlib.Path(root or os.environ.get("SSL_DATA_ROOT", "data"))
+    path = source.removeprefix("folder:")
+    if source != path:
+        dataset = folder.load(path, image_size)
+    elif source in LOADERS:
+        dataset = LOADERS[source](root)
+    else:
+        raise ValueError(
+            f"Unknown data {source!r}: choose one of {', '.join(SOURCES)}PATH."
+        )
+    if labels_per_class is not None:
+        dataset = splits.limit_labels(dataset, labels_per_class, seed)
+    if unlabeled is not None:
+        kept = dataset.pretraining[: dataset.train_count + unlabeled]
+        dataset = dataclasses.replace(dataset, pretraining=kept)
+    return dataset
+
+
+def _load_demo(root: pathlib.Path) -> Dataset:
+    """200 labelled, 4,000 unlabeled and 1,000 test images, drawn once and kept."""
+    counts = {"train": 200, "unlabeled": 4_000, "test": 1_000}
+    parts = {}
+    for split, count in counts.items():
+        # The drawing code's version is in the name: a new drawing is a new file.
+        file = root / f"demo-{demo.VERSION}" / f"{split}-{count}.npz"
+        if not file.exists():
+            images, labels = demo.draw(split, count)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            beside = file.with_name(f"{os.getpid()}-{file.name}")
+            np.savez(beside, images=images, labels=labels)
+            beside.replace(file)
+        with np.load(file) as stored:
+            parts[split] = stored["images"], stored["labels"]
+    train, unlabeled, test = parts["train"], parts["unlabeled"], parts["test"]
+    images = torch.from_numpy(np.concatenate([train[0], unlabeled[0]]))
+    labels = torch.full((len(images),), -1)
+    labels[: counts["train"]] = torch.from_numpy(train[1])
+    return Dataset(
+        name="demo",
+        classes=demo.CLASSES,
+        pretraining=Split(images, labels),
+        train_count=counts["train"],
+        test=Split(torch.from_numpy(test[0]), torch.from_numpy(test[1])),
+    )
+
+
+def _load_stl10(root: pathlib.Path) -> Dataset:
+    """STL-10 by torchvision (download, MD5), its unlabeled images read once."""
+    test = torchvision.datasets.STL10(root, split="test", download=True)
+    base = pathlib.Path(test.root) / test.base_folder
+    pixels = 3 * 96 * 96
+    sources = [base / "train_X.bin", base / "unlabeled_X.bin"]
+    counts = [file.stat().st_size // pixels for file in sources]
+    images = torch.empty(sum(counts), 3, 96, 96, dtype=torch.uint8)
+    start = 0
+    for file, count in zip(sources, counts, strict=True):
+        stored = np.memmap(file, np.uint8, "r", shape=(count, 3, 96, 96))
+        for first in range(0, count, 1_000):  # a little at a time: never held twice
+            # The file's images are column by column.
+            some = stored[first : first + 1_000].transpose(0, 1, 3, 2)
+            images[start + first : start + first + len(some)] = torch.from_numpy(
+                np.ascontiguousarray(some)
+            )
+        start += count
+    labels = torch.full((len(images),), -1)
+    numbers = np.fromfile(base / "train_y.bin", np.uint8).astype(np.int64) - 1
+    labels[: counts[0]] = torch.from_numpy(numbers)
+    folds = (base / "fold_indices.txt").read_text().splitlines()
+    return Dataset(
+        name="stl10",
+        classes=tuple(test.classes),
+        pretraining=Split(images, labels),
+        train_count=counts[0],
+        test=Split(
+            torch.from_numpy(np.ascontiguousarray(test.data)),
+            torch.from_numpy(test.labels.astype(np.int64)),
+        ),
+        folds=tuple(torch.tensor([int(n) for n in line.split()]) for line in folds),
+    )
+
+
+def _load_cifar(name: str, root: pathlib.Path) -> Dataset:
+    """CIFAR by torchvision; all its training images are labelled."""
+    create = getattr(torchvision.datasets, name)
+    parts = []
+    for is_train in (True, False):
+        part = create(root, train=is_train, download=True)
+        images = torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous()
+        parts.append(Split(images, torch.tensor(part.targets)))
+    return Dataset(
+        name=name.lower(),
+        classes=tuple(part.classes),
+        pretraining=parts[0],
+        train_count=len(parts[0]),
+        test=parts[1],
+    )
+
+
+LOADERS: dict[str, Callable[[pathlib.Path], Dataset]] = {
+    "demo": _load_demo,
+    "stl10": _load_stl10,
+    "cifar10": lambda root: _load_cifar("CIFAR10", root),
+    "cifar100": lambda root: _load_cifar("CIFAR100", root),
+}

@@ -1,0 +1,251 @@
+"""The data set inside the package: ten kinds of things, drawn from a seed.
+
+A first run needs pictures before anyone has downloaded STL-10. These are drawn: 96 x 96
+pixels, ten classes told apart by shape and texture, never by colour, each thing in a
+pose, light and cluttered scene of its own. The same (seed, split, index, size) gives
+the same bytes on every machine.
+"""
+
+import numpy as np
+
+from helpers import demo_shapes as shapes
+from helpers.demo_shapes import Dice, Layer
+
+SPLITS = ("unlabeled", "train", "test")
+VERSION = 1  # raised when the same seed draws other pictures: kept copies are redrawn
+EVERYWHERE = -9.0  # the distance of a layer that covers the whole picture
+
+
+def noise(x, y, dice: Dice, cells: int):
+    """Return smooth noise in [0, 1] with `cells` bumps along a side, (H, W)."""
+    grid = dice.field((cells + 1, cells + 1), dtype=np.float32)
+    x, y = (x[0] + 1) * (cells / 2), (y[:, 0] + 1) * (cells / 2)
+    column, row = x.astype(int), y.astype(int)
+    x, y = x - np.floor(x), (y - np.floor(y))[:, None]
+    x, y = x * x * (3 - 2 * x), y * y * (3 - 2 * y)
+    rows = grid[row] + (grid[row + 1] - grid[row]) * y  # (H, cells + 1)
+    return rows[:, column] + (rows[:, column + 1] - rows[:, column]) * x
+
+
+def turned(x, y, dice: Dice, most: float):
+    """Return coordinates turned either way by at most this many turns."""
+    cos, sin = shapes.direction(dice.between(-most, most))
+    return x * cos + y * sin, y * cos - x * sin
+
+
+def sky(x, y, dice: Dice) -> list[Layer]:
+    """Draw a gradient from top to bottom with soft clouds."""
+    clouds = noise(x, y, dice, 3) + 0.4 * noise(x, y, dice, 8)
+    gradient = Layer(EVERYWHERE, 0, 1, 0.5 + 0.5 * y)
+    return [gradient, Layer(0.85 - clouds, 4, 1, 0.3, soft=0.5)]
+
+
+def meadow(x, y, dice: Dice) -> list[Layer]:
+    """Draw hills before a plain sky, and ground in rows that widen towards us."""
+    horizon = dice.between(-0.4, 0.4)
+    hills = horizon - 0.2 + 0.12 * shapes.wave(x * 0.4 + dice.between(0, 1)) - y
+    rows = shapes.wave(1.2 / (np.maximum(y - horizon, 0) + 0.2))
+    grass = 0.25 + 0.25 * rows + 0.5 * noise(x, y, dice, 20)
+    air = Layer(EVERYWHERE, 0, 4, 0.3 + 0.3 * y)
+    return [air, Layer(hills, 1), Layer(horizon - y, 2, 3, grass)]
+
+
+def water(x, y, dice: Dice) -> list[Layer]:
+    """Draw bands of light on water, bent by slow noise."""
+    bend = noise(x, y, dice, 3) + 0.1 * shapes.wave(x * 1.5)
+    ripples = shapes.wave(y * dice.between(2, 4) + bend)
+    return [Layer(EVERYWHERE, 0, 1, 0.5 + 0.3 * ripples + 0.2 * y)]
+
+
+def tiles(x, y, dice: Dice) -> list[Layer]:
+    """Draw square tiles, uneven in tone, with joints."""
+    (s, t), count = turned(x, y, dice, 0.05), dice.between(1.5, 3)
+    joints = np.maximum(np.abs(shapes.saw(s * count)), np.abs(shapes.saw(t * count)))
+    ground = Layer(EVERYWHERE, 0, 1, noise(x, y, dice, 5))
+    return [ground, Layer(0.46 - joints, 3, soft=0.03)]
+
+
+def cloth(x, y, dice: Dice) -> list[Layer]:
+    """Draw woven bands across one another."""
+    (s, t), count = turned(x, y, dice, 0.12), dice.between(1, 2.5)
+    bands = shapes.stripes(s * count) + shapes.stripes(t * count)
+    return [Layer(EVERYWHERE, 0, 1, 0.35 * bands + 0.3 * noise(x, y, dice, 12))]
+
+
+def lamps(x, y, dice: Dice) -> list[Layer]:
+    """Draw discs of light out of focus."""
+    layers = [Layer(EVERYWHERE, 0, 1, noise(x, y, dice, 3))]
+    for _ in range(5 + dice.below(5)):
+        far = shapes.length(x - dice.between(-1, 1), y - dice.between(-1, 1))
+        disc, tint = far - dice.between(0.1, 0.3), 1 + dice.below(4)
+        layers.append(Layer(disc, tint, 0, 0.4, soft=0.15))
+    return layers
+
+
+SCENES = (sky, meadow, water, tiles, cloth, lamps)
+KINDS = (  # shape, usual scene, largest lean either way in turns
+    (shapes.balloon, sky, 0.06),
+    (shapes.butterfly, meadow, 0.2),
+    (shapes.cactus, lamps, 0.05),
+    (shapes.fish, water, 0.1),
+    (shapes.house, meadow, 0.03),
+    (shapes.leaf, cloth, 0.5),
+    (shapes.mushroom, meadow, 0.06),
+    (shapes.snail, tiles, 0.08),
+    (shapes.starfish, water, 0.5),
+    (shapes.wheel, tiles, 0.5),
+)
+CLASSES: tuple[str, ...] = tuple(shape.__name__ for shape, _, _ in KINDS)
+
+
+def colour(lightness: float, chroma: float, hue: float) -> np.ndarray:
+    """Return the sRGB colour (3, 1, 1) of an OKLCH one, whose hues look equally light.
+
+    Hue in turns. Source: B. Ottosson, "A perceptual color space for image processing".
+    """
+    a, b = (chroma * part for part in shapes.direction(hue))
+    long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
+    medium = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
+    short = (lightness - 0.0894841775 * a - 1.2914855480 * b) ** 3
+    linear = (
+        4.0767416621 * long - 3.3077115913 * medium + 0.2309699292 * short,
+        -1.2684380046 * long + 2.6097574011 * medium - 0.3413193965 * short,
+        -0.0041960863 * long - 0.7034186147 * medium + 1.7076147010 * short,
+    )
+    srgb = [round(min(max(value, 0), 1) ** (1 / 2.2), 6) for value in linear]
+    return np.array(srgb, dtype=np.float32).reshape(3, 1, 1)
+
+
+def thing_palette(dice: Dice, hue: float) -> list[np.ndarray]:
+    """Return main, pattern, accent, dark and light; the first two differ in grey."""
+    main, gap = dice.between(0.4, 0.85), dice.between(0.22, 0.4)
+    pattern = main - gap if main > 0.6 else main + gap
+    other = hue + (0.08, 0.33, 0.5)[dice.below(3)]
+    return [
+        colour(main, dice.between(0.07, 0.2), hue),
+        colour(pattern, dice.between(0.03, 0.16), other),
+        colour(dice.between(0.5, 0.75), dice.between(0.05, 0.16), other + 0.1),
+        colour(dice.between(0.22, 0.34), 0.04, hue),
+        colour(dice.between(0.88, 0.96), 0.03, other),
+    ]
+
+
+def scene_palette(dice: Dice, hue: float) -> list[np.ndarray]:
+    """Return five colours of one calm family, from which a background is painted."""
+    level, chroma = dice.between(0.5, 0.9), dice.between(0.02, 0.1)
+    steps = 0, dice.between(-0.16, 0.16), -0.1, -0.2, 0.12
+    return [colour(level + up, chroma, hue + dice.between(-0.1, 0.1)) for up in steps]
+
+
+def paint(canvas: np.ndarray, layers: list[Layer], palette: list, pixel: float) -> None:
+    """Paint layers on the canvas (3, H, W) in place, with edges a pixel wide."""
+    for distance, first, second, mix, soft in layers:
+        cover = np.clip(0.5 - np.asarray(distance, np.float32) / max(pixel, soft), 0, 1)
+        mix = np.clip(np.asarray(mix, np.float32), 0, 1)
+        tint = palette[first] + (palette[second] - palette[first]) * mix
+        canvas += (tint - canvas) * cover
+
+
+def place(x, y, dice: Dice, centre: tuple, scale: float, lean: float):
+    """Return the pixels in a thing's own plane: tilted, turned, sheared, mirrored."""
+    x, y = (x - centre[0]) / scale, (y - centre[1]) / scale
+    depth = 1 + dice.between(-0.15, 0.15) * x + dice.between(-0.15, 0.15) * y
+    depth = np.maximum(depth, 0.3)  # keeps what lies behind the eye far away
+    u, v = turned(x / depth, y / depth, dice, lean)
+    u = (u + dice.between(-0.2, 0.2) * v) * dice.between(0.9, 1.2)
+    return u * (-1, 1)[dice.below(2)], v
+
+
+def clutter(x, y, dice: Dice, centre: tuple, size: float) -> list[Layer]:
+    """Return a distractor: a blob, bar or polygon, plain or in some class's pattern."""
+    u, v = place(x, y, dice, centre, size, 0.5)
+    outline = (
+        shapes.ellipse(u, v, 1, dice.between(0.5, 1)),
+        shapes.box(u, v, 1.5, dice.between(0.2, 0.5), 0.1),
+        shapes.trapezium(u, v, 0.5, 0.8, dice.between(0.2, 0.6)),
+    )[dice.below(3)]
+    plain, fine = 0.5 + 0.5 * v, size * dice.between(3, 6)
+    s, t = u * fine, v * fine
+    patterned = shapes.stripes(s), shapes.checks(s / 2, t / 2), shapes.dots(s, t)
+    first, second, mix = dice.below(3), 3 + dice.below(2), dice.below(5)
+    return [Layer(outline, first, second, (plain, plain, *patterned)[mix])]
+
+
+def light(x, y, dice: Dice, gentle: float, strong: float):
+    """Return a slope across the picture, in some direction and of some strength."""
+    cos, sin = shapes.direction(dice.between(0, 1))
+    return dice.between(gentle, strong) * (x * cos + y * sin)
+
+
+def render(shape, scene, lean: float, dice: Dice, size: int) -> np.ndarray:
+    """Return one picture of this kind of thing, uint8 (3, size, size)."""
+    line = (np.arange(size, dtype=np.float32) + 0.5) * np.float32(2 / size) - 1
+    x, y = np.broadcast_arrays(line[None, :], line[:, None])  # (H, W) in (-1, 1)
+    canvas = np.zeros((3, size, size), np.float32)
+    pixel, hue = 2 / size, dice.between(0, 1)
+    colours, calm = thing_palette(dice, hue), scene_palette(dice, dice.between(0, 1))
+    mixed = [*calm[:2], colour(dice.between(0.4, 0.8), 0.1, hue + 0.3), *colours[:2]]
+
+    scene = (scene, SCENES[dice.below(len(SCENES))])[dice.below(2)]
+    paint(canvas, scene(x, y, dice), calm, pixel)
+    for _ in range(1 + dice.below(3)):
+        spot = dice.between(-1, 1), dice.between(-1, 1)
+        paint(canvas, clutter(x, y, dice, spot, dice.between(0.12, 0.35)), mixed, pixel)
+
+    scale = dice.between(0.45, 0.78)
+    centre = dice.between(scale - 1, 1 - scale), dice.between(scale - 1, 1 - scale)
+    layers = shape(*place(x, y, dice, centre, scale, lean), dice)
+    body = np.minimum.reduce([layer.distance for layer in layers])
+    moved = [np.arange(size) + round(dice.between(-0.06, 0.06) * size) for _ in "yx"]
+    shadow = body[np.ix_(*np.clip(moved, 0, size - 1))]
+    canvas *= 1 - dice.between(0.2, 0.5) * shapes.step(-shadow)
+    paint(canvas, layers, colours, pixel / scale)
+    rim = dice.between(0.05, 0.25) * np.clip(1 + body * 6, 0, 1)  # darker near the edge
+    shade = light(x - centre[0], y - centre[1], dice, 0.1, 0.4) / scale - rim
+    canvas *= 1 + shade * shapes.step(-body, scale / pixel)
+
+    if dice.below(3) == 0:  # something in front of it
+        cos, sin = shapes.direction(dice.between(0, 1))
+        spot = centre[0] + scale * cos, centre[1] + scale * sin
+        paint(canvas, clutter(x, y, dice, spot, 0.4 * scale), mixed, pixel)
+    if dice.below(3) == 0:  # out of focus
+        wide = np.pad(canvas, ((0, 0), (1, 1), (1, 1)), "edge")
+        wide = (wide[:, :-2] + 2 * wide[:, 1:-1] + wide[:, 2:]) / 4
+        canvas = (wide[..., :-2] + 2 * wide[..., 1:-1] + wide[..., 2:]) / 4
+    vignette = dice.between(0, 0.15) * (x * x + y * y)
+    lit = dice.between(0.9, 1.2) + light(x, y, dice, 0, 0.15) - vignette
+    canvas = ((canvas - 0.5) * dice.between(0.85, 1.2) + 0.5) * lit
+    grain = dice.field(canvas.shape, dtype=np.float32) - 0.5
+    canvas += dice.between(0.01, 0.07) * grain
+    return (np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def draw(
+    split: str, count: int, seed: int = 0, size: int = 96
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the first `count` pictures of a split, each independent of the others.
+
+    Args:
+        split: "unlabeled", "train" or "test"; no picture is in two of them.
+        count: How many pictures, at least 1; every ten in a row hold each class once.
+        seed: Which data set, a non-negative integer.
+        size: Side of the square pictures in pixels.
+
+    Returns:
+        Images uint8 (count, 3, size, size) and labels int64 (count,), which index
+        `CLASSES`; the unlabeled split has them too, to be hidden by the caller.
+
+    Raises:
+        ValueError: If the split is unknown or `count` is no whole number above 0.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"Unknown split {split!r}: choose one of {', '.join(SPLITS)}.")
+    if not isinstance(count, int | np.integer) or count < 1:
+        raise ValueError(f"count is {count!r}: give a whole number of at least 1.")
+    part, tens = SPLITS.index(split), range(0, count, len(KINDS))
+    orders = [np.argsort(Dice(seed, part, ten, 1).field(len(KINDS))) for ten in tens]
+    labels = np.concatenate(orders)[:count].astype(np.int64)
+    images = np.empty((count, 3, size, size), np.uint8)
+    for index, label in enumerate(labels):
+        images[index] = render(*KINDS[label], Dice(seed, part, index), size)
+    return images, labels

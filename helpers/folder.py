@@ -1,0 +1,153 @@
+"""Your own images: class folders ``train/``, ``test/`` and maybe ``unlabeled/``.
+
+Any size and any mode (greyscale, palette, CMYK, with transparency) becomes a square RGB
+image: the shorter side is resized to the asked size and the middle is kept.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import pathlib
+import warnings
+from collections.abc import Iterable
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+import torch
+import tqdm
+
+from helpers.splits import Dataset, Split
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
+
+
+def load(path: str, image_size: int) -> Dataset:
+    """Read a folder of images.
+
+    Args:
+        path: holds ``train/<class>/*``, ``test/<class>/*`` and maybe ``unlabeled/``,
+            whose images may lie in folders of their own.
+        image_size: side of the images in pixels.
+
+    Raises:
+        ValueError: when a folder is missing or empty, or train and test disagree.
+    """
+    root = pathlib.Path(path).expanduser()
+    if not root.is_dir():
+        raise ValueError(
+            f"There is no folder {path!r}: check the path after 'folder:'."
+        )
+    classes = class_names(root, "train")
+    if class_names(root, "test") != classes:
+        raise ValueError(
+            f"train/ and test/ in {path!r} must have the same class folders; "
+            f"train/ has {', '.join(classes)}."
+        )
+    train = _labelled_files(root / "train", classes)
+    test = _labelled_files(root / "test", classes)
+    extra = [(file, -1) for file in image_files(root / "unlabeled")]
+    pretraining = read(train + extra, image_size, "reading images to learn from")
+    return Dataset(
+        name=f"folder:{root.name}",
+        classes=classes,
+        pretraining=pretraining,
+        train_count=int((pretraining.labels >= 0).sum()),
+        test=read(test, image_size, "reading test images"),
+    )
+
+
+def class_names(root: pathlib.Path, split: str) -> tuple[str, ...]:
+    """Names of the class folders, sorted, as labels count them.
+
+    Raises:
+        ValueError: when there are none.
+    """
+    folder = root / split
+    names = (
+        sorted(f.name for f in folder.iterdir() if f.is_dir())
+        if folder.is_dir()
+        else []
+    )
+    if not names:
+        raise ValueError(
+            f"{str(root)!r} needs a folder {split}/ with one folder of images a class."
+        )
+    return tuple(names)
+
+
+def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Every image under a folder, in an order that is the same on every machine."""
+    if not folder.is_dir():
+        return []
+    found = (
+        pathlib.Path(at, name) for at, _, names in os.walk(folder) for name in names
+    )
+    return sorted(file for file in found if file.suffix.lower() in ENDINGS)
+
+
+def read(files: list[tuple[pathlib.Path, int]], image_size: int, what: str) -> Split:
+    """Decode images by several threads, leaving out what cannot be read.
+
+    Args:
+        files: path and label of every image.
+        image_size: side in pixels.
+        what: said beside the progress bar.
+
+    Returns:
+        The images that could be read; a warning names the others.
+    """
+    images = torch.empty(len(files), 3, image_size, image_size, dtype=torch.uint8)
+    good = torch.zeros(len(files), dtype=torch.bool)
+    broken = []
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        decoded = pool.map(lambda item: decode(item[0], image_size), files)
+        for number, image in enumerate(_progress(decoded, len(files), what)):
+            if image is None:
+                broken.append(files[number][0])
+            else:
+                images[number] = torch.from_numpy(image)
+                good[number] = True
+    labels = torch.tensor([label for _, label in files])
+    if broken:
+        warnings.warn(
+            f"Left out {len(broken)} image(s) that cannot be read, such as "
+            f"{str(broken[0])!r}: replace or delete them.",
+            stacklevel=2,
+        )
+        images, labels = images[good], labels[good]
+    if len(labels) == 0:
+        raise ValueError("None of the images can be read: check that they are images.")
+    return Split(images, labels)
+
+
+def decode(file: pathlib.Path, size: int) -> np.ndarray | None:
+    """One image as uint8 (3, size, size); None when it cannot be read."""
+    try:
+        with PIL.Image.open(file) as opened:
+            upright = PIL.ImageOps.exif_transpose(opened.convert("RGB"))
+            if upright.size != (size, size):
+                upright = PIL.ImageOps.fit(
+                    upright, (size, size), PIL.Image.Resampling.BILINEAR
+                )
+            return np.asarray(upright).transpose(2, 0, 1)
+    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError):
+        return None
+
+
+def _labelled_files(
+    folder: pathlib.Path, classes: tuple[str, ...]
+) -> list[tuple[pathlib.Path, int]]:
+    files = []
+    for label, name in enumerate(classes):
+        members = image_files(folder / name)
+        if not members:
+            raise ValueError(f"The class folder {str(folder / name)!r} has no images.")
+        files += [(file, label) for file in members]
+    return files
+
+
+def _progress(items: Iterable, total: int, what: str) -> Iterable:
+    # Small folders are read before a bar could be seen.
+    return tqdm.tqdm(items, desc=what, total=total, disable=total < 2_000, leave=False)

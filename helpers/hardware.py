@@ -1,0 +1,78 @@
+"""What the code runs on: device, precision, and their names for people."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+
+import torch
+from torch import Tensor, nn
+
+
+def device() -> torch.device:
+    """The best device at hand: a CUDA GPU, Apple's GPU, or the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def precision() -> str:
+    """The fastest mixed precision the hardware has for real, in Fabric's words.
+
+    bfloat16 on a CPU with AVX512-BF16 or AMX and on GPUs of compute capability 8.0 and
+    more; float16 with a loss scaler on older GPUs (a T4 only emulates bfloat16);
+    float32 elsewhere.
+    """
+    kind = device().type
+    if kind == "cuda":
+        recent = torch.cuda.get_device_capability()[0] >= 8
+        return "bf16-mixed" if recent else "16-mixed"
+    if kind == "cpu" and cpu_has_bfloat16():
+        return "bf16-mixed"
+    return "32-true"
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 in hardware."""
+    # Newer torch has a public function; older ones only say so by private names.
+    if hasattr(torch.cpu, "get_capabilities"):
+        has = torch.cpu.get_capabilities()
+        return bool(has.get("amx_bf16") or has.get("avx512_bf16"))
+    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
+
+
+def autocast() -> contextlib.AbstractContextManager:
+    """Mixed precision for evaluation, on the device that ``device`` names."""
+    if precision() == "32-true":
+        return contextlib.nullcontext()
+    dtype = torch.bfloat16 if precision() == "bf16-mixed" else torch.float16
+    return torch.autocast(device().type, dtype=dtype)
+
+
+def place(module: nn.Module) -> nn.Module:
+    """Move a module to the device, in the memory order its convolutions like."""
+    return module.to(device(), memory_format=torch.channels_last)
+
+
+def lay_out(images: Tensor) -> Tensor:
+    """Put a batch of views into the memory order that convolutions like."""
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def name() -> str:
+    """Name of the hardware for people and records, such as "Tesla T4"."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{torch.get_num_threads()} CPU cores ({_cpu_model()})"
+
+
+def _cpu_model() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            models = [line for line in file if line.startswith("model name")]
+        return models[0].split(":")[1].strip()
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,107 @@
+"""BYOL: predict what a slow copy of yourself sees in another view of the image."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from typing import Any, ClassVar
+
+import torch
+from lightly.models.modules import heads
+from torch import Tensor, nn
+from torch.nn import functional
+
+from helpers import optimizers
+from helpers.methods import base
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(base.Options):
+    """BYOL's own options.
+
+    Attributes:
+        hidden_dim: width inside projection and prediction head.
+        output_dim: width of projections and predictions.
+        momentum: τ at the start of the run; it climbs to 1 along a cosine.
+        predictor_scale: times the learning rate, for the prediction head.
+    """
+
+    hidden_dim: int = 1024
+    output_dim: int = 128
+    momentum: float = 0.99
+    predictor_scale: float = 1.0
+
+
+class BYOL(base.Method):
+    """Grill et al. 2020, arXiv:2006.07733: equations 1 and 2, algorithm 1."""
+
+    Options = Options
+    recipes: ClassVar[dict[str, dict[str, Any]]] = {
+        "short": {
+            "epochs": 12,
+            "batch_size": 64,
+            "optimizer": "adamw",
+            "learning_rate": 4e-3,
+            "weight_decay": 1e-4,
+            "hidden_dim": 512,
+            "momentum": 0.9,
+            "size": 48,
+        },
+        # Small-image values: SGD, 64 px, 3x3 stem, EMA from 0.99 (numbers in README).
+        "published": {
+            "epochs": 200,
+            "batch_size": 256,
+            "optimizer": "sgd",
+            "learning_rate": 0.1,
+            "weight_decay": 5e-4,
+            "stem": "pool",
+            "size": 64,
+            "blur": 0.5,
+        },
+    }
+
+    def __init__(self, backbone: nn.Module, count: int, options: Options) -> None:
+        """See ``base.Method``."""
+        super().__init__(backbone, count, options)
+        hidden, out = options.hidden_dim, options.output_dim
+        self.projection_head = heads.BYOLProjectionHead(
+            backbone.feature_dim, hidden, out
+        )
+        self.prediction_head = heads.BYOLPredictionHead(out, hidden, out)
+        self.online = nn.Sequential(self.backbone, self.projection_head)
+        self.target = copy.deepcopy(self.online).requires_grad_(False)
+
+    def loss(
+        self, views: tuple[Tensor, Tensor], index: Tensor, labels: Tensor
+    ) -> Tensor:
+        """‖q̄ − z̄'‖² = 2 − 2 cos(q, z'), each view once the online network's."""
+        z_1, z_2 = self.online(views[0]), self.online(views[1])
+        with torch.no_grad():
+            target_1, target_2 = self.target(views[0]), self.target(views[1])
+        self.embedding = z_1.detach()
+        q_1, q_2 = self.prediction_head(z_1), self.prediction_head(z_2)
+        return regression(q_1, target_2) + regression(q_2, target_1)
+
+    def after_step(self, progress: float) -> None:
+        """ξ ← τ·ξ + (1 − τ)·θ with τ = 1 − (1 − τ₀)·(cos(π·progress) + 1) / 2."""
+        start = self.options.momentum
+        momentum = 1 - (1 - start) * (math.cos(math.pi * progress) + 1) / 2
+        with torch.no_grad():
+            target = list(self.target.parameters())
+            online = list(self.online.parameters())
+            torch._foreach_lerp_(target, online, 1 - momentum)
+
+    def groups(self) -> list[dict[str, Any]]:
+        """The prediction head may learn faster than the rest."""
+        predictor = optimizers.parameters(self.prediction_head)
+        scale = self.options.predictor_scale
+        return [
+            {"params": optimizers.parameters(self.online)},
+            {"params": predictor, "scale": scale},
+        ]
+
+
+def regression(q: Tensor, z: Tensor) -> Tensor:
+    """2 − 2 cos(q, z), mean over the batch; q and z are (B, d)."""
+    return 2 - 2 * functional.cosine_similarity(q.float(), z.float(), dim=1).mean()

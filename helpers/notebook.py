@@ -1,0 +1,249 @@
+"""What a notebook needs around its lesson: questions, Colab, Drive, files, sources.
+
+It works on IPython 7.34 (Colab) and on the newest, without widgets.
+"""
+
+import dataclasses
+import inspect
+import os
+import pathlib
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import IPython.display
+from IPython.core.error import StdinNotImplementedError
+
+DRIVE_PROJECT = pathlib.Path("/content/drive/MyDrive/self-supervised-stl10")
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """One line of `choose`: what is read, what is returned, what a script types."""
+
+    label: str
+    value: Any
+    key: str
+
+
+def ask(
+    question: str,
+    options: Mapping[str, str] | None,
+    default: str,
+    name: str,
+    check: Callable[[str], Any] = str,
+) -> Any:
+    """Ask one question so that *Run all* and a notebook without keyboard also work.
+
+    The environment variable `name` answers first, then the keyboard; an empty answer,
+    or no keyboard (nbval, papermill, nbconvert), takes the default. Options and answer
+    are printed, so that a saved notebook shows both.
+
+    Args:
+        question: the question, ending in a question mark.
+        options: value -> description, or None for free text. The answer is a value in
+            any case or its number; something is typed behind a value like "folder:".
+        default: the answer to nothing; it must itself be a right answer.
+        name: the environment variable that may hold the answer.
+        check: makes of the answer what `ask` returns, or raises ValueError.
+
+    Raises:
+        ValueError: if the environment variable or the default is a wrong answer.
+    """
+    values = list(options or {})
+    lines = [f"{value}  {text}" for value, text in (options or {}).items()]
+
+    def parse(typed: str) -> tuple[str, Any]:
+        answer = typed if options is None else _match(typed, values)
+        return answer, check(answer)
+
+    return _answer(question, lines, default, name, parse)
+
+
+def ask_number(
+    question: str, default: int, name: str, minimum: int = 1, maximum: int | None = None
+) -> int:
+    """Ask for a whole number from `minimum` to `maximum`, both included; see `ask`."""
+    span = f"{minimum} or more" + ("" if maximum is None else f", {maximum} at most")
+
+    def check(typed: str) -> int:
+        number = int(typed) if typed.lstrip("-").isdecimal() else minimum - 1
+        if number < minimum or (maximum is not None and number > maximum):
+            raise ValueError(f"Type a whole number ({span}), not {typed!r}.")
+        return number
+
+    return ask(question, None, str(default), name, check)
+
+
+def choose(question: str, choices: Sequence[Choice], default: int, name: str) -> Any:
+    """Ask for one line of a list of what is really there; return its `value`.
+
+    `default` is a position in `choices`, from 0; printed numbers start at 1. The keys
+    differ, and the environment variable `name` may hold a key or a printed number.
+    """
+    keys = [choice.key for choice in choices]
+
+    def parse(typed: str) -> tuple[str, Any]:
+        choice = choices[keys.index(_match(typed, keys))]
+        return choice.label, choice.value
+
+    lines = [choice.label for choice in choices]
+    return _answer(question, lines, str(default + 1), name, parse)
+
+
+def in_colab() -> bool:
+    """Say whether this runs on Colab, which loads `google.colab` before the kernel."""
+    return "google.colab" in sys.modules
+
+
+def storage(where: str) -> pathlib.Path:
+    """Return the folder that keeps the checkpoints; a refusing Drive is no error.
+
+    `where` is "here" (the environment variable `SSL_CHECKPOINTS`, or `checkpoints`) or
+    "drive" (the project's folder on Drive, which outlives the session).
+    """
+    if where not in ("here", "drive"):
+        raise ValueError(f"where must be 'here' or 'drive', not {where!r}.")
+    # On Colab the working folder may lie on Drive, which writes open files late.
+    usual = "/content/checkpoints" if in_colab() else "checkpoints"
+    local = pathlib.Path(os.environ.get("SSL_CHECKPOINTS") or usual)
+    lost = f"checkpoints stay in {local} and vanish with this session"
+    if where == "drive" and not in_colab():
+        print(f"Google Drive is there only on Colab: checkpoints stay in {local}.")
+    elif where == "drive":
+        try:
+            from google.colab import drive
+
+            drive.mount("/content/drive")
+            DRIVE_PROJECT.mkdir(parents=True, exist_ok=True)
+            return DRIVE_PROJECT
+        except Exception as error:
+            print(f"Drive cannot be used ({error!r}): {lost}.")
+    elif in_colab():
+        print(f"The {lost}.")
+    return local
+
+
+def upload(name: str = "SSL_UPLOAD") -> pathlib.Path | None:
+    """Take a file from the browser on Colab, by its path elsewhere; None for none."""
+
+    def check(typed: str) -> pathlib.Path | None:
+        path = pathlib.Path(typed).expanduser()
+        if typed and not path.is_file():
+            raise ValueError(f"There is no file {typed!r}: type its path, or nothing.")
+        return path if typed else None
+
+    if os.environ.get(name) or not in_colab():
+        return ask("Path of the file (nothing for none)?", None, "", name, check)
+    try:
+        from google.colab import files
+
+        return next((pathlib.Path(file) for file in files.upload()), None)
+    except Exception as error:
+        print(f"Nothing was uploaded ({error!r}).")
+        return None
+
+
+def download(path: pathlib.Path | str, wanted: bool = False) -> None:
+    """Hand a file to the user: a download on Colab if `wanted`, a link elsewhere."""
+    if not pathlib.Path(path).is_file():
+        print(f"There is no file {path} to download yet.")
+    elif not in_colab():
+        # Relative, so that no home folder lands in a saved notebook.
+        IPython.display.display(IPython.display.FileLink(os.path.relpath(path)))
+    elif not wanted:
+        print(f"The file is {path}; say that you want the download to get it.")
+    else:
+        try:
+            from google.colab import files
+
+            files.download(str(path))
+        except Exception as error:
+            print(f"The browser did not take {path} ({error!r}).")
+
+
+def show_source(*objects: Any) -> None:
+    """Display the source of classes, functions or modules, each with where it stands.
+
+    JupyterLab, Colab, GitHub and VS Code colour a fenced block, each in its own theme.
+    """
+    for shown in objects:
+        shown = inspect.unwrap(shown) if callable(shown) else shown
+        try:
+            lines, start = inspect.getsourcelines(shown)
+            caption = f"`{_relative(pathlib.Path(inspect.getfile(shown)))}`"
+        except (TypeError, OSError):
+            message = "has no source: pass a class, a function or a module"
+            raise ValueError(f"{shown!r} {message}.") from None
+        if not inspect.ismodule(shown):
+            caption += f", lines {start} to {start + len(lines) - 1}"
+        source = textwrap.dedent("".join(lines)).rstrip()
+        fence = "~~~~" if "```" in source else "```"
+        markdown = f"{caption}\n\n{fence}python\n{source}\n{fence}\n"
+        bundle = {"text/plain": source, "text/markdown": markdown}
+        IPython.display.display(bundle, raw=True)
+
+
+def device_sentence() -> str:
+    """Say in one sentence what the hardware is and, on Colab, how to get a GPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        memory = torch.cuda.get_device_properties(0).total_memory / 2**30
+        number, name = torch.cuda.device_count(), torch.cuda.get_device_name(0)
+        return f"GPU: {number} x {name} with {memory:.0f} GiB."
+    if torch.backends.mps.is_available():
+        return "GPU: the one of this Apple chip."
+    if in_colab():
+        return "No GPU: choose Runtime -> Change runtime type -> T4 GPU, then Run all."
+    return f"No GPU: {torch.get_num_threads()} CPU threads, enough for the demo images."
+
+
+def _answer(
+    question: str, lines: list[str], default: str, name: str, parse: Callable
+) -> Any:
+    """Take and print an answer; `parse` returns what to print and what to return."""
+    choices = "".join(f"  {n}. {line}\n" for n, line in enumerate(lines, start=1))
+    print(choices, end="")
+    preset = os.environ.get(name, "").strip()
+    source = f"environment variable {name}" if preset else f"default of {question!r}"
+    while True:
+        try:
+            typed = preset or input(f"{question} [{default}] ").strip()
+        except (EOFError, OSError, StdinNotImplementedError):  # there is no keyboard
+            typed = ""
+        try:
+            shown, value = parse(typed or default)
+        except ValueError as error:
+            if preset or not typed:
+                raise ValueError(f"The {source} is wrong: {error}") from None
+            print(f"{error}\n{choices}", end="")
+        else:
+            print(f"{question} -> {shown or 'nothing'}")
+            return value
+
+
+def _match(typed: str, values: Sequence[str]) -> str:
+    """Return the value that was meant, by its name, its number or its prefix."""
+    known = {str(number): value for number, value in enumerate(values, start=1)}
+    known |= {value.lower(): value for value in values}
+    match = known.get(typed.lower(), ":")
+    if match.endswith(":"):
+        head, colon, rest = typed.partition(":")
+        match = known.get(f"{head}{colon}".lower())
+        if not (match and colon and rest.strip()):
+            known_answers = f"{', '.join(values)} (completed after a colon) or a number"
+            raise ValueError(f"{typed!r} is no answer: type {known_answers}.")
+        match += rest.strip()
+    return match
+
+
+def _relative(file: pathlib.Path) -> str:
+    """Return a file's path as it is imported, never one that shows a home folder."""
+    if not file.is_file():  # typed into a cell: the file exists only in the kernel
+        return "this notebook"
+    folders = {pathlib.Path(entry).resolve() for entry in ["", *sys.path]}
+    parents = file.resolve().parents  # the deepest first
+    root = next((parent for parent in parents if parent in folders), parents[0])
+    return file.resolve().relative_to(root).as_posix()

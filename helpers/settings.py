@@ -1,0 +1,137 @@
+"""Everything a pre-training run depends on, filled from a method's recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+from helpers import methods, views
+from helpers.methods import base
+from helpers.splits import Dataset
+from helpers.view_settings import ViewSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything a pre-training run depends on; ``configure`` fills it from a recipe.
+
+    Attributes:
+        method: one of ``methods.METHODS``.
+        recipe: name of the recipe the other values came from.
+        options: the method's own.
+        arch: backbone, one of ``backbones.RESNETS``.
+        stem: how the image enters it, one of ``backbones.STEMS``.
+        norm: its normalisation, one of ``backbones.NORMS``.
+        init: weights before the first step: ``random`` or ``imagenet``.
+        epochs: passes over the pre-training images; the one dial for time.
+        batch_size: images a step, over all processes.
+        optimizer: one of ``optimizers.OPTIMIZERS``.
+        learning_rate: at the peak of the schedule, for 256 images a step; scaled with
+            batch_size / 256.
+        weight_decay: of weights; biases and normalisation have none.
+        momentum: of the optimizer.
+        warmup_epochs: epochs of linear warm-up, may be a fraction.
+        precision: ``auto``, ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+        seed: of everything random.
+        monitor_every: epochs between two k-NN checks on the training labels.
+    """
+
+    method: str
+    recipe: str
+    options: base.Options
+    arch: str = "resnet18"
+    stem: str = "imagenet"
+    norm: str = "batch"
+    init: str = "random"
+    epochs: int = 200
+    batch_size: int = 256
+    optimizer: str = "sgd"
+    learning_rate: float = 0.1
+    weight_decay: float = 5e-4
+    momentum: float = 0.9
+    warmup_epochs: float = 1.0
+    precision: str = "auto"
+    seed: int = 0
+    monitor_every: int = 1
+
+    def __post_init__(self) -> None:
+        """Check what can be checked before any data is read."""
+        methods.get(self.method)
+        for name in ("epochs", "batch_size", "monitor_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"{name} must be at least 1, not {getattr(self, name)}."
+                )
+
+    @property
+    def image_size(self) -> int:
+        """Side of the views in pixels; evaluation uses the same."""
+        return self.options.view.size
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate at this batch size: learning_rate · batch_size / 256."""
+        return self.learning_rate * self.batch_size / 256
+
+    def about(self, dataset: Dataset, history: list[dict[str, Any]]) -> dict[str, Any]:
+        """How a backbone was made, for its file's metadata."""
+        return {
+            **dataclasses.asdict(self),
+            "data": dataset.name,
+            "image_size": self.image_size,
+            "mean": views.MEAN,
+            "std": views.STD,
+            "epochs_done": len(history),
+            "images": history[-1]["images"],
+            "knn": next((e["knn"] for e in reversed(history) if "knn" in e), None),
+            "minutes": sum(entry["seconds"] for entry in history) / 60,
+        }
+
+    def run_name(self, dataset: Dataset) -> str:
+        """Name of the run's folder: readable, and another one for other settings."""
+        text = json.dumps([dataset.name, dataclasses.asdict(self)], sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:6]
+        data = dataset.name.split(",")[0].replace("folder:", "")
+        return f"{self.method}-{data}-{self.epochs}ep-seed{self.seed}-{digest}"
+
+
+def configure(method: str, recipe: str = "short", **changes: Any) -> Settings:
+    """Settings of a method's recipe, with changes by name.
+
+    Args:
+        method: one of ``methods.METHODS``.
+        recipe: one of the method's ``recipes``: ``short`` for minutes to hours,
+            ``published`` for the paper's or the best known small-image values.
+        **changes: fields of ``Settings``, of the method's options, or of
+            ``ViewSettings`` (``image_size`` sets its ``size``).
+
+    Raises:
+        ValueError: on an unknown method, recipe or name.
+    """
+    kind = methods.get(method)
+    if recipe not in kind.recipes:
+        raise ValueError(
+            f"Unknown recipe {recipe!r} of {method}: choose one of "
+            f"{', '.join(kind.recipes)}."
+        )
+    values = {**kind.recipes[recipe], **changes}
+    if "image_size" in values:
+        values["size"] = values.pop("image_size")
+
+    def take(of: type) -> dict[str, Any]:
+        names = {field.name for field in dataclasses.fields(of)}
+        return {name: values.pop(name) for name in list(values) if name in names}
+
+    view = values.pop("view", None) or ViewSettings(**take(ViewSettings))
+    options = values.pop("options", None) or kind.Options(
+        view=view, **take(kind.Options)
+    )
+    settings = Settings(method=method, recipe=recipe, options=options, **take(Settings))
+    if values:
+        raise ValueError(
+            f"Unknown setting {next(iter(values))!r} of {method}: see "
+            f"`python -m helpers pretrain --method {method} --help`."
+        )
+    return settings

@@ -1,0 +1,124 @@
+"""The form every data set has here: images and labels, and how they are divided.
+
+All images that may be learned from without labels lie in one uint8 tensor, the labelled
+ones first; ``train`` and ``unlabeled`` are windows into it, so nothing is held twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Images and their labels.
+
+    Attributes:
+        images: uint8 (N, 3, H, W).
+        labels: int64 (N,), -1 where there is none.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        """Number of images N."""
+        return len(self.labels)
+
+    def __getitem__(self, index: Tensor | slice) -> Split:
+        """The images with these numbers."""
+        return Split(self.images[index], self.labels[index])
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A data set for pre-training and for evaluation.
+
+    Attributes:
+        name: as it was asked for, with the labels a class where they were limited.
+        classes: names of the classes.
+        pretraining: every image to learn from: ``train``, then ``unlabeled``.
+        train_count: how many of those have labels for training.
+        test: read once, at the end.
+        folds: numbers of the training images in each official fold; STL-10 has ten.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    pretraining: Split
+    train_count: int
+    test: Split
+    folds: tuple[Tensor, ...] = ()
+
+    @property
+    def train(self) -> Split:
+        """The labelled images."""
+        return self.pretraining[: self.train_count]
+
+    @property
+    def unlabeled(self) -> Split:
+        """The images without labels."""
+        return self.pretraining[self.train_count :]
+
+    def describe(self) -> str:
+        """One sentence for people."""
+        side = self.test.images.shape[-1]
+        return (
+            f"{self.name}: {len(self.classes)} classes, {side} px; "
+            f"{self.train_count:,} labelled, {len(self.unlabeled):,} unlabeled, "
+            f"{len(self.test):,} test images"
+        )
+
+
+def limit_labels(dataset: Dataset, labels_per_class: int, seed: int = 0) -> Dataset:
+    """Keep n labels a class; the rest of ``train`` moves to ``unlabeled``.
+
+    Raises:
+        ValueError: when a class has fewer than n labelled images.
+    """
+    labels = dataset.train.labels
+    generator = torch.Generator().manual_seed(seed)
+    shuffled = torch.randperm(len(labels), generator=generator)
+    kept = []
+    for number, name in enumerate(dataset.classes):
+        members = shuffled[labels[shuffled] == number]
+        if len(members) < labels_per_class:
+            raise ValueError(
+                f"Class {name!r} has {len(members)} labelled images; ask for at most "
+                f"{len(members)} labels per class."
+            )
+        kept.append(members[:labels_per_class])
+    chosen = torch.cat(kept).sort().values
+    rest = torch.ones(len(dataset.pretraining), dtype=torch.bool)
+    rest[chosen] = False
+    order = torch.cat([chosen, rest.nonzero()[:, 0]])
+    reordered = dataset.pretraining[order]
+    reordered.labels[len(chosen) :] = -1
+    return dataclasses.replace(
+        dataset,
+        name=f"{dataset.name}, {labels_per_class} labels a class",
+        pretraining=reordered,
+        train_count=len(chosen),
+        folds=(),
+    )
+
+
+def stratified_split(
+    labels: Tensor, share: float, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Split image numbers in two, each class alike: (1 - share of them, share of them).
+
+    Every class with at least two images has at least one image in both parts.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    shuffled = torch.randperm(len(labels), generator=generator)
+    first, second = [], []
+    for number in labels.unique():
+        members = shuffled[labels[shuffled] == number]
+        held = min(max(1, round(share * len(members))), len(members) - 1)
+        second.append(members[:held])
+        first.append(members[held:])
+    return torch.cat(first).sort().values, torch.cat(second).sort().values

@@ -1,0 +1,38 @@
+"""The distribution a random view is drawn from."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewSettings:
+    """The distribution one random view is drawn from.
+
+    Attributes:
+        size: side of the view in pixels.
+        scale: smallest and largest share of the image's area in the crop.
+        flip: probability of a horizontal flip.
+        jitter: probability of changing the colours.
+        brightness: factor drawn from [1 - x, 1 + x], as are the next two.
+        contrast: see ``brightness``.
+        saturation: see ``brightness``.
+        hue: turn of the colour circle, drawn from [-x, x], x at most 0.5.
+        grayscale: probability of dropping the colours.
+        blur: probability of a Gaussian blur.
+        blur_sigma: smallest and largest standard deviation of the blur in pixels.
+        solarize: probability of inverting what is brighter than one half.
+    """
+
+    size: int = 64
+    scale: tuple[float, float] = (0.2, 1.0)
+    flip: float = 0.5
+    jitter: float = 0.8
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.4
+    hue: float = 0.1
+    grayscale: float = 0.2
+    blur: float = 0.0
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    solarize: float = 0.0
