@@ -200,6 +200,19 @@ def find_backbones(
     return found
 
 
+def describe(about: Mapping[str, Any]) -> str:
+    """One line about a backbone, for lists people choose from."""
+    knn = about.get("knn")
+    parts = [
+        str(about.get("method", "unknown method")),
+        str(about.get("data", "unknown data")),
+        f"{about.get('epochs_done', '?')} epochs",
+    ]
+    if knn is not None:
+        parts.append(f"k-NN {knn:.1f} % on its labels")
+    return ", ".join(parts)
+
+
 def _states(folder: pathlib.Path) -> list[pathlib.Path]:
     """State files, newest first."""
     return sorted(folder.glob("state-????-*.pt"), reverse=True)

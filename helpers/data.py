@@ -16,6 +16,7 @@ from helpers.splits import Dataset, Split
 
 SOURCES = {
     "demo": "drawn by code in seconds, nothing to download",
+    "demo-tiny": "a handful of those: to see in seconds that everything works",
     "stl10": "STL-10: 2.6 GB download, 100,000 unlabeled images",
     "cifar10": "CIFAR-10: 170 MB download, 32 px",
     "cifar100": "CIFAR-100: 170 MB download, 32 px",
@@ -64,9 +65,8 @@ def load(
     return dataset
 
 
-def _load_demo(root: pathlib.Path) -> Dataset:
-    """200 labelled, 4,000 unlabeled and 1,000 test images, drawn once and kept."""
-    counts = {"train": 200, "unlabeled": 4_000, "test": 1_000}
+def _load_demo(root: pathlib.Path, name: str, **counts: int) -> Dataset:
+    """The demo images, drawn once and kept."""
     parts = {}
     for split, count in counts.items():
         # The drawing code's version is in the name: a new drawing is a new file.
@@ -84,7 +84,7 @@ def _load_demo(root: pathlib.Path) -> Dataset:
     labels = torch.full((len(images),), -1)
     labels[: counts["train"]] = torch.from_numpy(train[1])
     return Dataset(
-        name="demo",
+        name=name,
         classes=demo.CLASSES,
         pretraining=Split(images, labels),
         train_count=counts["train"],
@@ -145,7 +145,12 @@ def _load_cifar(name: str, root: pathlib.Path) -> Dataset:
 
 
 LOADERS: dict[str, Callable[[pathlib.Path], Dataset]] = {
-    "demo": _load_demo,
+    "demo": lambda root: _load_demo(
+        root, "demo", train=200, unlabeled=4_000, test=1_000
+    ),
+    "demo-tiny": lambda root: _load_demo(
+        root, "demo-tiny", train=40, unlabeled=120, test=60
+    ),
     "stl10": _load_stl10,
     "cifar10": lambda root: _load_cifar("CIFAR10", root),
     "cifar100": lambda root: _load_cifar("CIFAR100", root),

@@ -186,13 +186,14 @@ def render(shape, scene, lean: float, dice: Dice, size: int) -> np.ndarray:
     colours, calm = thing_palette(dice, hue), scene_palette(dice, dice.between(0, 1))
     mixed = [*calm[:2], colour(dice.between(0.4, 0.8), 0.1, hue + 0.3), *colours[:2]]
 
-    scene = (scene, SCENES[dice.below(len(SCENES))])[dice.below(2)]
+    # Two pictures in three show the usual scene, as photographs of a kind do.
+    scene = (scene, scene, SCENES[dice.below(len(SCENES))])[dice.below(3)]
     paint(canvas, scene(x, y, dice), calm, pixel)
-    for _ in range(1 + dice.below(3)):
+    for _ in range(dice.below(3)):
         spot = dice.between(-1, 1), dice.between(-1, 1)
         paint(canvas, clutter(x, y, dice, spot, dice.between(0.12, 0.35)), mixed, pixel)
 
-    scale = dice.between(0.45, 0.78)
+    scale = dice.between(0.6, 0.95)
     centre = dice.between(scale - 1, 1 - scale), dice.between(scale - 1, 1 - scale)
     layers = shape(*place(x, y, dice, centre, scale, lean), dice)
     body = np.minimum.reduce([layer.distance for layer in layers])

@@ -9,7 +9,7 @@ the other entries; an image is never among its own negatives.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional
 
 
@@ -35,8 +35,12 @@ class MemoryBank(nn.Module):
 
     @torch.no_grad()
     def update(self, index: Tensor, features: Tensor) -> None:
-        """Move the entries ``index`` (B,) towards ``features`` (B, d)."""
-        new = functional.normalize(features.float(), dim=1)
+        """Move the entries ``index`` (B,) towards ``features`` (B, d).
+
+        Where several processes train together, every one learns of all their images.
+        """
+        index, features = gather(index), gather(features.float())
+        new = functional.normalize(features, dim=1)
         mixed = self.momentum * self.entries[index] + (1 - self.momentum) * new
         self.entries[index] = functional.normalize(mixed, dim=1)
 
@@ -44,6 +48,15 @@ class MemoryBank(nn.Module):
     def fill(self, index: Tensor, features: Tensor) -> None:
         """Replace the entries ``index`` (B,) by ``features`` (B, d)."""
         self.entries[index] = functional.normalize(features.float(), dim=1)
+
+
+def gather(rows: Tensor) -> Tensor:
+    """The rows (B, ...) of all processes, in their order; without gradients."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return rows
+    everybody = [torch.empty_like(rows) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(everybody, rows.contiguous())
+    return torch.cat(everybody)
 
 
 def info_nce(q: Tensor, m: Tensor, i: Tensor, temperature: float) -> Tensor:

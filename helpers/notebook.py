@@ -1,4 +1,4 @@
-"""What a notebook needs around its lesson: questions, Colab, Drive, files, sources.
+"""What a notebook needs around its lesson: questions, and sources to read.
 
 It works on IPython 7.34 (Colab) and on the newest, without widgets.
 """
@@ -14,8 +14,6 @@ from typing import Any
 
 import IPython.display
 from IPython.core.error import StdinNotImplementedError
-
-DRIVE_PROJECT = pathlib.Path("/content/drive/MyDrive/self-supervised-stl10")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +74,19 @@ def ask_number(
     return ask(question, None, str(default), name, check)
 
 
+def ask_labels(name: str = "SSL_LABELS_PER_CLASS") -> int | None:
+    """Ask how many labels a class to keep; None keeps all the data set has."""
+
+    def check(typed: str) -> int | None:
+        if typed.lower() == "all":
+            return None
+        if typed.isdecimal() and int(typed) > 0:
+            return int(typed)
+        raise ValueError(f"Type a number of labels or 'all', not {typed!r}.")
+
+    return ask("How many labels a class?", None, "all", name, check)
+
+
 def choose(question: str, choices: Sequence[Choice], default: int, name: str) -> Any:
     """Ask for one line of a list of what is really there; return its `value`.
 
@@ -90,77 +101,6 @@ def choose(question: str, choices: Sequence[Choice], default: int, name: str) ->
 
     lines = [choice.label for choice in choices]
     return _answer(question, lines, str(default + 1), name, parse)
-
-
-def in_colab() -> bool:
-    """Say whether this runs on Colab, which loads `google.colab` before the kernel."""
-    return "google.colab" in sys.modules
-
-
-def storage(where: str) -> pathlib.Path:
-    """Return the folder that keeps the checkpoints; a refusing Drive is no error.
-
-    `where` is "here" (the environment variable `SSL_CHECKPOINTS`, or `checkpoints`) or
-    "drive" (the project's folder on Drive, which outlives the session).
-    """
-    if where not in ("here", "drive"):
-        raise ValueError(f"where must be 'here' or 'drive', not {where!r}.")
-    # On Colab the working folder may lie on Drive, which writes open files late.
-    usual = "/content/checkpoints" if in_colab() else "checkpoints"
-    local = pathlib.Path(os.environ.get("SSL_CHECKPOINTS") or usual)
-    lost = f"checkpoints stay in {local} and vanish with this session"
-    if where == "drive" and not in_colab():
-        print(f"Google Drive is there only on Colab: checkpoints stay in {local}.")
-    elif where == "drive":
-        try:
-            from google.colab import drive
-
-            drive.mount("/content/drive")
-            DRIVE_PROJECT.mkdir(parents=True, exist_ok=True)
-            return DRIVE_PROJECT
-        except Exception as error:
-            print(f"Drive cannot be used ({error!r}): {lost}.")
-    elif in_colab():
-        print(f"The {lost}.")
-    return local
-
-
-def upload(name: str = "SSL_UPLOAD") -> pathlib.Path | None:
-    """Take a file from the browser on Colab, by its path elsewhere; None for none."""
-
-    def check(typed: str) -> pathlib.Path | None:
-        path = pathlib.Path(typed).expanduser()
-        if typed and not path.is_file():
-            raise ValueError(f"There is no file {typed!r}: type its path, or nothing.")
-        return path if typed else None
-
-    if os.environ.get(name) or not in_colab():
-        return ask("Path of the file (nothing for none)?", None, "", name, check)
-    try:
-        from google.colab import files
-
-        return next((pathlib.Path(file) for file in files.upload()), None)
-    except Exception as error:
-        print(f"Nothing was uploaded ({error!r}).")
-        return None
-
-
-def download(path: pathlib.Path | str, wanted: bool = False) -> None:
-    """Hand a file to the user: a download on Colab if `wanted`, a link elsewhere."""
-    if not pathlib.Path(path).is_file():
-        print(f"There is no file {path} to download yet.")
-    elif not in_colab():
-        # Relative, so that no home folder lands in a saved notebook.
-        IPython.display.display(IPython.display.FileLink(os.path.relpath(path)))
-    elif not wanted:
-        print(f"The file is {path}; say that you want the download to get it.")
-    else:
-        try:
-            from google.colab import files
-
-            files.download(str(path))
-        except Exception as error:
-            print(f"The browser did not take {path} ({error!r}).")
 
 
 def show_source(*objects: Any) -> None:
@@ -183,21 +123,6 @@ def show_source(*objects: Any) -> None:
         markdown = f"{caption}\n\n{fence}python\n{source}\n{fence}\n"
         bundle = {"text/plain": source, "text/markdown": markdown}
         IPython.display.display(bundle, raw=True)
-
-
-def device_sentence() -> str:
-    """Say in one sentence what the hardware is and, on Colab, how to get a GPU."""
-    import torch
-
-    if torch.cuda.is_available():
-        memory = torch.cuda.get_device_properties(0).total_memory / 2**30
-        number, name = torch.cuda.device_count(), torch.cuda.get_device_name(0)
-        return f"GPU: {number} x {name} with {memory:.0f} GiB."
-    if torch.backends.mps.is_available():
-        return "GPU: the one of this Apple chip."
-    if in_colab():
-        return "No GPU: choose Runtime -> Change runtime type -> T4 GPU, then Run all."
-    return f"No GPU: {torch.get_num_threads()} CPU threads, enough for the demo images."
 
 
 def _answer(

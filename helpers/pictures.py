@@ -181,7 +181,7 @@ def neighbors(
     """
     queries, count = neighbor_images.shape[:2]
     names = [name_of(label, classes) for label in query_labels.tolist()]
-    sheet, place = _sheet(count + 0.4, queries, names, cell=0.9, row_gap=0.28)
+    sheet, place = _sheet(count + 1.4, queries, names, cell=0.9, row_gap=0.28)
     for row, name in enumerate(names):
         y = row * 1.28
         _show(place, _pictures(query_images[row : row + 1])[0], 0, y)

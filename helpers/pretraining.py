@@ -194,7 +194,7 @@ def _restore(
     if saved is None:
         batches = torch.arange(len(session.images), device=session.images.device)
         session.method.train()
-        session.method.start(
+        session.method.module.start(
             (session.images[index].to(session.fabric.device), index)
             for index in batches.split(256)
         )

@@ -117,6 +117,8 @@ def configure(method: str, recipe: str = "short", **changes: Any) -> Settings:
             f"{', '.join(kind.recipes)}."
         )
     values = {**kind.recipes[recipe], **changes}
+    if values.get("init") == "imagenet" and "stem" not in changes:
+        values["stem"] = "imagenet"  # the only stem that has ImageNet weights
     if "image_size" in values:
         values["size"] = values.pop("image_size")
 

@@ -2,8 +2,6 @@
 
 import builtins
 import pathlib
-import sys
-import types
 
 import IPython.display
 import pytest
@@ -11,39 +9,6 @@ import pytest
 from helpers import notebook
 
 IMAGES = {"demo": "drawn", "stl10": "2.6 GB", "folder:": "a path of yours"}
-
-
-@pytest.fixture
-def keyboard(monkeypatch):
-    """Answer `input()` from a list; beyond its end there is no keyboard."""
-
-    def install(*answers):
-        left, prompts = list(answers), []
-
-        def typed(prompt=""):
-            prompts.append(prompt)
-            if not left:
-                raise EOFError
-            return left.pop(0)
-
-        monkeypatch.setattr(builtins, "input", typed)
-        return prompts
-
-    return install
-
-
-@pytest.fixture
-def colab(monkeypatch):
-    """Stand in for `google.colab` with the given modules."""
-
-    def install(**modules):
-        package = types.ModuleType("google.colab")
-        for name, functions in modules.items():
-            setattr(package, name, types.SimpleNamespace(**functions))
-        monkeypatch.setitem(sys.modules, "google", types.ModuleType("google"))
-        monkeypatch.setitem(sys.modules, "google.colab", package)
-
-    return install
 
 
 def ask_images(check=str):
@@ -160,82 +125,12 @@ def test_choose_returns_the_value_of_a_line(monkeypatch, keyboard, capsys):
         assert notebook.choose("Which?", choices, 1, "SSL_FROM") == pathlib.Path("byol")
 
 
-def test_storage_elsewhere_than_colab(monkeypatch, capsys):
-    monkeypatch.delenv("SSL_CHECKPOINTS", raising=False)
-    assert notebook.storage("here") == pathlib.Path("checkpoints")
-    assert capsys.readouterr().out == ""
-    assert notebook.storage("drive") == pathlib.Path("checkpoints")
-    assert "only on Colab" in capsys.readouterr().out
-    monkeypatch.setenv("SSL_CHECKPOINTS", "runs/latest/checkpoints")
-    assert notebook.storage("here") == pathlib.Path("runs/latest/checkpoints")
-    with pytest.raises(ValueError, match="'drive'"):
-        notebook.storage("Drive")
-
-
-def test_a_refusing_drive_is_a_sentence_and_a_local_folder(monkeypatch, colab, capsys):
-    def refuse(folder):
-        raise RuntimeError("credential propagation\nwas unsuccessful")
-
-    monkeypatch.delenv("SSL_CHECKPOINTS", raising=False)
-    colab(drive={"mount": refuse})
-    assert notebook.storage("drive") == pathlib.Path("/content/checkpoints")
-    printed = capsys.readouterr().out
-    assert "credential propagation" in printed
-    assert printed.count("\n") == 1
-
-
-def test_a_mounted_drive_is_used(monkeypatch, colab, tmp_path):
-    mounted = []
-    monkeypatch.setattr(notebook, "DRIVE_PROJECT", tmp_path / "MyDrive" / "project")
-    colab(drive={"mount": mounted.append})
-    assert notebook.storage("drive") == tmp_path / "MyDrive" / "project"
-    assert mounted == ["/content/drive"]
-    assert (tmp_path / "MyDrive" / "project").is_dir()
-
-
-def test_upload_takes_a_path_or_nothing(keyboard, tmp_path, capsys):
-    file = tmp_path / "weights.safetensors"
-    file.write_bytes(b"x")
-    keyboard("nowhere", str(file))
-    assert notebook.upload() == file
-    assert "no file 'nowhere'" in capsys.readouterr().out
-    keyboard("")
-    assert notebook.upload() is None
-
-
-def test_upload_on_colab(colab, capsys):
-    colab(files={"upload": lambda: {"weights.safetensors": b"x"}})
-    assert notebook.upload() == pathlib.Path("weights.safetensors")
-    colab(files={"upload": dict})
-    assert notebook.upload() is None
-    colab(files={})  # a frontend that cannot upload
-    assert notebook.upload() is None
-    assert "Nothing was uploaded" in capsys.readouterr().out
-
-
-def test_download(monkeypatch, colab, tmp_path, capsys):
-    shown, fetched = [], []
-    monkeypatch.setattr(IPython.display, "display", shown.append)
-    monkeypatch.chdir(tmp_path)
-    notebook.download("weights.txt")
-    assert capsys.readouterr().out == "There is no file weights.txt to download yet.\n"
-    file = tmp_path / "weights.txt"
-    file.write_text("x")
-    notebook.download(file, wanted=True)
-    assert "href='weights.txt'" in shown[0]._repr_html_()
-    colab(files={"download": fetched.append})
-    notebook.download(file)
-    assert fetched == []
-    notebook.download(file, wanted=True)
-    assert fetched == [str(file)]
-
-
 def test_show_source_names_the_place_and_fences_the_code(monkeypatch):
     shown = []
     monkeypatch.setattr(
         IPython.display, "display", lambda data, raw: shown.append(data)
     )
-    notebook.show_source(notebook.Choice, notebook.storage, notebook)
+    notebook.show_source(notebook.Choice, notebook.ask, notebook)
     assert [next(iter(data["text/plain"].split())) for data in shown] == [
         "@dataclasses.dataclass(frozen=True)",
         "def",
@@ -244,9 +139,9 @@ def test_show_source_names_the_place_and_fences_the_code(monkeypatch):
     caption, _, code = shown[1]["text/markdown"].partition("\n\n")
     start = int(caption.removeprefix("`helpers/notebook.py`, lines ").split()[0])
     lines = pathlib.Path(notebook.__file__).read_text().splitlines()
-    assert lines[start - 1].startswith("def storage")
-    assert code.startswith("```python\ndef storage") and code.endswith(
-        "return local\n```\n"
+    assert lines[start - 1].startswith("def ask(")
+    assert code.startswith("```python\ndef ask(") and code.endswith(
+        "default, name, parse)\n```\n"
     )
     assert shown[2]["text/markdown"].startswith("`helpers/notebook.py`\n\n")
 
@@ -266,34 +161,3 @@ def test_show_source_dedents_methods_and_survives_fences(monkeypatch):
     assert "~~~~python\ndef step" in shown[0]["text/markdown"]
     with pytest.raises(ValueError, match="has no source"):
         notebook.show_source(len)
-
-
-@pytest.mark.parametrize(
-    ("gpus", "on_colab", "words"),
-    [
-        (2, False, "2 x T4 with 15 GiB"),
-        (0, True, "Change runtime type"),
-        (0, False, "CPU"),
-    ],
-)
-def test_the_device_is_one_sentence(monkeypatch, colab, gpus, on_colab, words):
-    torch = types.SimpleNamespace(
-        cuda=types.SimpleNamespace(
-            is_available=lambda: gpus > 0,
-            device_count=lambda: gpus,
-            get_device_name=lambda index: "T4",
-            get_device_properties=lambda index: types.SimpleNamespace(
-                total_memory=15 * 2**30
-            ),
-        ),
-        backends=types.SimpleNamespace(
-            mps=types.SimpleNamespace(is_available=lambda: False)
-        ),
-        get_num_threads=lambda: 2,
-    )
-    monkeypatch.setitem(sys.modules, "torch", torch)
-    if on_colab:
-        colab()
-    sentence = notebook.device_sentence()
-    assert words in sentence
-    assert sentence.endswith(".") and "\n" not in sentence

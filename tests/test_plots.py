@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import plots, splits, views
+from helpers import plots, randomness, splits, view_settings, views
 
 CLASSES = tuple(f"class {number}" for number in range(10))
 
@@ -35,6 +35,12 @@ def texts(figure):
 
 def stored(figure):
     """The one picture a notebook keeps of the figure, after checking its form."""
+    for axes in figure.axes:  # no picture is cut off
+        (left, right), (low, high) = axes.get_xlim(), sorted(axes.get_ylim())
+        for image in axes.images:
+            x, to_x, to_y, y = image.get_extent()
+            assert left <= x < to_x <= right
+            assert low <= min(y, to_y) < max(y, to_y) <= high
     bundle = figure.mime_bundle()
     (kind,) = [kind for kind in bundle if kind.startswith("image/")]
     picture = Image.open(io.BytesIO(base64.b64decode(bundle[kind])))
@@ -94,7 +100,8 @@ def test_view_rows(count):
 
 @pytest.mark.parametrize("count", [1, 5])
 def test_jigsaw(count):
-    settings, random = views.ViewSettings(), views.StepRandom(0, 0, count)
+    settings = view_settings.ViewSettings()
+    random = randomness.StepRandom(0, 0, count)
     patches = views.jigsaw_patches(images(count, 96), settings, random)
     figure = plots.jigsaw(images(count, 96), patches)
     assert len(figure.axes[0].images) == count * (2 + 9)

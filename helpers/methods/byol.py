@@ -23,13 +23,13 @@ class Options(base.Options):
     Attributes:
         hidden_dim: width inside projection and prediction head.
         output_dim: width of projections and predictions.
-        momentum: τ at the start of the run; it climbs to 1 along a cosine.
+        target_momentum: τ at the start of the run; it climbs to 1 along a cosine.
         predictor_scale: times the learning rate, for the prediction head.
     """
 
     hidden_dim: int = 1024
     output_dim: int = 128
-    momentum: float = 0.99
+    target_momentum: float = 0.99
     predictor_scale: float = 1.0
 
 
@@ -45,7 +45,7 @@ class BYOL(base.Method):
             "learning_rate": 4e-3,
             "weight_decay": 1e-4,
             "hidden_dim": 512,
-            "momentum": 0.9,
+            "target_momentum": 0.9,
             "size": 48,
         },
         # Small-image values: SGD, 64 px, 3x3 stem, EMA from 0.99 (numbers in README).
@@ -85,7 +85,7 @@ class BYOL(base.Method):
 
     def after_step(self, progress: float) -> None:
         """ξ ← τ·ξ + (1 − τ)·θ with τ = 1 − (1 − τ₀)·(cos(π·progress) + 1) / 2."""
-        start = self.options.momentum
+        start = self.options.target_momentum
         momentum = 1 - (1 - start) * (math.cos(math.pi * progress) + 1) / 2
         with torch.no_grad():
             target = list(self.target.parameters())

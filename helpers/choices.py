@@ -1,0 +1,99 @@
+"""Which backbones to evaluate: asked once, from what is really there."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from helpers import backbones, checkpoints, colab, methods, notebook
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """A backbone to start from.
+
+    Attributes:
+        name: for tables, such as ``PIRL``.
+        source: ``random``, ``imagenet``, or the path of a backbone file.
+        about: how it was made; empty for random and ImageNet weights.
+    """
+
+    name: str
+    source: str
+    about: dict[str, Any]
+
+    def create(self) -> nn.Module:
+        """Build the backbone and load its weights; a fresh one at every call."""
+        if self.source in ("random", "imagenet"):
+            return backbones.build(weights=self.source)
+        return checkpoints.load_backbone(self.source)[0]
+
+
+RANDOM = Chosen("random", "random", {})
+IMAGENET = Chosen("ImageNet labels", "imagenet", {})
+
+
+def from_file(path: pathlib.Path) -> Chosen:
+    """A backbone file as a choice.
+
+    Raises:
+        ValueError: when the file is not a whole safetensors file.
+    """
+    about = checkpoints.read_about(path)
+    known = methods.METHODS.get(about.get("method", ""))
+    name = known.__name__ if known else path.stem
+    if about.get("init") == "imagenet":
+        name += " from ImageNet"
+    return Chosen(name, str(path), about)
+
+
+def ask(
+    folders: Sequence[pathlib.Path], data: str, name: str = "SSL_BACKBONE"
+) -> list[Chosen]:
+    """Ask which backbones to evaluate.
+
+    The default is the newest of every method that learned from the same images. The
+    list goes on with every single file, ImageNet weights, a file of the user's own and
+    random weights.
+
+    Args:
+        folders: that hold runs: on this machine, on Drive.
+        data: name of the data set in use.
+        name: of the environment variable that may hold the answer.
+
+    Returns:
+        One or more choices; random weights, the opponent to beat, come first when
+        they were not asked for by themselves.
+    """
+    found = [from_file(path) for path, _ in checkpoints.find_backbones(folders)]
+    newest: dict[str, Chosen] = {}
+    for one in found:
+        if one.about.get("data") == data:
+            newest.setdefault(one.name, one)
+    listed = [
+        notebook.Choice(
+            f"all methods trained on these images ({', '.join(newest) or 'none yet'})",
+            list(newest.values()),
+            "all",
+        )
+    ]
+    listed += [
+        notebook.Choice(checkpoints.describe(one.about), [one], one.source)
+        for one in found
+    ]
+    listed += [
+        notebook.Choice(
+            "ImageNet weights, learned with labels", [IMAGENET], "imagenet"
+        ),
+        notebook.Choice("a backbone file of yours", None, "file"),
+        notebook.Choice("random weights alone", [], "random"),
+    ]
+    answer = notebook.choose("Which backbones?", listed, 0, name)
+    if answer is None:
+        path = colab.upload()
+        answer = [from_file(path)] if path else []
+    return [RANDOM, *answer]

@@ -1,0 +1,226 @@
+"""The protocols of the results table, each from a backbone to a record.
+
+Every protocol scores the test split once, after everything has been decided.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from helpers import evaluation, results, supervised
+from helpers.splits import Dataset
+from helpers.view_settings import ViewSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """A data set as a frozen backbone sees it.
+
+    Attributes:
+        train: float32 (N, D), of the labelled images.
+        test: float32 (M, D).
+        minutes: the encoding took.
+    """
+
+    train: Tensor
+    test: Tensor
+    minutes: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a protocol found.
+
+    Attributes:
+        record: for the results table.
+        scores: of the last repetition.
+        classifier: of the last repetition.
+        history: of the last repetition's training; empty where there is none.
+    """
+
+    record: dict[str, Any]
+    scores: evaluation.Scores
+    classifier: Any
+    history: list[dict[str, Any]]
+
+
+def encode(backbone: nn.Module, dataset: Dataset, *, image_size: int) -> Features:
+    """Encode the labelled and the test images once, for all frozen protocols."""
+    started = time.perf_counter()
+    train, test = (
+        evaluation.encode(backbone, split.images, image_size=image_size)
+        for split in (dataset.train, dataset.test)
+    )
+    return Features(train, test, (time.perf_counter() - started) / 60)
+
+
+def knn(
+    features: Features, dataset: Dataset, *, method: str, about: dict[str, Any]
+) -> Outcome:
+    """Weighted k-NN on frozen features, k = 20."""
+
+    def fit(index: Tensor, seed: int) -> tuple[Any, list]:
+        keys, labels = features.train[index], dataset.train.labels[index]
+        return (lambda some: evaluation.knn(keys, labels, some)), []
+
+    return _frozen("k-NN", fit, features, dataset, method, about, seeds=(0,))
+
+
+def linear_probe(
+    features: Features, dataset: Dataset, *, method: str, about: dict[str, Any]
+) -> Outcome:
+    """A softmax layer on frozen features, its penalty chosen by cross-validation."""
+
+    def fit(index: Tensor, seed: int) -> tuple[Any, list]:
+        labels = dataset.train.labels[index]
+        return evaluation.linear_probe(features.train[index], labels, seed=seed), []
+
+    return _frozen("linear probe", fit, features, dataset, method, about, seeds=(0,))
+
+
+def mlp_head(
+    features: Features,
+    dataset: Dataset,
+    *,
+    method: str,
+    about: dict[str, Any],
+    seeds: Sequence[int] = (0, 1, 2),
+    settings: supervised.Settings | None = None,
+) -> Outcome:
+    """An MLP of 128 hidden units on frozen features: the seeds' classifier."""
+    settings = settings or head_settings()
+
+    def fit(index: Tensor, seed: int) -> tuple[Any, list]:
+        torch.manual_seed(seed)
+        mean, std = features.train.mean(dim=0), features.train.std(dim=0) + 1e-6
+        head = supervised.MLP(features.train.shape[1], len(dataset.classes))
+        history = supervised.train_on_features(
+            head,
+            (features.train[index] - mean) / std,
+            dataset.train.labels[index],
+            dataclasses.replace(settings, seed=seed),
+            label=f"MLP head, seed {seed}",
+        )
+        head = head.cpu().eval()
+
+        def classify(some: Tensor) -> Tensor:
+            with torch.no_grad():
+                return head((some - mean) / std)
+
+        return classify, history
+
+    return _frozen("MLP head", fit, features, dataset, method, about, seeds=seeds)
+
+
+def fine_tune(
+    create: Callable[[], nn.Module],
+    dataset: Dataset,
+    *,
+    method: str,
+    about: dict[str, Any],
+    protocol: str = "fine-tuning",
+    settings: supervised.Settings | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+) -> Outcome:
+    """Train backbone and head together, a fresh backbone a seed.
+
+    Args:
+        create: returns the backbone to start from; called once a seed.
+        dataset: its labels train, its test split scores.
+        method: how the backbone was made, for the table.
+        about: of the backbone file.
+        protocol: name for the table.
+        settings: of the training; ``fine_tuning_settings`` by default.
+        seeds: of the classifier's training.
+    """
+    settings = settings or fine_tuning_settings()
+    all_scores, minutes = [], []
+    for seed in seeds:
+        started = time.perf_counter()
+        torch.manual_seed(seed)
+        classifier = supervised.Classifier(create(), len(dataset.classes))
+        history = supervised.train_on_images(
+            classifier,
+            dataset.train,
+            dataclasses.replace(settings, seed=seed),
+            label=f"{protocol}, {method}, seed {seed}",
+        )
+        outputs = supervised.predict(
+            classifier, dataset.test.images, image_size=settings.view.size
+        )
+        all_scores.append(evaluation.score(outputs, dataset.test.labels))
+        minutes.append((time.perf_counter() - started) / 60)
+    record = _record(protocol, all_scores, dataset, method, about, minutes)
+    return Outcome(record, all_scores[-1], classifier, history)
+
+
+def baseline_settings(image_size: int = 64, epochs: int = 60) -> supervised.Settings:
+    """Training from random weights: one learning rate for all, strong views."""
+    return supervised.Settings(
+        epochs=epochs,
+        learning_rate=2e-3,
+        view=ViewSettings(size=image_size, scale=(0.3, 1.0), jitter=0.5),
+    )
+
+
+def fine_tuning_settings(image_size: int = 64, epochs: int = 40) -> supervised.Settings:
+    """Training from a pre-trained backbone, at a tenth of the head's learning rate."""
+    return supervised.Settings(
+        epochs=epochs,
+        learning_rate=5e-3,
+        backbone_scale=0.1,
+        view=ViewSettings(size=image_size, scale=(0.3, 1.0), jitter=0.5),
+    )
+
+
+def head_settings(epochs: int = 100) -> supervised.Settings:
+    """Training of the MLP head on features."""
+    return supervised.Settings(
+        epochs=epochs, learning_rate=1e-3, weight_decay=1e-1, warmup_epochs=0
+    )
+
+
+def _frozen(
+    protocol: str,
+    fit: Callable[[Tensor, int], tuple[Any, list]],
+    features: Features,
+    dataset: Dataset,
+    method: str,
+    about: dict[str, Any],
+    seeds: Sequence[int],
+) -> Outcome:
+    all_scores, minutes = [], []
+    for seed in seeds:
+        started = time.perf_counter()
+        classifier, history = fit(torch.arange(len(dataset.train)), seed)
+        outputs = classifier(features.test)
+        all_scores.append(evaluation.score(outputs, dataset.test.labels))
+        minutes.append(features.minutes + (time.perf_counter() - started) / 60)
+    record = _record(protocol, all_scores, dataset, method, about, minutes)
+    return Outcome(record, all_scores[-1], classifier, history)
+
+
+def _record(
+    protocol: str,
+    all_scores: Sequence[evaluation.Scores],
+    dataset: Dataset,
+    method: str,
+    about: dict[str, Any],
+    minutes: Sequence[float],
+) -> dict[str, Any]:
+    return results.record(
+        method=method,
+        protocol=protocol,
+        data=dataset.name,
+        labels=dataset.train_count,
+        top1=[scores.top1 for scores in all_scores],
+        top5=[scores.top5 for scores in all_scores],
+        minutes=about.get("minutes", 0.0) + sum(minutes) / len(minutes),
+        about=about,
+    )

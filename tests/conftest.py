@@ -1,0 +1,38 @@
+"""What all tests share: no answers from outside, every file in a folder of its own."""
+
+import os
+import pathlib
+import sys
+
+import pytest
+
+# The project need not be installed, nor pytest be started by `python -m`.
+PROJECT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(PROJECT))
+sys.path.insert(0, str(PROJECT / "tests"))
+
+import small  # noqa: E402
+
+from helpers import backbones  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path, monkeypatch):
+    """Forget answers set outside; keep what is written apart."""
+    for name in [name for name in os.environ if name.startswith("SSL_")]:
+        monkeypatch.delenv(name)
+    for name in ("CHECKPOINTS", "RESULTS", "DATA_ROOT"):
+        monkeypatch.setenv(f"SSL_{name}", str(tmp_path / name.lower()))
+
+
+@pytest.fixture(scope="session")
+def dataset():
+    """Three classes a straight line can tell apart: 24 + 24 + 18 images of 32 px."""
+    return small.dataset()
+
+
+@pytest.fixture
+def small_backbone(monkeypatch):
+    """Let ``backbones.build`` build a network of a few thousand weights."""
+    monkeypatch.setattr(backbones, "build", small.backbone)
+    return small.backbone

@@ -1,0 +1,59 @@
+"""A data set and a backbone so small that a training takes a second."""
+
+import torch
+from torch import nn
+
+from helpers import splits
+
+
+def images(count, side=32, seed=0, low=0, high=256):
+    """Noise, uint8 (count, 3, side, side)."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (count, 3, side, side)
+    return torch.randint(low, high, shape, generator=generator).to(torch.uint8)
+
+
+def split(count, seed):
+    """Noise with one bright colour a class: labels 0, 1, 2, 0, 1, 2 ..."""
+    labels = torch.arange(count) % 3
+    pixels = images(count, seed=seed, high=100)
+    pixels[torch.arange(count), labels] += 120
+    return splits.Split(pixels, labels)
+
+
+def dataset():
+    """24 labelled, 24 unlabeled and 18 test images of 32 px in three classes."""
+    pretraining = split(48, seed=1)
+    pretraining.labels[24:] = -1
+    return splits.Dataset(
+        name="small",
+        classes=("red", "green", "blue"),
+        pretraining=pretraining,
+        train_count=24,
+        test=split(18, seed=2),
+    )
+
+
+def backbone(name="resnet18", *, stem="imagenet", weights="random", norm="batch"):
+    """A network with ``feature_dim`` and normalisation in place of a ResNet."""
+
+    def layer(width, out):
+        normalized = nn.GroupNorm(4, out) if norm == "group" else nn.BatchNorm2d(out)
+        convolution = nn.Conv2d(width, out, 3, stride=2, padding=1, bias=False)
+        return [convolution, normalized, nn.ReLU()]
+
+    pool = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    network = nn.Sequential(*layer(3, 8), *layer(8, 16), *pool)
+    network.feature_dim = 16
+    return network
+
+
+SETTINGS = {
+    "epochs": 4,
+    "batch_size": 16,
+    "optimizer": "sgd",
+    "learning_rate": 0.5,
+    "warmup_epochs": 0.5,
+    "precision": "32-true",
+    "size": 20,
+}
