@@ -71,7 +71,7 @@ def pretrain(arguments: Sequence[str]) -> None:
     """Learn from images without labels; run it again to go on."""
     method, recipe = (
         _value(arguments, "method", "byol"),
-        _value(arguments, "recipe", "short"),
+        _value(arguments, "recipe", "minutes"),
     )
     default = settings_of.configure(method, recipe)
 

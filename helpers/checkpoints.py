@@ -12,6 +12,7 @@ there. A mirror (Google Drive) gets a copy of each closed file in the same way.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -33,6 +34,11 @@ BACKBONE_FILE = "backbone.safetensors"
 KEPT_STATES = 2
 
 
+def folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
+    """Where runs are kept: ``$SSL_CHECKPOINTS`` or ``checkpoints`` unless given."""
+    return pathlib.Path(given or os.environ.get("SSL_CHECKPOINTS", "checkpoints"))
+
+
 def write(path: pathlib.Path, save: Callable[[pathlib.Path], object]) -> None:
     """Let ``save`` write a file that appears at ``path`` whole or not at all.
 
@@ -47,11 +53,13 @@ def write(path: pathlib.Path, save: Callable[[pathlib.Path], object]) -> None:
             os.fsync(file.fileno())
         os.replace(beside, path)
     except (OSError, RuntimeError) as error:
-        beside.unlink(missing_ok=True)
         raise OSError(
             f"Cannot write {path.name} into {str(path.parent)!r} ({error}): free some "
             "space or choose another folder, then run again; what was saved is kept."
         ) from error
+    finally:  # renamed already, unless something went wrong
+        with contextlib.suppress(OSError):
+            beside.unlink()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +82,9 @@ class Store:
         os.replace(unnamed, final)
         self._copy(final)
         for folder in self._folders():
-            for old in _states(folder)[KEPT_STATES:]:
-                old.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # one file too many harms nobody
+                for old in _states(folder)[KEPT_STATES:]:
+                    old.unlink()
 
     def load_state(self) -> dict[str, Any] | None:
         """The newest state that is undamaged, on this machine or in the mirror."""
@@ -170,14 +179,17 @@ def load_backbone(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, An
         about.get("arch", "resnet18"), stem=about.get("stem", "imagenet")
     )
     tensors = {k: v for k, v in tensors.items() if not k.startswith("fc.")}
-    report = backbone.load_state_dict(tensors, strict=False)
-    if report.missing_keys or report.unexpected_keys:
+    own = backbone.state_dict()
+    missing = [k for k in own if k not in tensors or tensors[k].shape != own[k].shape]
+    unknown = tensors.keys() - own.keys()
+    if missing or unknown:
         raise ValueError(
             f"{path.name} does not fit {about.get('arch', 'resnet18')}: "
-            f"{len(report.missing_keys)} weights are missing "
-            f"({', '.join(report.missing_keys[:2])}…), "
-            f"{len(report.unexpected_keys)} are unknown; nothing was loaded."
+            f"{len(missing)} weights are missing or of another shape "
+            f"({', '.join(missing[:2])}…), "
+            f"{len(unknown)} are unknown; nothing was loaded."
         )
+    backbone.load_state_dict(tensors)
     return backbone, about
 
 

@@ -6,6 +6,8 @@ pose, light and cluttered scene of its own. The same (seed, split, index, size) 
 the same bytes on every machine.
 """
 
+import math
+
 import numpy as np
 
 from helpers import demo_shapes as shapes
@@ -13,6 +15,8 @@ from helpers.demo_shapes import Dice, Layer
 
 SPLITS = ("unlabeled", "train", "test")
 VERSION = 1  # raised when the same seed draws other pictures: kept copies are redrawn
+STOCK = 1_000_003  # seeds the palettes and backdrops that all pictures share
+PALETTES, BACKDROPS = 6, 3  # of things, and of each scene: so few that they say little
 EVERYWHERE = -9.0  # the distance of a layer that covers the whole picture
 
 
@@ -83,6 +87,7 @@ def lamps(x, y, dice: Dice) -> list[Layer]:
 
 
 SCENES = (sky, meadow, water, tiles, cloth, lamps)
+SCENE_HUES = (0.68, 0.33, 0.56, 0.18, 0.05, 0.84)  # in turns: blue, green, sea, ...
 KINDS = (  # shape, usual scene, largest lean either way in turns
     (shapes.balloon, sky, 0.06),
     (shapes.butterfly, meadow, 0.2),
@@ -177,38 +182,63 @@ def light(x, y, dice: Dice, gentle: float, strong: float):
     return dice.between(gentle, strong) * (x * cos + y * sin)
 
 
+def scatter(dice: Dice) -> list[tuple[tuple[float, float], float]]:
+    """Return places and sizes of three to six things that hardly overlap."""
+    spots: list[tuple[tuple[float, float], float]] = []
+    for _ in range(30):
+        scale = dice.between(0.26, 0.46)
+        spot = dice.between(-0.8, 0.8), dice.between(-0.8, 0.8)
+        gaps = [
+            shapes.length(spot[0] - there[0], spot[1] - there[1]) - 0.8 * (scale + wide)
+            for there, wide in spots
+        ]
+        if len(spots) < 6 and min(gaps, default=1) > 0:
+            spots.append((spot, scale))
+    return spots
+
+
+def window(centre: float, scale: float, size: int) -> slice:
+    """Return the pixels along one side that a thing and its shadow may cover."""
+    first, last = ((centre + reach * 1.5 * scale + 1) * size / 2 for reach in (-1, 1))
+    return slice(max(0, math.floor(first)), min(size, math.ceil(last)))
+
+
+def put(part, shape, x, y, centre, scale, lean, dice, palette, pixel) -> None:
+    """Draw one thing with its shadow and shading into its part of the canvas."""
+    layers = shape(*place(x, y, dice, centre, scale, lean), dice)
+    body = np.minimum.reduce([layer.distance for layer in layers])
+    moved = [
+        np.clip(np.arange(side) + dice.below(5) - 2, 0, side - 1) for side in body.shape
+    ]
+    part *= 1 - dice.between(0.2, 0.5) * shapes.step(-body[np.ix_(*moved)])
+    paint(part, layers, palette, pixel / scale)
+    rim = dice.between(0.05, 0.25) * np.clip(1 + body * 6, 0, 1)  # darker near the edge
+    shade = light(x - centre[0], y - centre[1], dice, 0.1, 0.4) / scale - rim
+    part *= 1 + shade * shapes.step(-body, scale / pixel)
+
+
 def render(shape, scene, lean: float, dice: Dice, size: int) -> np.ndarray:
     """Return one picture of this kind of thing, uint8 (3, size, size)."""
     line = (np.arange(size, dtype=np.float32) + 0.5) * np.float32(2 / size) - 1
     x, y = np.broadcast_arrays(line[None, :], line[:, None])  # (H, W) in (-1, 1)
     canvas = np.zeros((3, size, size), np.float32)
-    pixel, hue = 2 / size, dice.between(0, 1)
-    colours, calm = thing_palette(dice, hue), scene_palette(dice, dice.between(0, 1))
-    mixed = [*calm[:2], colour(dice.between(0.4, 0.8), 0.1, hue + 0.3), *colours[:2]]
-
-    # Two pictures in three show the usual scene, as photographs of a kind do.
-    scene = (scene, scene, SCENES[dice.below(len(SCENES))])[dice.below(3)]
-    paint(canvas, scene(x, y, dice), calm, pixel)
-    for _ in range(dice.below(3)):
+    pixel, number = 2 / size, dice.below(PALETTES)
+    colours = thing_palette(Dice(STOCK, number), number / PALETTES)
+    kind = dice.below(len(SCENES))
+    studio = Dice(STOCK, PALETTES + kind, dice.below(BACKDROPS))
+    calm = scene_palette(studio, SCENE_HUES[kind] + studio.between(0, 0.08))
+    mixed = [*calm[:2], colour(0.6, 0.1, number / PALETTES + 0.3), *colours[:2]]
+    paint(canvas, SCENES[kind](x, y, studio), calm, pixel)
+    for _ in range(2 + dice.below(3)):
         spot = dice.between(-1, 1), dice.between(-1, 1)
-        paint(canvas, clutter(x, y, dice, spot, dice.between(0.12, 0.35)), mixed, pixel)
-
-    scale = dice.between(0.6, 0.95)
-    centre = dice.between(scale - 1, 1 - scale), dice.between(scale - 1, 1 - scale)
-    layers = shape(*place(x, y, dice, centre, scale, lean), dice)
-    body = np.minimum.reduce([layer.distance for layer in layers])
-    moved = [np.arange(size) + round(dice.between(-0.06, 0.06) * size) for _ in "yx"]
-    shadow = body[np.ix_(*np.clip(moved, 0, size - 1))]
-    canvas *= 1 - dice.between(0.2, 0.5) * shapes.step(-shadow)
-    paint(canvas, layers, colours, pixel / scale)
-    rim = dice.between(0.05, 0.25) * np.clip(1 + body * 6, 0, 1)  # darker near the edge
-    shade = light(x - centre[0], y - centre[1], dice, 0.1, 0.4) / scale - rim
-    canvas *= 1 + shade * shapes.step(-body, scale / pixel)
-
-    if dice.below(3) == 0:  # something in front of it
-        cos, sin = shapes.direction(dice.between(0, 1))
-        spot = centre[0] + scale * cos, centre[1] + scale * sin
-        paint(canvas, clutter(x, y, dice, spot, 0.4 * scale), mixed, pixel)
+        paint(canvas, clutter(x, y, dice, spot, dice.between(0.1, 0.25)), mixed, pixel)
+    for spot, scale in scatter(dice):
+        tube = dice.below(PALETTES)
+        palette = thing_palette(Dice(STOCK, tube), tube / PALETTES)
+        rows, columns = (window(centre, scale, size) for centre in reversed(spot))
+        part = canvas[:, rows, columns]
+        across, down = x[rows, columns], y[rows, columns]
+        put(part, shape, across, down, spot, scale, lean, dice, palette, pixel)
     if dice.below(3) == 0:  # out of focus
         wide = np.pad(canvas, ((0, 0), (1, 1), (1, 1)), "edge")
         wide = (wide[:, :-2] + 2 * wide[:, 1:-1] + wide[:, 2:]) / 4
@@ -217,7 +247,7 @@ def render(shape, scene, lean: float, dice: Dice, size: int) -> np.ndarray:
     lit = dice.between(0.9, 1.2) + light(x, y, dice, 0, 0.15) - vignette
     canvas = ((canvas - 0.5) * dice.between(0.85, 1.2) + 0.5) * lit
     grain = dice.field(canvas.shape, dtype=np.float32) - 0.5
-    canvas += dice.between(0.01, 0.07) * grain
+    canvas += 0.04 * grain
     return (np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 

@@ -121,6 +121,14 @@ def knn(
     return torch.cat(votes)
 
 
+def neighbors(features: Tensor, *, k: int = 8) -> Tensor:
+    """Numbers of every image's k nearest others by cosine, nearest first: (N, k)."""
+    normalized = functional.normalize(features, dim=1)
+    similarity = normalized @ normalized.T
+    similarity.fill_diagonal_(-torch.inf)
+    return similarity.topk(min(k, len(features) - 1), dim=1).indices
+
+
 def linear_probe(features: Tensor, labels: Tensor, *, seed: int = 0) -> LinearProbe:
     """Fit a softmax layer on standardised features.
 

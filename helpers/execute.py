@@ -26,7 +26,6 @@ NOTEBOOKS = (
     "baseline_accuracy_ResNet18.ipynb",
     "train_PIRL.ipynb",
     "train_BYOL.ipynb",
-    "train_other_methods.ipynb",
     "feature_extraction.ipynb",
     "fine_tuning.ipynb",
 )

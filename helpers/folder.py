@@ -66,7 +66,7 @@ def class_names(root: pathlib.Path, split: str) -> tuple[str, ...]:
     """
     folder = root / split
     names = (
-        sorted(f.name for f in folder.iterdir() if f.is_dir())
+        sorted(f.name for f in folder.iterdir() if f.is_dir() and _is_shown(f))
         if folder.is_dir()
         else []
     )
@@ -84,7 +84,7 @@ def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
     found = (
         pathlib.Path(at, name) for at, _, names in os.walk(folder) for name in names
     )
-    return sorted(file for file in found if file.suffix.lower() in ENDINGS)
+    return sorted(f for f in found if f.suffix.lower() in ENDINGS and _is_shown(f))
 
 
 def read(files: list[tuple[pathlib.Path, int]], image_size: int, what: str) -> Split:
@@ -126,14 +126,22 @@ def decode(file: pathlib.Path, size: int) -> np.ndarray | None:
     """One image as uint8 (3, size, size); None when it cannot be read."""
     try:
         with PIL.Image.open(file) as opened:
-            upright = PIL.ImageOps.exif_transpose(opened.convert("RGB"))
+            # Pillow would clip 16-bit values to 8 bits, leaving a white image.
+            deep = opened.mode.startswith("I")
+            shallow = opened.point(lambda value: value / 257) if deep else opened
+            upright = PIL.ImageOps.exif_transpose(shallow.convert("RGB"))
             if upright.size != (size, size):
                 upright = PIL.ImageOps.fit(
                     upright, (size, size), PIL.Image.Resampling.BILINEAR
                 )
-            return np.asarray(upright).transpose(2, 0, 1)
+            return np.array(upright).transpose(2, 0, 1)
     except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError):
         return None
+
+
+def _is_shown(file: pathlib.Path) -> bool:
+    """Whether it is not one of the hidden files systems leave among others' files."""
+    return not file.name.startswith(".")
 
 
 def _labelled_files(

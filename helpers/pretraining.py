@@ -15,6 +15,7 @@ import tqdm
 from torch import Tensor, nn
 
 from helpers import checkpoints, evaluation, hardware, optimizers, sessions
+from helpers.methods import base
 from helpers.randomness import StepRandom
 from helpers.settings import Settings
 from helpers.splits import Dataset
@@ -29,14 +30,19 @@ class Run:
     Attributes:
         settings: as given.
         folder: holds its files.
-        backbone: trained.
+        method: trained, heads and all.
         history: one entry an epoch, see ``pretrain``.
     """
 
     settings: Settings
     folder: pathlib.Path
-    backbone: nn.Module
+    method: base.Method
     history: list[dict[str, Any]]
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The trained backbone."""
+        return self.method.backbone
 
     @property
     def minutes(self) -> float:
@@ -165,7 +171,7 @@ def pretrain(
                 on_epoch(history)
         fabric.barrier()
     bar.close()
-    return Run(settings, store.folder, method.backbone, history)
+    return Run(settings, store.folder, session.method.module, history)
 
 
 def is_collapsed(history: list[dict[str, Any]]) -> bool:
@@ -179,10 +185,10 @@ def _store(
     folder: str | os.PathLike[str] | None,
     mirror: str | os.PathLike[str] | None,
 ) -> checkpoints.Store:
-    folder = folder or os.environ.get("SSL_CHECKPOINTS", "checkpoints")
     name = settings.run_name(dataset)
     return checkpoints.Store(
-        pathlib.Path(folder) / name, pathlib.Path(mirror) / name if mirror else None
+        checkpoints.folder(folder) / name,
+        pathlib.Path(mirror) / name if mirror else None,
     )
 
 

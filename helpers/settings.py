@@ -97,13 +97,14 @@ class Settings:
         return f"{self.method}-{data}-{self.epochs}ep-seed{self.seed}-{digest}"
 
 
-def configure(method: str, recipe: str = "short", **changes: Any) -> Settings:
+def configure(method: str, recipe: str = "minutes", **changes: Any) -> Settings:
     """Settings of a method's recipe, with changes by name.
 
     Args:
         method: one of ``methods.METHODS``.
-        recipe: one of the method's ``recipes``: ``short`` for minutes to hours,
-            ``published`` for the paper's or the best known small-image values.
+        recipe: one of the method's ``recipes``: ``minutes`` for the demo images,
+            ``hour`` for photographs on a small machine, ``published`` for the paper's
+            or the best known values for small images.
         **changes: fields of ``Settings``, of the method's options, or of
             ``ViewSettings`` (``image_size`` sets its ``size``).
 

@@ -62,6 +62,10 @@ def test_crops_are_distributed_as_torchvisions(height, width, scale):
     assert (made[:, :2] >= 0).all()
     assert (made[:, 0] + made[:, 2] <= height).all()
     assert (made[:, 1] + made[:, 3] <= width).all()
+    for start, length, side in ((0, 2, height), (1, 3, width)):
+        smaller = made[made[:, length] < side]  # reaches either end
+        assert smaller[:, start].min() == 0
+        assert (smaller[:, start] + smaller[:, length]).max() == side
 
     def described(crops):
         top, left, tall, wide = crops.unbind(1)

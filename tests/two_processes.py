@@ -1,33 +1,42 @@
-"""Trains with the number of processes it is told and prints the losses, for a test.
+"""Trains in as many processes as share it and writes the losses, for a test.
 
 Every BatchNorm becomes a GroupNorm: a CPU cannot share BatchNorm's statistics.
 """
 
-import dataclasses
 import json
 import pathlib
 import sys
 
-sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[n]) for n in (0, 1)]
-
-import small
 import torch
 
-from helpers import backbones, pretraining, settings
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[up]) for up in (0, 1)]
 
-method, devices, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-torch.set_num_threads(1)
-torch.nn.BatchNorm1d = lambda width, **_: torch.nn.GroupNorm(4, width)
-backbones.build = small.backbone
-chosen = settings.configure(method, **small.SETTINGS, norm="group")
-run = pretraining.pretrain(
-    dataclasses.replace(chosen, epochs=4),
-    small.dataset(),
-    folder=folder,
-    devices=devices,
-)
-weights = torch.cat([weight.flatten() for weight in run.backbone.parameters()])
-if run.history and pathlib.Path(folder, "losses.json").parent.is_dir():
-    pathlib.Path(folder, f"losses-{devices}.json").write_text(
-        json.dumps([[e["loss"] for e in run.history], weights.tolist()])
-    )
+import small  # noqa: E402
+
+from helpers import backbones, pretraining, settings  # noqa: E402
+
+
+def train(method, folder, devices):
+    """Losses and final weights of a short training, as plain numbers."""
+    chosen = settings.configure(method, **small.SETTINGS, norm="group")
+    dataset = small.dataset()
+    run = pretraining.pretrain(chosen, dataset, folder=folder, devices=devices)
+    weights = torch.cat([weight.flatten() for weight in run.backbone.parameters()])
+    return {"loss": [entry["loss"] for entry in run.history], "weights": weights}
+
+
+def group_norm(width, **_):
+    """What stands in for the heads' BatchNorm1d."""
+    return torch.nn.GroupNorm(4, width)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    torch.nn.BatchNorm1d = group_norm
+    backbones.build = small.backbone
+    results = {}
+    for name in sys.argv[2:]:
+        results[name] = train(name, sys.argv[1], devices=2)
+        results[name]["weights"] = results[name]["weights"].tolist()
+    if torch.distributed.get_rank() == 0:
+        pathlib.Path(sys.argv[1], "losses.json").write_text(json.dumps(results))

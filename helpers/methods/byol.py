@@ -38,15 +38,25 @@ class BYOL(base.Method):
 
     Options = Options
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
-        "short": {
+        "minutes": {
             "epochs": 12,
             "batch_size": 64,
             "optimizer": "adamw",
-            "learning_rate": 4e-3,
+            "learning_rate": 6e-3,
             "weight_decay": 1e-4,
+            "size": 40,
+            "target_momentum": 0.97,
             "hidden_dim": 512,
-            "target_momentum": 0.9,
+        },
+        "hour": {
+            "epochs": 30,
+            "batch_size": 64,
+            "optimizer": "adamw",
+            "learning_rate": 6e-3,
+            "weight_decay": 1e-4,
             "size": 48,
+            "target_momentum": 0.97,
+            "hidden_dim": 512,
         },
         # Small-image values: SGD, 64 px, 3x3 stem, EMA from 0.99 (numbers in README).
         "published": {

@@ -46,16 +46,28 @@ class PIRL(base.Method):
 
     Options = Options
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
-        "short": {
-            "epochs": 12,
+        "minutes": {
+            "epochs": 8,
             "batch_size": 64,
             "optimizer": "adamw",
-            "learning_rate": 4e-3,
+            "learning_rate": 6e-3,
+            "weight_decay": 1e-4,
+            "size": 40,
+            "cell": 27,
+            "patch": 20,
+            "bank_momentum": 0.2,
+        },
+        "hour": {
+            "epochs": 20,
+            "batch_size": 64,
+            "optimizer": "adamw",
+            "learning_rate": 6e-3,
             "weight_decay": 1e-4,
             "size": 48,
-            "cell": 20,
-            "patch": 16,
-            "temperature": 0.2,
+            "cell": 27,
+            "patch": 20,
+            # Few epochs: an entry should not remember the random start for long.
+            "bank_momentum": 0.2,
         },
         "published": {
             "epochs": 200,
@@ -123,11 +135,37 @@ class PIRL(base.Method):
         self.bank.update(*self.pending)
 
     @torch.no_grad()
+    def distances(self, images: Tensor) -> Tensor:
+        """‖f/|f| − g/|g|‖ of every image and one jigsaw of it, the paper's figure 4.
+
+        Args:
+            images: uint8 (N, 3, H, W).
+
+        Returns:
+            float32 (N,), between 0 (the same) and 2 (opposite).
+        """
+        self.eval()
+        device = next(self.parameters()).device
+        found = []
+        for number, some in enumerate(images.split(128)):
+            random = StepRandom(0, number, len(some), device)
+            _, patches = self.views(some.to(device), random)
+            image = views.whole_view(some.to(device), self.options.view.size)
+            difference = _unit(self.f(image)) - _unit(self.g(patches))
+            found.append(difference.norm(dim=1))
+        return torch.cat(found).cpu()
+
+    @torch.no_grad()
     def start(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
         """Fill the bank by one pass over the images as they are."""
         for images, index in batches:
             image = views.whole_view(images, self.options.view.size)
             self.bank.fill(index, self.f(image))
+
+
+@torch.no_grad()
+def _unit(features: Tensor) -> Tensor:
+    return nn.functional.normalize(features.float(), dim=1)
 
 
 def mlp(width: int, hidden: int, out: int) -> nn.Module:

@@ -32,11 +32,19 @@ class SimCLR(base.Method):
 
     Options = Options
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
-        "short": {
+        "minutes": {
             "epochs": 12,
             "batch_size": 64,
             "optimizer": "adamw",
-            "learning_rate": 4e-3,
+            "learning_rate": 6e-3,
+            "weight_decay": 1e-4,
+            "size": 40,
+        },
+        "hour": {
+            "epochs": 30,
+            "batch_size": 64,
+            "optimizer": "adamw",
+            "learning_rate": 6e-3,
             "weight_decay": 1e-4,
             "size": 48,
         },

@@ -1,0 +1,49 @@
+# `make run` shows the whole story; `make help` lists the rest.
+SHELL := /bin/bash
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+READY := $(VENV)/.ready
+NOTEBOOKS := $(wildcard *.ipynb)
+
+.PHONY: help run lab test check format figures results address clean
+
+help:  ## list the commands
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(READY): requirements.txt
+	@echo "Installing into $(VENV); this takes a few minutes once."
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed."; exit 1; }
+	@test -x $(PYTHON) || python3 -m venv $(VENV)
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check \
+		--requirement requirements.txt
+	@touch $(READY)
+
+run: $(READY)  ## run all notebooks on the demo images, with a report
+	@$(PYTHON) -m helpers.execute --data $${SSL_DATA:-demo}
+
+lab: $(READY)  ## open the notebooks in JupyterLab
+	@$(PYTHON) -m jupyter lab
+
+test: $(READY)  ## run all tests, the notebooks among them
+	@$(PYTHON) -m pytest
+
+check: $(READY)  ## check style of code and notebooks, change nothing
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+
+format: $(READY)  ## format code and notebooks
+	@$(PYTHON) -m ruff check --fix .
+	@$(PYTHON) -m ruff format .
+
+figures: $(READY)  ## draw the figures in images/ again
+	@$(PYTHON) images/draw.py
+
+results: $(READY)  ## write the table in README.md from results/
+	@$(PYTHON) -m helpers results --readme
+
+address: $(READY)  ## URL=https://github.com/<owner>/<name>: write badges and setup cells
+	@$(PYTHON) -m helpers.address "$(URL)"
+
+clean:  ## remove what running and testing left behind
+	@rm -rf runs .pytest_cache .ruff_cache

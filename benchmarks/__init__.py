@@ -1,0 +1,1 @@
+"""Benchmarks: speed and quality, each a command that prints its table."""

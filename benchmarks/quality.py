@@ -1,0 +1,145 @@
+"""How much pre-training is worth: the whole story, once a seed.
+
+    python -m benchmarks.quality --data demo --seeds 3
+
+Every seed draws its own weights, batches and views in pre-training and in the training
+of the classifiers, so that mean and standard deviation are over the whole pipeline. All
+protocols of a method and the baseline are recorded, with "seeds of everything" as what
+differed. Nothing is chosen on the test images, and no seed is left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+import torch
+import tyro
+
+from helpers import (
+    backbones,
+    checkpoints,
+    data,
+    methods,
+    pretraining,
+    protocols,
+    results,
+    settings,
+)
+from helpers.splits import Dataset
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is compared."""
+
+    data: str = "demo"
+    """Images, as in the notebooks' question."""
+    labels_per_class: int | None = None
+    """Labels to keep a class."""
+    methods: tuple[str, ...] = ("pirl", "byol")
+    """Methods to pre-train with."""
+    recipe: str = "minutes"
+    """Recipe of every method."""
+    epochs: int | None = None
+    """Pre-training epochs; the recipe's own by default."""
+    seeds: int = 3
+    """Runs of the whole pipeline."""
+    output: pathlib.Path = pathlib.Path("runs/quality")
+    """Folder for checkpoints and records; what is there is not computed again."""
+
+
+def main(asked: Settings) -> None:
+    """Run all seeds, write the records, print the table."""
+    dataset = data.load(asked.data, labels_per_class=asked.labels_per_class)
+    print(dataset.describe())
+    size = settings.configure(asked.methods[0], asked.recipe).image_size
+    records: list[dict] = []
+    for seed in range(asked.seeds):
+        records += one_seed("random", None, dataset, asked, size, seed)
+        for name in asked.methods:
+            changes = {"epochs": asked.epochs} if asked.epochs else {}
+            chosen = settings.configure(name, asked.recipe, seed=seed, **changes)
+            kind = methods.get(name)
+            run = pretraining.pretrain(
+                chosen, dataset, folder=asked.output / "checkpoints"
+            )
+            records += one_seed(
+                methods.get(name).__name__,
+                run.backbone_file,
+                dataset,
+                asked,
+                size,
+                seed,
+            )
+        merged = merge(records)
+        for record in merged:
+            results.save(record, asked.output / "results")
+        print(results.markdown(merged))
+
+
+def one_seed(
+    method: str,
+    file: pathlib.Path | None,
+    dataset: Dataset,
+    asked: Settings,
+    size: int,
+    seed: int,
+) -> list[dict]:
+    """All protocols for one backbone and one seed."""
+
+    def create():
+        if file is None:
+            return backbones.build()
+        return checkpoints.load_backbone(file)[0]
+
+    about = checkpoints.read_about(file) if file else {}
+    shared = {"method": method, "about": about}
+    torch.manual_seed(seed)
+    features = protocols.encode(create(), dataset, image_size=size)
+    outcomes = [
+        protocols.knn(features, dataset, **shared),
+        protocols.linear_probe(features, dataset, **shared),
+        protocols.mlp_head(features, dataset, seeds=[seed], **shared),
+        protocols.fine_tune(
+            create,
+            dataset,
+            protocol="fine-tuning" if file else "baseline",
+            settings=protocols.fine_tuning_settings(size)
+            if file
+            else protocols.baseline_settings(size),
+            seeds=[seed],
+            **shared,
+        ),
+    ]
+    return [outcome.record for outcome in outcomes]
+
+
+def merge(records: Sequence[dict]) -> list[dict]:
+    """One record a method and protocol, over all seeds."""
+    groups: dict[tuple[str, str], list[dict]] = {}
+    for one in records:
+        groups.setdefault((one["method"], one["protocol"]), []).append(one)
+    merged = []
+    for same in groups.values():
+        shown = {"epochs_done": same[0]["pretraining_epochs"]}
+        shown |= {"images": same[0]["images_seen"], "batch_size": same[0]["batch_size"]}
+        merged.append(
+            results.record(
+                method=same[0]["method"],
+                protocol=same[0]["protocol"],
+                data=same[0]["data"],
+                labels=same[0]["labels"],
+                top1=[one["top1_mean"] for one in same],
+                top5=[one["top5_mean"] for one in same],
+                minutes=sum(one["minutes"] for one in same) / len(same),
+                about={**shown, "recipe": same[0]["recipe"]},
+                over="seeds of everything",
+            )
+        )
+    return merged
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings, description=__doc__))

@@ -1,0 +1,96 @@
+"""What the code runs on decides the precision."""
+
+import contextlib
+
+import pytest
+import torch
+
+from helpers import hardware
+
+
+@pytest.mark.parametrize(
+    ("kind", "capability", "bfloat16", "expected"),
+    [
+        ("cuda", (7, 5), True, "16-mixed"),  # a T4 only emulates bfloat16
+        ("cuda", (8, 0), False, "bf16-mixed"),
+        ("cuda", (9, 0), False, "bf16-mixed"),
+        ("cpu", None, True, "bf16-mixed"),
+        ("cpu", None, False, "32-true"),
+        ("mps", None, True, "32-true"),
+    ],
+)
+def test_mixed_precision_only_where_the_hardware_has_it(
+    kind, capability, bfloat16, expected, monkeypatch
+):
+    monkeypatch.setattr(hardware, "device", lambda: torch.device(kind))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(hardware, "cpu_has_bfloat16", lambda: bfloat16)
+    assert hardware.precision() == expected
+
+
+@pytest.mark.parametrize(
+    ("has", "expected"),
+    [
+        ({"amx_bf16": True}, True),
+        ({"avx512_bf16": True}, True),
+        ({"avx512_f": True, "avx512_bf16": False}, False),
+        ({}, False),
+    ],
+)
+def test_a_cpu_is_asked_for_bfloat16(has, expected, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has, raising=False)
+    assert hardware.cpu_has_bfloat16() is expected
+
+
+def test_older_torch_is_asked_by_its_private_names(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    for amx in (True, False):
+        monkeypatch.setattr(
+            torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx, raising=False
+        )
+        monkeypatch.setattr(
+            torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False
+        )
+        assert hardware.cpu_has_bfloat16() is amx
+
+
+def test_the_best_device_is_taken(monkeypatch):
+    for cuda, mps, expected in [
+        (True, True, "cuda"),
+        (False, True, "mps"),
+        (False, False, "cpu"),
+    ]:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda mps=mps: mps)
+        assert hardware.device().type == expected
+
+
+def test_evaluation_computes_in_the_precision_of_training(monkeypatch):
+    monkeypatch.setattr(hardware, "device", lambda: torch.device("cpu"))
+    product = {}
+    for precision in ("32-true", "bf16-mixed"):
+        monkeypatch.setattr(hardware, "precision", lambda chosen=precision: chosen)
+        with hardware.autocast():
+            product[precision] = (torch.ones(4, 4) @ torch.ones(4, 4)).dtype
+    assert product == {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
+    assert not torch.is_autocast_enabled("cpu")
+    monkeypatch.setattr(hardware, "precision", lambda: "32-true")
+    assert isinstance(hardware.autocast(), contextlib.nullcontext)
+
+
+def test_convolutions_get_the_order_they_like():
+    images = torch.randn(2, 3, 8, 8)
+    laid = hardware.lay_out(images)
+    assert laid.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(laid, images)
+    placed = hardware.place(torch.nn.Conv2d(3, 4, 3))
+    assert placed.weight.is_contiguous(memory_format=torch.channels_last)
+    assert placed.weight.device.type == hardware.device().type
+
+
+def test_the_hardware_has_a_name_for_people(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "CPU cores (" in hardware.name()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
+    assert hardware.name() == "Tesla T4"

@@ -1,0 +1,123 @@
+"""The notebooks: their form, and every cell through nbval on a handful of images."""
+
+import ast
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from helpers import address, execute
+
+PROJECT = pathlib.Path(__file__).resolve().parent.parent
+NOTEBOOKS = [PROJECT / name for name in execute.NOTEBOOKS]
+TINY = {
+    "SSL_DATA": "demo-tiny",
+    "SSL_EPOCHS": "2",
+    "SSL_SUPERVISED_EPOCHS": "2",
+    "SSL_SEEDS": "2",
+}
+
+
+def cells(notebook: pathlib.Path, kind: str = "code") -> list[dict]:
+    content = json.loads(notebook.read_text("utf-8"))
+    return [cell for cell in content["cells"] if cell["cell_type"] == kind]
+
+
+def source(cell: dict) -> str:
+    return "".join(cell["source"])
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda file: file.stem)
+def notebook(request):
+    return request.param
+
+
+def test_all_notebooks_are_in_the_story():
+    assert sorted(PROJECT.glob("*.ipynb")) == sorted(NOTEBOOKS)
+
+
+def test_it_starts_with_a_title_a_question_and_a_figure(notebook):
+    first = source(cells(notebook, "markdown")[0])
+    assert first.startswith("# ")
+    assert "?" in first
+    assert "](images/" in first
+    assert "**Time**" in first
+
+
+def test_the_setup_cell_is_the_same_everywhere(notebook):
+    setup = [c for c in cells(notebook) if "setup" in c["metadata"].get("tags", [])]
+    assert [source(cell) for cell in setup] == [address.setup_source(address.read())]
+
+
+def test_code_cells_are_short_and_never_ask_by_themselves(notebook):
+    for cell in cells(notebook):
+        assert len(source(cell).splitlines()) <= 30
+        assert "input(" not in source(cell)
+        assert max(map(len, source(cell).splitlines())) <= 88
+
+
+def test_questions_are_all_in_one_cell(notebook):
+    asking = [
+        number
+        for number, cell in enumerate(cells(notebook))
+        if any(word in source(cell) for word in (".ask", ".choose("))
+    ]
+    assert len(asking) == 1
+
+
+def test_saved_outputs_are_from_one_clean_run(notebook):
+    code = cells(notebook)
+    counts = [cell["execution_count"] for cell in code]
+    if any(cell["outputs"] for cell in code):
+        assert counts == list(range(1, len(code) + 1))
+    text = json.dumps([cell["outputs"] for cell in code])
+    assert '"output_type": "error"' not in text
+    assert "Warning" not in text
+    assert not any(folder in text for folder in ("/root/", "/home/", "/tmp/"))
+    assert notebook.stat().st_size < 500_000
+
+
+def test_the_text_has_a_good_length(notebook):
+    words = " ".join(source(cell) for cell in cells(notebook, "markdown")).split()
+    assert 350 <= len(words) <= 1_300
+
+
+def test_the_figures_and_notebooks_it_links_to_exist(notebook):
+    for cell in cells(notebook, "markdown"):
+        for link in source(cell).split("](")[1:]:
+            target = link.split(")")[0]
+            if not target.startswith("http"):
+                assert (PROJECT / target).is_file(), target
+
+
+def test_cells_parse(notebook):
+    for cell in cells(notebook):
+        if "setup" not in cell["metadata"].get("tags", []):
+            ast.parse(source(cell))
+
+
+def test_every_cell_runs_through_nbval(tmp_path):
+    environment = {**os.environ, **TINY}
+    environment["SSL_CHECKPOINTS"] = str(tmp_path / "checkpoints")
+    environment["SSL_RESULTS"] = str(tmp_path / "results")
+    environment.pop("PYTEST_CURRENT_TEST", None)
+    # One process, in the order of the story: later notebooks need earlier ones.
+    done = subprocess.run(
+        [
+            sys.executable,
+            *("-m", "pytest", "--nbval-lax", "--nbval-current-env"),
+            *("--nbval-cell-timeout", "300", "-p", "no:cacheprovider"),
+            *map(str, NOTEBOOKS),
+        ],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-4_000:] + done.stderr[-2_000:]
+    records = list((tmp_path / "results").glob("*.json"))
+    protocols = {json.loads(file.read_text())["protocol"] for file in records}
+    assert len(protocols) == 5

@@ -1,0 +1,136 @@
+"""The schedule, the groups and LARS, against closed forms."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from helpers import optimizers
+
+
+def test_the_schedule_climbs_then_follows_a_cosine_to_its_end():
+    def at(step):
+        return optimizers.schedule(step, total=100, warmup=20, final=0.1)
+
+    assert [at(0), at(9), at(19)] == pytest.approx([1 / 20, 0.5, 1.0])
+    assert at(20) == pytest.approx(1.0)
+    assert at(60) == pytest.approx(0.1 + 0.9 * 0.5)
+    assert at(80) == pytest.approx(0.1 + 0.45 * (1 + math.cos(0.75 * math.pi)))
+    assert at(100) == at(130) == pytest.approx(0.1)
+    falling = [at(step) for step in range(20, 101)]
+    assert falling == sorted(falling, reverse=True)
+
+
+def test_the_schedule_needs_no_warmup_and_ends_at_zero():
+    assert optimizers.schedule(0, total=10) == 1.0
+    assert 0 < optimizers.schedule(9, total=10) < 0.03
+    assert optimizers.schedule(10, total=10) == pytest.approx(0.0)
+
+
+def network():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
+
+
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_only_weights_are_decayed(name):
+    module = network()
+    module[2].weight.requires_grad_(False)
+    optimizer = optimizers.build(
+        [{"params": list(module.parameters())}],
+        name,
+        learning_rate=0.1,
+        weight_decay=0.3,
+    )
+    decay = {
+        id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]
+    }
+    for parameter in module.parameters():
+        if parameter is module[2].weight:
+            assert id(parameter) not in decay
+        else:
+            assert decay[id(parameter)] == (0.3 if parameter.ndim > 1 else 0.0)
+
+
+def test_momentum_reaches_every_optimizer():
+    for name in optimizers.OPTIMIZERS:
+        optimizer = optimizers.build(
+            [{"params": list(network().parameters())}],
+            name,
+            learning_rate=0.1,
+            weight_decay=0.0,
+            momentum=0.7,
+        )
+        group = optimizer.param_groups[0]
+        assert group.get("momentum", group.get("betas", [None])[0]) == 0.7
+        assert group.get("nesterov", False) == (name == "nesterov")
+
+
+def test_groups_scale_the_rate_and_may_ignore_the_schedule():
+    a, b, c = (nn.Linear(2, 2) for _ in range(3))
+    optimizer = optimizers.build(
+        [
+            {"params": optimizers.parameters(a)},
+            {"params": optimizers.parameters(b), "scale": 10.0},
+            {"params": optimizers.parameters(c), "scale": 2.0, "constant": True},
+        ],
+        "sgd",
+        learning_rate=0.3,
+        weight_decay=0.1,
+    )
+
+    def rates():
+        found = {id(p): g["lr"] for g in optimizer.param_groups for p in g["params"]}
+        return [found[id(module.bias)] for module in (a, b, c)]
+
+    assert rates() == pytest.approx([0.3, 3.0, 0.6])
+    optimizers.set_learning_rate(optimizer, 0.2, 0.5)
+    assert rates() == pytest.approx([0.1, 1.0, 0.4])
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.2])
+def test_two_steps_of_lars_equal_its_closed_form(decay):
+    torch.manual_seed(0)
+    weight, bias = nn.Parameter(torch.randn(3, 4)), nn.Parameter(torch.randn(3))
+    start = weight.detach().clone(), bias.detach().clone()
+    optimizer = optimizers.build(
+        [{"params": [weight, bias]}],
+        "lars",
+        learning_rate=0.5,
+        weight_decay=decay,
+        momentum=0.9,
+    )
+    expected = [value.double() for value in start]
+    velocity = [torch.zeros_like(value) for value in expected]
+    for _ in range(2):
+        weight.grad, bias.grad = torch.randn(3, 4), torch.randn(3)
+        update = weight.grad.double() + decay * expected[0]
+        ratio = 0.001 * expected[0].norm() / update.norm()
+        velocity[0] = 0.9 * velocity[0] + 0.5 * ratio * update
+        velocity[1] = 0.9 * velocity[1] + 0.5 * bias.grad.double()
+        expected = [w - v for w, v in zip(expected, velocity, strict=True)]
+        optimizer.step()
+    assert torch.allclose(weight.double(), expected[0], atol=1e-6)
+    assert torch.allclose(bias.double(), expected[1], atol=1e-6)
+    assert not torch.allclose(weight, start[0], atol=1e-5)
+
+
+def test_lars_moves_a_weight_of_norm_zero():
+    weight = nn.Parameter(torch.zeros(2, 2))
+    optimizer = optimizers.LARS([weight], lr=0.5)
+    weight.grad = torch.ones(2, 2)
+    optimizer.step()
+    assert torch.allclose(weight, torch.full((2, 2), -0.5))
+    weight.grad = None
+    optimizer.step()
+    assert torch.allclose(weight, torch.full((2, 2), -0.5))
+
+
+def test_an_unknown_optimizer_is_one_sentence():
+    with pytest.raises(ValueError, match="Unknown optimizer 'adagrad': choose one of"):
+        optimizers.build(
+            [{"params": [nn.Parameter(torch.ones(1))]}],
+            "adagrad",
+            learning_rate=1,
+            weight_decay=0,
+        )

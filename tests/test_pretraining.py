@@ -1,0 +1,226 @@
+"""The loop: stopped or not, the weights are the same; what fails says so."""
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+
+import killed_run
+import pytest
+import small
+import torch
+
+from helpers import checkpoints, methods, pretraining, settings
+
+pytestmark = pytest.mark.usefixtures("small_backbone")
+
+
+def configure(name="byol", **changes):
+    return settings.configure(name, **small.SETTINGS | changes)
+
+
+def state(run):
+    return checkpoints.Store(run.folder).load_state()
+
+
+def assert_same(one, other, path=""):
+    """Whether two states are equal bit for bit, but for the time they took."""
+    assert type(one) is type(other), path
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), path
+        for key in one.keys() - {"seconds"}:
+            assert_same(one[key], other[key], f"{path}/{key}")
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(other), path
+        for number, pair in enumerate(zip(one, other, strict=True)):
+            assert_same(*pair, f"{path}/{number}")
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), path
+    else:
+        assert one == other, path
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lars"])
+@pytest.mark.parametrize("name", ["pirl", "byol"])
+def test_two_sittings_equal_one_bit_for_bit(name, optimizer, dataset, tmp_path):
+    chosen = configure(name, optimizer=optimizer)
+    whole = pretraining.pretrain(chosen, dataset, folder=tmp_path / "whole")
+    stopped = pretraining.pretrain(
+        chosen, dataset, folder=tmp_path / "parts", stop_after=2
+    )
+    assert len(stopped.history) == 2
+    torch.manual_seed(1234)  # whatever happened in between
+    parts = pretraining.pretrain(chosen, dataset, folder=tmp_path / "parts")
+    assert len(parts.history) == 4
+    assert ("bank.entries" in state(parts)["method"]) == (name == "pirl")
+    assert state(whole)["optimizer"]["state"]
+    assert_same(state(whole), state(parts))
+    assert_same(whole.backbone.state_dict(), parts.backbone.state_dict())
+
+
+def test_another_seed_gives_other_weights(dataset, tmp_path):
+    one, other = (
+        pretraining.pretrain(configure(seed=seed), dataset, folder=tmp_path)
+        for seed in (0, 1)
+    )
+    assert one.folder != other.folder
+    weights = [next(run.backbone.parameters()) for run in (one, other)]
+    assert not torch.equal(*weights)
+
+
+def test_a_finished_run_is_returned_without_training(dataset, tmp_path, monkeypatch):
+    chosen = configure()
+    first = pretraining.pretrain(chosen, dataset, folder=tmp_path)
+    before = {f: f.stat().st_mtime_ns for f in first.folder.iterdir()}
+    monkeypatch.setattr(pretraining, "train_epoch", None)
+    again = pretraining.pretrain(chosen, dataset, folder=tmp_path)
+    assert again.history == first.history
+    assert_same(again.backbone.state_dict(), first.backbone.state_dict())
+    assert {f: f.stat().st_mtime_ns for f in first.folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_the_history_has_what_people_and_figures_need(name, dataset, tmp_path):
+    seen = []
+    run = pretraining.pretrain(
+        configure(name, monitor_every=3),
+        dataset,
+        folder=tmp_path,
+        on_epoch=lambda history: seen.append(len(history)),
+    )
+    assert seen == [1, 2, 3, 4]
+    for number, entry in enumerate(run.history, start=1):
+        assert entry["epoch"] == number
+        assert entry["images"] == number * 48
+        assert entry["loss"] > 0
+        assert 0 < entry["spread"] < 1.5
+        assert entry["seconds"] > 0
+    assert ["knn" in entry for entry in run.history] == [False, False, True, True]
+    assert 0 <= run.history[-1]["knn"] <= 100
+    peak = 0.5 * 16 / 256
+    rates = [entry["learning_rate"] for entry in run.history]
+    assert max(rates) <= peak + 1e-9
+    assert rates == sorted(rates, reverse=True)
+    stored = json.loads((run.folder / "history.json").read_text())
+    assert stored == run.history
+    assert run.minutes == pytest.approx(sum(e["seconds"] for e in stored) / 60)
+
+
+def test_the_backbone_is_handed_on_with_its_story(dataset, tmp_path):
+    run = pretraining.pretrain(configure(), dataset, folder=tmp_path)
+    loaded, about = checkpoints.load_backbone(run.backbone_file)
+    assert_same(dict(loaded.state_dict()), dict(run.backbone.state_dict()))
+    assert about["epochs_done"] == 4
+    assert about["knn"] == run.history[-1]["knn"]
+    assert about["processes"] == 1
+
+
+def test_training_moves_all_of_the_backbone(dataset, tmp_path):
+    chosen = configure(epochs=1)
+    run = pretraining.pretrain(chosen, dataset, folder=tmp_path)
+    torch.manual_seed(chosen.seed)
+    start = small.backbone().state_dict()
+    for name, value in run.backbone.state_dict().items():
+        assert not torch.equal(value, start[name]), name
+
+
+def test_every_image_is_seen_once_an_epoch_in_another_order(dataset, tmp_path):
+    order = []
+
+    class Watching(methods.METHODS["simclr"]):
+        def loss(self, views, index, labels):
+            order.append(index.tolist())
+            assert torch.equal(labels, dataset.pretraining.labels[index])
+            return super().loss(views, index, labels)
+
+    known = methods.METHODS | {"simclr": Watching}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods, "METHODS", known)
+        pretraining.pretrain(configure("simclr", epochs=2), dataset, folder=tmp_path)
+    epochs = [[n for batch in order[e : e + 3] for n in batch] for e in (0, 3)]
+    assert [sorted(epoch) for epoch in epochs] == [list(range(48))] * 2
+    assert epochs[0] != epochs[1]
+    assert epochs[0] != list(range(48))
+
+
+def test_fewer_images_than_a_batch_is_one_sentence(dataset, tmp_path):
+    few = dataclasses.replace(dataset, pretraining=dataset.pretraining[:10])
+    with pytest.raises(ValueError, match=r"10 images to learn from, .* at most 10"):
+        pretraining.pretrain(configure(), few, folder=tmp_path)
+    assert not any(tmp_path.rglob("state-*"))
+
+
+def test_a_loss_that_is_no_number_keeps_the_state_before(dataset, tmp_path):
+    chosen = configure("simclr")
+    before = pretraining.pretrain(chosen, dataset, folder=tmp_path, stop_after=2)
+    kept = state(before)
+
+    class Broken(methods.METHODS["simclr"]):
+        def loss(self, views, index, labels):
+            return super().loss(views, index, labels) * float("nan")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods, "METHODS", methods.METHODS | {"simclr": Broken})
+        with pytest.raises(FloatingPointError, match="loss of epoch 3 is not a number"):
+            pretraining.pretrain(chosen, dataset, folder=tmp_path)
+    assert_same(state(before), kept)
+    after = pretraining.pretrain(chosen, dataset, folder=tmp_path)
+    whole = pretraining.pretrain(chosen, dataset, folder=tmp_path / "whole")
+    assert_same(state(after), state(whole))
+
+
+def test_a_new_machine_goes_on_from_the_mirror(dataset, tmp_path):
+    chosen, drive = configure(), tmp_path / "drive"
+    pretraining.pretrain(
+        chosen, dataset, folder=tmp_path / "old", mirror=drive, stop_after=3
+    )
+    run = pretraining.pretrain(chosen, dataset, folder=tmp_path / "new", mirror=drive)
+    whole = pretraining.pretrain(chosen, dataset, folder=tmp_path / "whole")
+    assert_same(state(run), state(whole))
+    assert (drive / run.folder.name / checkpoints.BACKBONE_FILE).is_file()
+
+
+def test_a_damaged_state_costs_one_epoch_and_changes_nothing(dataset, tmp_path):
+    chosen = configure("pirl")
+    whole = pretraining.pretrain(chosen, dataset, folder=tmp_path / "whole")
+    run = pretraining.pretrain(chosen, dataset, folder=tmp_path, stop_after=3)
+    (newest,) = run.folder.glob("state-0003-*")
+    newest.write_bytes(newest.read_bytes()[:-100])
+    with pytest.warns(UserWarning, match="state-0003-.* is damaged"):
+        run = pretraining.pretrain(chosen, dataset, folder=tmp_path)
+    assert_same(state(run), state(whole))
+
+
+def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(dataset, tmp_path):
+    threads = str(torch.get_num_threads())  # another number rounds otherwise
+    process = subprocess.Popen(
+        [sys.executable, killed_run.__file__, str(tmp_path / "killed"), threads],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stdout:
+        if "saved 3" in line:
+            break
+    process.send_signal(signal.SIGKILL)
+    process.stdout.close()
+    assert process.wait() == -signal.SIGKILL
+    chosen = configure("pirl", epochs=300)
+    (folder,) = (tmp_path / "killed").iterdir()
+    reached = len(checkpoints.Store(folder).load_state()["history"])
+    assert 3 <= reached < 200
+    runs = [
+        pretraining.pretrain(
+            chosen, dataset, folder=tmp_path / place, stop_after=reached + 2
+        )
+        for place in ("killed", "whole")
+    ]
+    assert runs[0].folder == folder
+    assert len(runs[0].history) == reached + 2
+    assert_same(state(runs[0]), state(runs[1]))
+
+
+def test_collapse_is_a_spread_near_nothing():
+    assert pretraining.is_collapsed([{"spread": 0.9}, {"spread": 0.05}])
+    assert not pretraining.is_collapsed([{"spread": 0.05}, {"spread": 0.9}])
+    assert not pretraining.is_collapsed([])

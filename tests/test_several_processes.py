@@ -1,0 +1,60 @@
+"""Two processes on CPUs learn what one learns with the same global batch."""
+
+import json
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+import two_processes
+
+from helpers import losses
+
+METHODS = ("pirl", "byol", "simclr")
+
+
+def test_two_processes_train_as_one(tmp_path, monkeypatch, small_backbone):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+    command += [f"--master-port={port}", two_processes.__file__, str(tmp_path)]
+    done = subprocess.run(
+        [*command, *METHODS], capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-3_000:]
+    many = json.loads((tmp_path / "losses.json").read_text())
+    monkeypatch.setattr(torch.nn, "BatchNorm1d", two_processes.group_norm)
+    for name in METHODS:
+        one = two_processes.train(name, tmp_path / "one", devices=1)
+        assert many[name]["loss"] == pytest.approx(one["loss"], rel=1e-4), name
+        weights = torch.tensor(many[name]["weights"])
+        assert (weights - one["weights"]).abs().max() < 1e-4, name
+        assert one["loss"][-1] != one["loss"][0]
+
+
+def test_the_bank_learns_of_all_processes(monkeypatch):
+    """The other process's rows arrive by all_gather and are written alike."""
+    bank = losses.MemoryBank(6, 4)
+    other = {torch.int64: torch.tensor([4, 1]), torch.float32: torch.randn(2, 4)}
+
+    def all_gather(everybody, mine):
+        everybody[0].copy_(mine)
+        everybody[1].copy_(other[mine.dtype])
+
+    before, expected = bank.entries.clone(), losses.MemoryBank(6, 4)
+    expected.load_state_dict(bank.state_dict())
+    index, features = torch.tensor([0, 5]), torch.randn(2, 4)
+    expected.update(
+        torch.tensor([0, 5, 4, 1]), torch.cat([features, other[torch.float32]])
+    )
+    for name, value in {
+        "is_initialized": lambda: True,
+        "get_world_size": lambda: 2,
+        "all_gather": all_gather,
+    }.items():
+        monkeypatch.setattr(losses.distributed, name, value)
+    bank.update(index, features)
+    assert torch.equal(bank.entries, expected.entries)
+    assert not torch.equal(bank.entries[1], before[1])
