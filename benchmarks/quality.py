@@ -66,12 +66,7 @@ def main(asked: Settings) -> None:
                 chosen, dataset, folder=asked.output / "checkpoints"
             )
             records += one_seed(
-                methods.get(name).__name__,
-                run.backbone_file,
-                dataset,
-                asked,
-                size,
-                seed,
+                kind.__name__, run.backbone_file, dataset, asked, size, seed
             )
         merged = merge(records)
         for record in merged:

@@ -4,6 +4,7 @@
 ``__main__``              the command line: ``python -m helpers --help``
 ``execute``               runs the notebooks in order: ``make run``
 ``address``               the project's address, in badges and setup cells
+``commands``              what each command of the command line does
 ``pretraining``           the one pre-training loop
 ``protocols``             from a backbone to a record of the results table
 ``choices``               what the notebooks ask, and the answers
@@ -23,6 +24,7 @@
 ``colab``                 where the notebook runs: Drive, files in and out
 ``folder``                your own images in class folders
 ``demo``                  draws the demo images
+``demo_scenes``           the backgrounds of the demo images
 ``splits``                the form of every data set: images and labels
 ``demo_shapes``           what the demo images are drawn of
 ``backbones``             torchvision's networks without their classifier

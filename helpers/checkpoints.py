@@ -1,6 +1,6 @@
 """Files of a run: the state to go on from, and the backbone to hand on.
 
-``<folder>/state-0007-1a2b3c4d.pt``  everything needed to go on after epoch 7; the name
+``<folder>/state-00007-1a2b3c4d.pt`` everything needed to go on after epoch 7; the name
                                    ends with the first digits of the file's SHA-256
 ``<folder>/backbone.safetensors``  the backbone alone, torchvision's key names; how it
                                    was made is in the file's metadata
@@ -78,7 +78,7 @@ class Store:
         """Write the state after ``epoch``; the last two stay, older ones go."""
         unnamed = self.folder / "state.tmp"
         write(unnamed, lambda path: torch.save(dict(state), path))
-        final = self.folder / f"state-{epoch:04d}-{_digest(unnamed)}.pt"
+        final = self.folder / f"state-{epoch:05d}-{_digest(unnamed)}.pt"
         os.replace(unnamed, final)
         self._copy(final)
         for folder in self._folders():
@@ -89,7 +89,7 @@ class Store:
     def load_state(self) -> dict[str, Any] | None:
         """The newest state that is undamaged, on this machine or in the mirror."""
         found = [file for folder in self._folders() for file in _states(folder)]
-        for file in sorted(found, key=lambda file: file.name[:10], reverse=True):
+        for file in sorted(found, key=lambda file: file.name[:11], reverse=True):
             if _digest(file) == file.stem.split("-")[-1]:
                 return torch.load(file, map_location="cpu", weights_only=True)
             warnings.warn(
@@ -227,7 +227,7 @@ def describe(about: Mapping[str, Any]) -> str:
 
 def _states(folder: pathlib.Path) -> list[pathlib.Path]:
     """State files, newest first."""
-    return sorted(folder.glob("state-????-*.pt"), reverse=True)
+    return sorted(folder.glob("state-?????-*.pt"), reverse=True)
 
 
 def _digest(path: pathlib.Path) -> str:

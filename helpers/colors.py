@@ -17,7 +17,10 @@ from helpers.view_settings import ViewSettings
 GRAY = (0.299, 0.587, 0.114)  # luma weights of ITU-R 601, as torchvision uses them
 
 # Rotating a colour by a hue angle about the grey axis happens in YIQ coordinates.
-_RGB_TO_YIQ = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
+_TO_YIQ = torch.tensor(
+    [[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]]
+)
+_TO_RGB = torch.linalg.inv(_TO_YIQ)
 
 
 def color_transform(
@@ -82,11 +85,11 @@ def luma(colors: Tensor) -> Tensor:
 
 def hue_matrix(turn: Tensor) -> Tensor:
     """Turn colours about the grey axis: (N,) turns of the circle to (N, 3, 3)."""
-    to_yiq = torch.tensor(_RGB_TO_YIQ, device=turn.device)
+    to_yiq, to_rgb = _TO_YIQ.to(turn.device), _TO_RGB.to(turn.device)
     angle = 2 * math.pi * turn
     rotation = torch.zeros(len(turn), 3, 3, device=turn.device)
     rotation[:, 0, 0] = 1
     rotation[:, 1, 1] = rotation[:, 2, 2] = angle.cos()
     rotation[:, 2, 1] = angle.sin()
     rotation[:, 1, 2] = -angle.sin()
-    return torch.linalg.inv(to_yiq) @ rotation @ to_yiq
+    return to_rgb @ rotation @ to_yiq

@@ -8,6 +8,8 @@ cross-validation; the test split is only ever scored.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import sklearn.linear_model
@@ -21,6 +23,8 @@ from torch.nn import functional
 
 from helpers import hardware, views
 from helpers.splits import Split
+
+COLLAPSED = 0.1  # of the spread that isotropic embeddings have
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,3 +199,8 @@ def spread(embedding: Tensor) -> Tensor:
     """
     normalized = functional.normalize(embedding.float(), dim=1)
     return normalized.std(dim=0).mean() * embedding.shape[1] ** 0.5
+
+
+def is_collapsed(history: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the embeddings of the last epoch hardly differ from each other."""
+    return bool(history) and history[-1]["spread"] < COLLAPSED

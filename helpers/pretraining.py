@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import pathlib
 import sys
@@ -19,8 +20,6 @@ from helpers.methods import base
 from helpers.randomness import StepRandom
 from helpers.settings import Settings
 from helpers.splits import Dataset
-
-COLLAPSED = 0.1  # of the spread that isotropic embeddings have
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +163,8 @@ def pretrain(
                 method.backbone, dataset.train, image_size=settings.image_size
             )
         history.append(entry)
-        bar.set_postfix_str(_sentence(entry))
+        knn = f", k-NN {entry['knn']:.1f} %" if "knn" in entry else ""
+        bar.set_postfix_str(f"loss {entry['loss']:.3f}{knn}")
         if fabric.global_rank == 0:
             _save(session, store, dataset, history)
             if on_epoch:
@@ -172,11 +172,6 @@ def pretrain(
         fabric.barrier()
     bar.close()
     return Run(settings, store.folder, session.method.module, history)
-
-
-def is_collapsed(history: list[dict[str, Any]]) -> bool:
-    """Whether the embeddings of the last epoch hardly differ from each other."""
-    return bool(history) and history[-1]["spread"] < COLLAPSED
 
 
 def _store(
@@ -196,18 +191,19 @@ def _restore(
     session: sessions.Session, store: checkpoints.Store
 ) -> list[dict[str, Any]]:
     """Go back to the saved state, or let the method start; the history so far."""
-    saved = store.load_state()
+    fabric, images = session.fabric, session.images
+    # One process reads: other machines may not see its disk.
+    saved = fabric.broadcast(store.load_state() if fabric.global_rank == 0 else None)
     if saved is None:
-        batches = torch.arange(len(session.images), device=session.images.device)
+        numbers = torch.arange(len(images), device=images.device).split(256)
         session.method.train()
         session.method.module.start(
-            (session.images[index].to(session.fabric.device), index)
-            for index in batches.split(256)
+            (images[index].to(fabric.device), index) for index in numbers
         )
         return []
     session.method.load_state_dict(saved["method"])
     session.optimizer.load_state_dict(saved["optimizer"])
-    session.fabric.strategy.precision.load_state_dict(saved["scaler"])
+    fabric.strategy.precision.load_state_dict(saved["scaler"])
     return saved["history"]
 
 
@@ -241,13 +237,8 @@ def _batches(session: sessions.Session, epoch: int) -> Iterator[Tensor]:
         yield batch[start : start + share]
 
 
-def _sentence(entry: dict[str, Any]) -> str:
-    knn = f", k-NN {entry['knn']:.1f} %" if "knn" in entry else ""
-    return f"loss {entry['loss']:.3f}{knn}, spread {entry['spread']:.2f}"
-
-
 def _check_finite(entry: dict[str, Any]) -> None:
-    if not torch.isfinite(torch.tensor(entry["loss"])):
+    if not math.isfinite(entry["loss"]):
         raise FloatingPointError(
             f"The loss of epoch {entry['epoch']} is not a number: lower learning_rate; "
             "the state before this epoch is kept."

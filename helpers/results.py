@@ -106,7 +106,7 @@ def folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
 
 
 def save(result: dict[str, Any], where: str | os.PathLike[str] | None = None) -> None:
-    """Write a record; one of the same run and protocol is replaced.
+    """Write a record; one of the same method, epochs, protocol and data is replaced.
 
     Raises:
         ValueError: when the record lacks what a reader needs to judge it.
@@ -114,7 +114,8 @@ def save(result: dict[str, Any], where: str | os.PathLike[str] | None = None) ->
     missing = [name for name in REQUIRED if result.get(name) is None]
     if missing:
         raise ValueError(f"A record needs {', '.join(missing)}: nothing was written.")
-    words = (result["data"], result["method"], result["protocol"])
+    epochs = f"{result['pretraining_epochs']}ep"
+    words = (result["data"], result["method"], epochs, result["protocol"])
     name = re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-")
     text = json.dumps(result, indent=1) + "\n"
     checkpoints.write(folder(where) / f"{name}.json", lambda p: p.write_text(text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 
 import lightning_fabric
 import torch
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 from helpers import backbones, hardware, methods, optimizers
 from helpers.settings import Settings
 from helpers.splits import Dataset
+
+# Its notes on precision and devices repeat what the records say.
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -90,7 +90,7 @@ def test_states_come_back_and_only_two_are_kept(store):
     assert loaded["history"] == [{"epoch": 1}]
     assert loaded["weights"].tolist() == [12.0] * 4
     for folder in (store.folder, store.mirror):
-        assert [name[:10] for name in names(folder)] == ["state-0003", "state-0012"]
+        assert [name[:11] for name in names(folder)] == ["state-00003", "state-00012"]
 
 
 @pytest.mark.parametrize("harm", [damage, lambda file: file.write_bytes(b"")])
@@ -98,11 +98,11 @@ def test_a_damaged_state_falls_back_to_the_one_before(tmp_path, harm):
     store = checkpoints.Store(tmp_path)
     for epoch in (1, 2):
         store.save_state({"epoch": epoch}, epoch)
-    (newest,) = tmp_path.glob("state-0002-*")
+    (newest,) = tmp_path.glob("state-00002-*")
     harm(newest)
-    with pytest.warns(UserWarning, match=r"state-0002-.*\.pt is damaged"):
+    with pytest.warns(UserWarning, match=r"state-00002-.*\.pt is damaged"):
         assert store.load_state() == {"epoch": 1}
-    (oldest,) = tmp_path.glob("state-0001-*")
+    (oldest,) = tmp_path.glob("state-00001-*")
     harm(oldest)
     with pytest.warns(UserWarning, match="damaged"):
         assert store.load_state() is None

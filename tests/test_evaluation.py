@@ -153,6 +153,16 @@ def test_the_linear_probe_validates_on_what_it_did_not_fit():
     assert evaluation.score(probe(features), labels).top1 > 90
 
 
+def test_the_linear_probe_weighs_all_features_alike():
+    """Their units do not matter."""
+    features, labels = separable(60, seed=0)
+    units = torch.tensor([1e-3, 1e3, 1.0, 50.0, 1e-2, 7.0])
+    one = evaluation.linear_probe(features, labels)
+    other = evaluation.linear_probe(features * units, labels)
+    difference = one(features) - other(features * units)
+    assert difference.abs().max() < 1e-2
+
+
 def test_the_linear_probe_takes_the_penalty_that_validates_best():
     """Every penalty scored by hand on the same folds."""
     features, labels = separable(60, seed=2)

@@ -15,6 +15,7 @@ NOTEBOOKS = sorted(PACKAGE.parent.glob("*.ipynb"))
 # From top to bottom: a module imports only from rows below its own.
 LAYERS = [
     {"__main__", "execute", "address"},
+    {"commands"},
     {"pretraining", "protocols", "choices"},
     {"sessions"},
     {"settings"},
@@ -26,6 +27,7 @@ LAYERS = [
     {"views", "losses"},
     {"geometry", "colors", "data", "colab"},
     {"folder", "demo"},
+    {"demo_scenes"},
     {"splits", "demo_shapes", "backbones", "optimizers"},
     {"randomness", "view_settings", "hardware", "notebook"},
 ]

@@ -202,7 +202,7 @@ def test_pirls_backbone_learns_from_either_term(share, silent, dataset):
 
 
 def test_pirls_bank_learns_f_once_and_only_after_the_step(dataset):
-    method = create("pirl")
+    method = create("pirl", bank_momentum=0.5)
     index = torch.tensor([5, 40, 11, 2, 30, 9])
     before = method.bank.entries.clone()
     images = dataset.pretraining.images[index]

@@ -144,6 +144,22 @@ def test_every_image_is_seen_once_an_epoch_in_another_order(dataset, tmp_path):
     assert epochs[0] != list(range(48))
 
 
+def test_progress_runs_once_from_the_first_step_to_the_last(dataset, tmp_path):
+    progress = []
+
+    class Watching(methods.METHODS["simclr"]):
+        def after_step(self, done):
+            progress.append(done)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods, "METHODS", methods.METHODS | {"simclr": Watching})
+        for epochs in (3, None):
+            pretraining.pretrain(
+                configure("simclr"), dataset, folder=tmp_path, stop_after=epochs
+            )
+    assert progress == pytest.approx([step / 12 for step in range(1, 13)])
+
+
 def test_fewer_images_than_a_batch_is_one_sentence(dataset, tmp_path):
     few = dataclasses.replace(dataset, pretraining=dataset.pretraining[:10])
     with pytest.raises(ValueError, match=r"10 images to learn from, .* at most 10"):
@@ -185,9 +201,9 @@ def test_a_damaged_state_costs_one_epoch_and_changes_nothing(dataset, tmp_path):
     chosen = configure("pirl")
     whole = pretraining.pretrain(chosen, dataset, folder=tmp_path / "whole")
     run = pretraining.pretrain(chosen, dataset, folder=tmp_path, stop_after=3)
-    (newest,) = run.folder.glob("state-0003-*")
+    (newest,) = run.folder.glob("state-00003-*")
     newest.write_bytes(newest.read_bytes()[:-100])
-    with pytest.warns(UserWarning, match="state-0003-.* is damaged"):
+    with pytest.warns(UserWarning, match="state-00003-.* is damaged"):
         run = pretraining.pretrain(chosen, dataset, folder=tmp_path)
     assert_same(state(run), state(whole))
 
@@ -221,6 +237,6 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(dataset, tmp_pat
 
 
 def test_collapse_is_a_spread_near_nothing():
-    assert pretraining.is_collapsed([{"spread": 0.9}, {"spread": 0.05}])
-    assert not pretraining.is_collapsed([{"spread": 0.05}, {"spread": 0.9}])
-    assert not pretraining.is_collapsed([])
+    assert evaluation.is_collapsed([{"spread": 0.9}, {"spread": 0.05}])
+    assert not evaluation.is_collapsed([{"spread": 0.05}, {"spread": 0.9}])
+    assert not evaluation.is_collapsed([])

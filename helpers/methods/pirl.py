@@ -25,6 +25,8 @@ class Options(base.Options):
         patch: side of the patch cut out of a cell, in pixels.
         output_dim: width d of f(v_I), g(v_It) and the bank's entries.
         hidden_dim: width inside the heads.
+        centered: end both heads with BatchNorm, so that features spread in all
+            directions from the first step on; published models do without.
         temperature: τ.
         weight: λ, the share of the jigsaw's term in the loss.
         bank_momentum: of the memory bank.
@@ -36,6 +38,7 @@ class Options(base.Options):
     patch: int = 24
     output_dim: int = 128
     hidden_dim: int = 512
+    centered: bool = False
     temperature: float = 0.1
     weight: float = 0.5
     bank_momentum: float = 0.5
@@ -56,6 +59,7 @@ class PIRL(base.Method):
             "cell": 27,
             "patch": 20,
             "bank_momentum": 0.2,
+            "centered": True,
         },
         "hour": {
             "epochs": 20,
@@ -68,6 +72,7 @@ class PIRL(base.Method):
             "patch": 20,
             # Few epochs: an entry should not remember the random start for long.
             "bank_momentum": 0.2,
+            "centered": True,
         },
         "published": {
             "epochs": 200,
@@ -89,6 +94,11 @@ class PIRL(base.Method):
         self.image_head = mlp(width, options.hidden_dim, d)
         self.patch_head = mlp(width, options.hidden_dim, d)
         self.jigsaw_head = nn.Linear(pieces * d, d)
+        if options.centered:
+            self.image_head.append(nn.BatchNorm1d(d, affine=False))
+            self.jigsaw_head = nn.Sequential(
+                self.jigsaw_head, nn.BatchNorm1d(d, affine=False)
+            )
         self.bank = losses.MemoryBank(count, d, options.bank_momentum)
 
     def views(self, images: Tensor, random: StepRandom) -> tuple[Tensor, Tensor]:
