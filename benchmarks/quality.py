@@ -92,7 +92,8 @@ def one_seed(
     about = checkpoints.read_about(file) if file else {}
     shared = {"method": method, "about": about}
     torch.manual_seed(seed)
-    features = protocols.encode(create(), dataset, image_size=size)
+    whole = protocols.baseline_settings(size).view.whole_size
+    features = protocols.encode(create(), dataset, image_size=whole)
     outcomes = [
         protocols.knn(features, dataset, **shared),
         protocols.linear_probe(features, dataset, **shared),

@@ -115,11 +115,13 @@ def evaluate(arguments: Sequence[str]) -> None:
             return checkpoints.load_backbone(backbone)
 
         network, about = create()
-        image_size = about.get("image_size", 64)
+        image_size = about.get("image_size", 48)
         name = {"pirl": "PIRL", "byol": "BYOL", "simclr": "SimCLR"}.get(
             about.get("method"), about.get("method", backbone)
         )
-        features = protocols.encode(network, dataset, image_size=image_size)
+        features = protocols.encode(
+            network, dataset, image_size=about.get("evaluation_size", 64)
+        )
         shared = {"method": name, "about": about}
         outcomes = [
             protocols.knn(features, dataset, **shared),
@@ -145,9 +147,9 @@ def baseline(arguments: Sequence[str]) -> None:
     """Train from random weights on the labels alone."""
 
     def run(
-        epochs: int = 60,
+        epochs: int = 40,
         seeds: int = 3,
-        image_size: int = 64,
+        image_size: int = 48,
         images: Images = Images(),
         results_folder: pathlib.Path = pathlib.Path("results"),
     ) -> None:

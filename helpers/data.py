@@ -146,7 +146,7 @@ def _load_cifar(name: str, root: pathlib.Path) -> Dataset:
 
 LOADERS: dict[str, Callable[[pathlib.Path], Dataset]] = {
     "demo": lambda root: _load_demo(
-        root, "demo", train=200, unlabeled=4_000, test=1_000
+        root, "demo", train=200, unlabeled=2_000, test=1_000
     ),
     "demo-tiny": lambda root: _load_demo(
         root, "demo-tiny", train=40, unlabeled=120, test=60

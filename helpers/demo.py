@@ -72,9 +72,9 @@ def thing_palette(dice: Dice, hue: float) -> list[np.ndarray]:
 
 def scene_palette(dice: Dice, hue: float) -> list[np.ndarray]:
     """Return five colours of one calm family, from which a background is painted."""
-    level, chroma = dice.between(0.5, 0.9), dice.between(0.02, 0.1)
-    steps = 0, dice.between(-0.16, 0.16), -0.1, -0.2, 0.12
-    return [colour(level + up, chroma, hue + dice.between(-0.1, 0.1)) for up in steps]
+    level, chroma = dice.between(0.55, 0.9), dice.between(0.02, 0.06)
+    steps = 0, dice.between(-0.07, 0.07), -0.05, -0.09, 0.06
+    return [colour(level + up, chroma, hue + dice.between(-0.05, 0.05)) for up in steps]
 
 
 def paint(canvas: np.ndarray, layers: list[Layer], palette: list, pixel: float) -> None:
@@ -121,7 +121,7 @@ def scatter(dice: Dice) -> list[tuple[tuple[float, float], float]]:
     """Return places and sizes of three to six things that hardly overlap."""
     spots: list[tuple[tuple[float, float], float]] = []
     for _ in range(30):
-        scale = dice.between(0.26, 0.46)
+        scale = dice.between(0.24, 0.44)
         spot = dice.between(-0.8, 0.8), dice.between(-0.8, 0.8)
         gaps = [
             shapes.length(spot[0] - there[0], spot[1] - there[1]) - 0.8 * (scale + wide)
@@ -164,7 +164,7 @@ def render(shape, lean: float, dice: Dice, size: int) -> np.ndarray:
     calm = scene_palette(studio, SCENE_HUES[kind] + studio.between(0, 0.08))
     mixed = [*calm[:2], colour(0.6, 0.1, number / PALETTES + 0.3), *colours[:2]]
     paint(canvas, SCENES[kind](x, y, studio), calm, pixel)
-    for _ in range(2 + dice.below(3)):
+    for _ in range(4 + dice.below(4)):
         spot = dice.between(-1, 1), dice.between(-1, 1)
         paint(canvas, clutter(x, y, dice, spot, dice.between(0.1, 0.25)), mixed, pixel)
     for spot, scale in scatter(dice):
@@ -174,12 +174,8 @@ def render(shape, lean: float, dice: Dice, size: int) -> np.ndarray:
         part = canvas[:, rows, columns]
         across, down = x[rows, columns], y[rows, columns]
         put(part, shape, across, down, spot, scale, lean, dice, palette, pixel)
-    if dice.below(3) == 0:  # out of focus
-        wide = np.pad(canvas, ((0, 0), (1, 1), (1, 1)), "edge")
-        wide = (wide[:, :-2] + 2 * wide[:, 1:-1] + wide[:, 2:]) / 4
-        canvas = (wide[..., :-2] + 2 * wide[..., 1:-1] + wide[..., 2:]) / 4
     vignette = dice.between(0, 0.15) * (x * x + y * y)
-    lit = dice.between(0.9, 1.2) + light(x, y, dice, 0, 0.15) - vignette
+    lit = dice.between(0.8, 1.25) - vignette
     canvas = ((canvas - 0.5) * dice.between(0.85, 1.2) + 0.5) * lit
     grain = dice.field(canvas.shape, dtype=np.float32) - 0.5
     canvas += 0.04 * grain

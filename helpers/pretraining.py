@@ -160,7 +160,7 @@ def pretrain(
         _check_finite(entry)
         if (epoch + 1) % settings.monitor_every == 0 or epoch + 1 == settings.epochs:
             entry["knn"] = evaluation.monitor(
-                method.backbone, dataset.train, image_size=settings.image_size
+                method.backbone, dataset.train, image_size=settings.evaluation_size
             )
         history.append(entry)
         knn = f", k-NN {entry['knn']:.1f} %" if "knn" in entry else ""

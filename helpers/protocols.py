@@ -152,7 +152,7 @@ def fine_tune(
             label=f"{protocol}, {method}, seed {seed}",
         )
         outputs = supervised.predict(
-            classifier, dataset.test.images, image_size=settings.view.size
+            classifier, dataset.test.images, image_size=settings.view.whole_size
         )
         all_scores.append(evaluation.score(outputs, dataset.test.labels))
         minutes.append((time.perf_counter() - started) / 60)
@@ -160,7 +160,7 @@ def fine_tune(
     return Outcome(record, all_scores[-1], classifier, history)
 
 
-def baseline_settings(image_size: int = 64, epochs: int = 60) -> supervised.Settings:
+def baseline_settings(image_size: int = 48, epochs: int = 40) -> supervised.Settings:
     """Training from random weights: one learning rate for all, strong views."""
     return supervised.Settings(
         epochs=epochs,
@@ -169,11 +169,11 @@ def baseline_settings(image_size: int = 64, epochs: int = 60) -> supervised.Sett
     )
 
 
-def fine_tuning_settings(image_size: int = 64, epochs: int = 40) -> supervised.Settings:
+def fine_tuning_settings(image_size: int = 48, epochs: int = 40) -> supervised.Settings:
     """Training from a pre-trained backbone, at a tenth of the head's learning rate."""
     return supervised.Settings(
         epochs=epochs,
-        learning_rate=5e-3,
+        learning_rate=1e-2,
         backbone_scale=0.1,
         view=ViewSettings(size=image_size, scale=(0.3, 1.0), jitter=0.5),
     )

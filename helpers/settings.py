@@ -67,8 +67,13 @@ class Settings:
 
     @property
     def image_size(self) -> int:
-        """Side of the views in pixels; evaluation uses the same."""
+        """Side of the views in pixels."""
         return self.options.view.size
+
+    @property
+    def evaluation_size(self) -> int:
+        """Side in pixels at which whole images are encoded."""
+        return self.options.view.whole_size
 
     @property
     def peak_learning_rate(self) -> float:
@@ -81,6 +86,7 @@ class Settings:
             **dataclasses.asdict(self),
             "data": dataset.name,
             "image_size": self.image_size,
+            "evaluation_size": self.evaluation_size,
             "mean": views.MEAN,
             "std": views.STD,
             "epochs_done": len(history),

@@ -103,7 +103,7 @@ def train_on_images(
 
     def whole(index: Tensor) -> Tensor:
         chosen = images[index.to(images.device)]
-        return hardware.lay_out(views.whole_view(chosen, settings.view.size))
+        return hardware.lay_out(views.whole_view(chosen, settings.view.whole_size))
 
     groups = [
         {"params": optimizers.parameters(classifier.head)},

@@ -1,5 +1,6 @@
 """What all tests share: no answers from outside, every file in a folder of its own."""
 
+import builtins
 import os
 import pathlib
 import sys
@@ -36,3 +37,22 @@ def small_backbone(monkeypatch):
     """Let ``backbones.build`` build a network of a few thousand weights."""
     monkeypatch.setattr(backbones, "build", small.backbone)
     return small.backbone
+
+
+@pytest.fixture
+def keyboard(monkeypatch):
+    """Answer `input()` from a list; beyond its end there is no keyboard."""
+
+    def install(*answers):
+        left, prompts = list(answers), []
+
+        def typed(prompt=""):
+            prompts.append(prompt)
+            if not left:
+                raise EOFError
+            return left.pop(0)
+
+        monkeypatch.setattr(builtins, "input", typed)
+        return prompts
+
+    return install

@@ -121,7 +121,7 @@ def test_the_demo_is_drawn_once_and_kept(tmp_path, monkeypatch):
 
     monkeypatch.setattr(demo, "draw", draw)
     first = data.load(root=tmp_path)
-    counts = {"train": 200, "unlabeled": 4_000, "test": 1_000}
+    counts = {"train": 200, "unlabeled": 2_000, "test": 1_000}
     assert dict(drawn) == counts
     assert len(first.train) == 200
     assert first.train.labels.bincount().tolist() == [20] * 10

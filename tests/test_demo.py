@@ -14,7 +14,7 @@ def test_the_bytes_are_pinned():
     digest = hashlib.sha256(images.tobytes() + labels.astype("<i8").tobytes())
     assert (
         digest.hexdigest()
-        == "6def55bb64f8f583a6a627015ac65622c29c6162b8e4a762ef13072f9f6b9b4b"
+        == "eeb16217ee44a46cfedf48df43c8ab0a5c8e5205f6b54f9bbf273413e0bf22c8"
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 import small
 import torch
 
-from helpers import checkpoints, methods, pretraining, settings
+from helpers import checkpoints, evaluation, methods, pretraining, settings
 
 pytestmark = pytest.mark.usefixtures("small_backbone")
 

@@ -39,7 +39,7 @@ class BYOL(base.Method):
     Options = Options
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "minutes": {
-            "epochs": 12,
+            "epochs": 8,
             "batch_size": 64,
             "optimizer": "adamw",
             "learning_rate": 6e-3,
@@ -49,7 +49,7 @@ class BYOL(base.Method):
             "hidden_dim": 512,
         },
         "hour": {
-            "epochs": 30,
+            "epochs": 20,
             "batch_size": 64,
             "optimizer": "adamw",
             "learning_rate": 6e-3,

@@ -25,8 +25,6 @@ class Options(base.Options):
         patch: side of the patch cut out of a cell, in pixels.
         output_dim: width d of f(v_I), g(v_It) and the bank's entries.
         hidden_dim: width inside the heads.
-        centered: end both heads with BatchNorm, so that features spread in all
-            directions from the first step on; published models do without.
         temperature: τ.
         weight: λ, the share of the jigsaw's term in the loss.
         bank_momentum: of the memory bank.
@@ -38,7 +36,6 @@ class Options(base.Options):
     patch: int = 24
     output_dim: int = 128
     hidden_dim: int = 512
-    centered: bool = False
     temperature: float = 0.1
     weight: float = 0.5
     bank_momentum: float = 0.5
@@ -53,26 +50,21 @@ class PIRL(base.Method):
             "epochs": 8,
             "batch_size": 64,
             "optimizer": "adamw",
-            "learning_rate": 6e-3,
+            "learning_rate": 12e-3,
             "weight_decay": 1e-4,
             "size": 40,
             "cell": 27,
             "patch": 20,
-            "bank_momentum": 0.2,
-            "centered": True,
         },
         "hour": {
             "epochs": 20,
             "batch_size": 64,
             "optimizer": "adamw",
-            "learning_rate": 6e-3,
+            "learning_rate": 12e-3,
             "weight_decay": 1e-4,
             "size": 48,
             "cell": 27,
             "patch": 20,
-            # Few epochs: an entry should not remember the random start for long.
-            "bank_momentum": 0.2,
-            "centered": True,
         },
         "published": {
             "epochs": 200,
@@ -94,11 +86,6 @@ class PIRL(base.Method):
         self.image_head = mlp(width, options.hidden_dim, d)
         self.patch_head = mlp(width, options.hidden_dim, d)
         self.jigsaw_head = nn.Linear(pieces * d, d)
-        if options.centered:
-            self.image_head.append(nn.BatchNorm1d(d, affine=False))
-            self.jigsaw_head = nn.Sequential(
-                self.jigsaw_head, nn.BatchNorm1d(d, affine=False)
-            )
         self.bank = losses.MemoryBank(count, d, options.bank_momentum)
 
     def views(self, images: Tensor, random: StepRandom) -> tuple[Tensor, Tensor]:

@@ -33,7 +33,7 @@ class SimCLR(base.Method):
     Options = Options
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "minutes": {
-            "epochs": 12,
+            "epochs": 8,
             "batch_size": 64,
             "optimizer": "adamw",
             "learning_rate": 6e-3,
@@ -41,7 +41,7 @@ class SimCLR(base.Method):
             "size": 40,
         },
         "hour": {
-            "epochs": 30,
+            "epochs": 20,
             "batch_size": 64,
             "optimizer": "adamw",
             "learning_rate": 6e-3,
