@@ -15,12 +15,12 @@ $(READY): requirements.txt
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed."; exit 1; }
 	@test -x $(PYTHON) || python3 -m venv $(VENV)
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check \
+	@$(PYTHON) -m pip install --quiet --quiet --disable-pip-version-check \
 		--requirement requirements.txt
 	@touch $(READY)
 
 run: $(READY)  ## run all notebooks on the demo images, with a report
-	@$(PYTHON) -m helpers.execute --data $${SSL_DATA:-demo}
+	@$(PYTHON) -m helpers.execute --data $${STL_DATA:-demo}
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	@$(PYTHON) -m jupyter lab

@@ -35,8 +35,8 @@ KEPT_STATES = 2
 
 
 def folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
-    """Where runs are kept: ``$SSL_CHECKPOINTS`` or ``checkpoints`` unless given."""
-    return pathlib.Path(given or os.environ.get("SSL_CHECKPOINTS", "checkpoints"))
+    """Where runs are kept: ``$STL_CHECKPOINTS`` or ``checkpoints`` unless given."""
+    return pathlib.Path(given or os.environ.get("STL_CHECKPOINTS", "checkpoints"))
 
 
 def write(path: pathlib.Path, save: Callable[[pathlib.Path], object]) -> None:

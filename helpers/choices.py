@@ -52,7 +52,7 @@ def from_file(path: pathlib.Path) -> Chosen:
 
 
 def ask(
-    folders: Sequence[pathlib.Path], data: str, name: str = "SSL_BACKBONE"
+    folders: Sequence[pathlib.Path], data: str, name: str = "STL_BACKBONE"
 ) -> list[Chosen]:
     """Ask which backbones to evaluate.
 

@@ -47,7 +47,7 @@ def mirror(where: str) -> pathlib.Path | None:
         return None
 
 
-def upload(name: str = "SSL_UPLOAD") -> pathlib.Path | None:
+def upload(name: str = "STL_UPLOAD") -> pathlib.Path | None:
     """Take a file from the browser on Colab, by its path elsewhere; None for none."""
 
     def check(typed: str) -> pathlib.Path | None:

@@ -37,7 +37,7 @@ def load(
 
     Args:
         source: one of ``SOURCES``; ``folder:PATH`` for your own images.
-        root: where downloads are kept; ``$SSL_DATA_ROOT`` or ``data`` by default.
+        root: where downloads are kept; ``$STL_DATA_ROOT`` or ``data`` by default.
         image_size: side in pixels of the images of ``folder:PATH``.
         labels_per_class: keep so many labels a class and count the other labelled
             images as unlabeled; None keeps all.
@@ -47,7 +47,7 @@ def load(
     Raises:
         ValueError: when the source is unknown or what it names cannot be used.
     """
-    root = pathlib.Path(root or os.environ.get("SSL_DATA_ROOT", "data"))
+    root = pathlib.Path(root or os.environ.get("STL_DATA_ROOT", "data"))
     path = source.removeprefix("folder:")
     if source != path:
         dataset = folder.load(path, image_size)

@@ -42,7 +42,7 @@ class Settings:
     notebooks: tuple[pathlib.Path, ...] = tuple(PROJECT / name for name in NOTEBOOKS)
     """Notebooks to run, in this order."""
     data: str | None = None
-    """Images to use, as in the notebooks' question; sets SSL_DATA."""
+    """Images to use, as in the notebooks' question; sets STL_DATA."""
 
 
 class Client(nbclient.NotebookClient):
@@ -160,12 +160,12 @@ def prepare(output: pathlib.Path, notebooks: Sequence[pathlib.Path]) -> None:
 
 def kernel_environment(output: pathlib.Path, data: str | None) -> dict[str, str]:
     """Return the environment of the kernels: this one's, with the run's folders."""
-    environment = {**os.environ} | ({"SSL_DATA": data} if data else {})
+    environment = {**os.environ} | ({"STL_DATA": data} if data else {})
     environment.pop("MPLBACKEND", None)  # another backend would hide the figures
     # The kernels start in the project; an absolute path would show in the notebooks.
     folder = pathlib.PurePath(os.path.relpath(output, PROJECT)).as_posix()
-    environment["SSL_CHECKPOINTS"] = f"{folder}/checkpoints"
-    environment["SSL_RESULTS"] = f"{folder}/results"
+    environment["STL_CHECKPOINTS"] = f"{folder}/checkpoints"
+    environment["STL_RESULTS"] = f"{folder}/results"
     return environment
 
 

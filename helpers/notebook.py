@@ -74,7 +74,7 @@ def ask_number(
     return ask(question, None, str(default), name, check)
 
 
-def ask_labels(name: str = "SSL_LABELS_PER_CLASS") -> int | None:
+def ask_labels(name: str = "STL_LABELS_PER_CLASS") -> int | None:
     """Ask how many labels a class to keep; None keeps all the data set has."""
 
     def check(typed: str) -> int | None:

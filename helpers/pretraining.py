@@ -125,7 +125,7 @@ def pretrain(
         settings: from ``configure``.
         dataset: its ``pretraining`` images are learned from; the training labels serve
             only as a gauge (and SupCon).
-        folder: where runs are kept; ``$SSL_CHECKPOINTS`` or ``checkpoints`` by default.
+        folder: where runs are kept; ``$STL_CHECKPOINTS`` or ``checkpoints`` by default.
         mirror: a second place for the files, which outlives the machine.
         on_epoch: called after every epoch with the history so far.
         stop_after: stop early, after this many epochs; the schedule stays the same.

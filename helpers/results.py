@@ -101,8 +101,8 @@ def record(
 
 
 def folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
-    """Where records are kept: ``$SSL_RESULTS`` or ``results`` unless given."""
-    return pathlib.Path(given or os.environ.get("SSL_RESULTS", "results"))
+    """Where records are kept: ``$STL_RESULTS`` or ``results`` unless given."""
+    return pathlib.Path(given or os.environ.get("STL_RESULTS", "results"))
 
 
 def save(result: dict[str, Any], where: str | os.PathLike[str] | None = None) -> None:

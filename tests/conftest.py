@@ -20,10 +20,10 @@ from helpers import backbones  # noqa: E402
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path, monkeypatch):
     """Forget answers set outside; keep what is written apart."""
-    for name in [name for name in os.environ if name.startswith("SSL_")]:
+    for name in [name for name in os.environ if name.startswith("STL_")]:
         monkeypatch.delenv(name)
     for name in ("CHECKPOINTS", "RESULTS", "DATA_ROOT"):
-        monkeypatch.setenv(f"SSL_{name}", str(tmp_path / name.lower()))
+        monkeypatch.setenv(f"STL_{name}", str(tmp_path / name.lower()))
 
 
 @pytest.fixture(scope="session")

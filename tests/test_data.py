@@ -137,7 +137,7 @@ def test_the_demo_is_drawn_once_and_kept(tmp_path, monkeypatch):
 
 
 def test_the_folder_for_downloads_comes_from_the_environment(tmp_path, monkeypatch):
-    monkeypatch.setenv("SSL_DATA_ROOT", str(tmp_path / "here"))
+    monkeypatch.setenv("STL_DATA_ROOT", str(tmp_path / "here"))
     seen = []
     monkeypatch.setitem(data.LOADERS, "demo", lambda root: seen.append(root))
     data.load("demo")

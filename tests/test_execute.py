@@ -11,17 +11,17 @@ from helpers import execute
 LESSON = [
     '# @title Setup: ask { display-mode: "form" }\n'
     "from helpers import notebook\n"
-    'images = notebook.ask("Images?", {"demo": "", "stl10": ""}, "demo", "SSL_DATA")',
+    'images = notebook.ask("Images?", {"demo": "", "stl10": ""}, "demo", "STL_DATA")',
     "import json, os, pathlib, sys\n"
     "# Train\n"
     "for percent in range(0, 101, 20):\n"
     '    print(f"\\r{percent} %", end="", file=sys.stderr, flush=True)\n'
     "print()\n"
-    'folder = pathlib.Path(os.environ["SSL_RESULTS"])\n'
+    'folder = pathlib.Path(os.environ["STL_RESULTS"])\n'
     "folder.mkdir(parents=True)\n"
     'record = {"method": "byol", "protocol": "probe", "top1_mean": 91.239}\n'
     '_ = (folder / "byol.json").write_text(json.dumps(record))\n'
-    'print("Results are in", folder, "for", os.environ["SSL_OTHER"])',
+    'print("Results are in", folder, "for", os.environ["STL_OTHER"])',
 ]
 
 
@@ -44,8 +44,8 @@ def text_of(file):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder with a space in its path, and an environment without answers."""
-    monkeypatch.delenv("SSL_DATA", raising=False)
-    monkeypatch.setenv("SSL_OTHER", "everyone")
+    monkeypatch.delenv("STL_DATA", raising=False)
+    monkeypatch.setenv("STL_OTHER", "everyone")
     place = tmp_path / "my runs"
     place.mkdir()
     return place
@@ -151,11 +151,11 @@ def test_a_cell_is_named_by_its_first_comment_or_line(source, words):
 
 
 def test_the_kernels_get_relative_folders(monkeypatch):
-    monkeypatch.setenv("SSL_EPOCHS", "7")
+    monkeypatch.setenv("STL_EPOCHS", "7")
     monkeypatch.setenv("MPLBACKEND", "agg")
     monkeypatch.chdir(execute.PROJECT)
     environment = execute.kernel_environment(pathlib.Path("runs/latest"), None)
-    assert environment["SSL_CHECKPOINTS"] == "runs/latest/checkpoints"
-    assert environment["SSL_RESULTS"] == "runs/latest/results"
-    assert environment["SSL_EPOCHS"] == "7"
+    assert environment["STL_CHECKPOINTS"] == "runs/latest/checkpoints"
+    assert environment["STL_RESULTS"] == "runs/latest/results"
+    assert environment["STL_EPOCHS"] == "7"
     assert "MPLBACKEND" not in environment

@@ -12,12 +12,12 @@ IMAGES = {"demo": "drawn", "stl10": "2.6 GB", "folder:": "a path of yours"}
 
 
 def ask_images(check=str):
-    return notebook.ask("Which images?", IMAGES, "demo", "SSL_DATA", check)
+    return notebook.ask("Which images?", IMAGES, "demo", "STL_DATA", check)
 
 
 def test_environment_answers_before_the_keyboard(monkeypatch, keyboard, capsys):
     prompts = keyboard("demo")
-    monkeypatch.setenv("SSL_DATA", "STL10")
+    monkeypatch.setenv("STL_DATA", "STL10")
     assert ask_images() == "stl10"
     assert prompts == []
     assert capsys.readouterr().out.endswith("Which images? -> stl10\n")
@@ -25,13 +25,13 @@ def test_environment_answers_before_the_keyboard(monkeypatch, keyboard, capsys):
 
 def test_an_empty_environment_variable_is_no_answer(monkeypatch, keyboard):
     keyboard("stl10")
-    monkeypatch.setenv("SSL_DATA", "")
+    monkeypatch.setenv("STL_DATA", "")
     assert ask_images() == "stl10"
 
 
 def test_a_wrong_environment_variable_is_one_sentence(monkeypatch):
-    monkeypatch.setenv("SSL_DATA", "stl11")
-    with pytest.raises(ValueError, match=r"SSL_DATA is wrong: 'stl11'.*stl10") as error:
+    monkeypatch.setenv("STL_DATA", "stl11")
+    with pytest.raises(ValueError, match=r"STL_DATA is wrong: 'stl11'.*stl10") as error:
         ask_images()
     assert "\n" not in str(error.value)
 
@@ -89,23 +89,23 @@ def test_the_check_makes_the_answer_or_refuses_it(keyboard, capsys):
 
 def test_free_text_is_kept_as_typed(keyboard):
     keyboard("My Name")
-    assert notebook.ask("Name?", None, "none", "SSL_NAME") == "My Name"
+    assert notebook.ask("Name?", None, "none", "STL_NAME") == "My Name"
 
 
 def test_a_wrong_default_does_not_ask_for_ever(keyboard):
     keyboard("")
     with pytest.raises(ValueError, match="default of 'Which images"):
-        notebook.ask("Which images?", IMAGES, "nothing", "SSL_DATA")
+        notebook.ask("Which images?", IMAGES, "nothing", "STL_DATA")
 
 
 def test_numbers_are_checked(keyboard, capsys):
     keyboard("many", "1.5", "0", "11", "-3", "10")
-    assert notebook.ask_number("Epochs?", 5, "SSL_EPOCHS", maximum=10) == 10
+    assert notebook.ask_number("Epochs?", 5, "STL_EPOCHS", maximum=10) == 10
     assert capsys.readouterr().out.count("whole number (1 or more, 10 at most)") == 5
     keyboard("")
-    assert notebook.ask_number("Epochs?", 5, "SSL_EPOCHS") == 5
+    assert notebook.ask_number("Epochs?", 5, "STL_EPOCHS") == 5
     keyboard("-3")
-    assert notebook.ask_number("Shift?", 5, "SSL_SHIFT", minimum=-4) == -3
+    assert notebook.ask_number("Shift?", 5, "STL_SHIFT", minimum=-4) == -3
 
 
 def test_choose_returns_the_value_of_a_line(monkeypatch, keyboard, capsys):
@@ -116,13 +116,13 @@ def test_choose_returns_the_value_of_a_line(monkeypatch, keyboard, capsys):
         notebook.Choice("random weights", None, "random"),
     ]
     keyboard("1")
-    assert notebook.choose("Which?", choices, 1, "SSL_FROM") == pathlib.Path("byol")
+    assert notebook.choose("Which?", choices, 1, "STL_FROM") == pathlib.Path("byol")
     keyboard("")
-    assert notebook.choose("Which?", choices, 1, "SSL_FROM") is None
+    assert notebook.choose("Which?", choices, 1, "STL_FROM") is None
     assert capsys.readouterr().out.endswith("Which? -> random weights\n")
     for preset in ("here:byol", "1"):
-        monkeypatch.setenv("SSL_FROM", preset)
-        assert notebook.choose("Which?", choices, 1, "SSL_FROM") == pathlib.Path("byol")
+        monkeypatch.setenv("STL_FROM", preset)
+        assert notebook.choose("Which?", choices, 1, "STL_FROM") == pathlib.Path("byol")
 
 
 def test_show_source_names_the_place_and_fences_the_code(monkeypatch):

@@ -14,10 +14,10 @@ from helpers import address, execute
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 NOTEBOOKS = [PROJECT / name for name in execute.NOTEBOOKS]
 TINY = {
-    "SSL_DATA": "demo-tiny",
-    "SSL_EPOCHS": "2",
-    "SSL_SUPERVISED_EPOCHS": "2",
-    "SSL_SEEDS": "2",
+    "STL_DATA": "demo-tiny",
+    "STL_EPOCHS": "2",
+    "STL_SUPERVISED_EPOCHS": "2",
+    "STL_SEEDS": "2",
 }
 
 
@@ -101,8 +101,8 @@ def test_cells_parse(notebook):
 
 def test_every_cell_runs_through_nbval(tmp_path):
     environment = {**os.environ, **TINY}
-    environment["SSL_CHECKPOINTS"] = str(tmp_path / "checkpoints")
-    environment["SSL_RESULTS"] = str(tmp_path / "results")
+    environment["STL_CHECKPOINTS"] = str(tmp_path / "checkpoints")
+    environment["STL_RESULTS"] = str(tmp_path / "results")
     environment.pop("PYTEST_CURRENT_TEST", None)
     # One process, in the order of the story: later notebooks need earlier ones.
     done = subprocess.run(

@@ -10,7 +10,7 @@ SECONDS = 30
 QUESTION = """
 from helpers import notebook
 options = {"demo": "drawn", "stl10": "2.6 GB", "folder:": "a path of yours"}
-answer = notebook.ask("Which images?", options, "demo", "SSL_TEST_PROMPT")
+answer = notebook.ask("Which images?", options, "demo", "STL_TEST_PROMPT")
 """
 
 
@@ -86,24 +86,24 @@ def test_without_stdin_the_default_is_taken_at_once(kernel):
 
 
 def test_the_environment_answers_without_a_prompt(kernel):
-    preset = "import os; os.environ['SSL_TEST_PROMPT'] = {!r}\n"
+    preset = "import os; os.environ['STL_TEST_PROMPT'] = {!r}\n"
     try:
         printed, prompts, _ = execute(kernel, preset.format("stl10") + QUESTION, [])
         assert prompts == []
         assert printed.endswith("Which images? -> stl10\n")
         _, prompts, errors = execute(kernel, preset.format("wrong") + QUESTION, [])
         assert prompts == []
-        assert len(errors) == 1 and "SSL_TEST_PROMPT is wrong" in errors[0]
+        assert len(errors) == 1 and "STL_TEST_PROMPT is wrong" in errors[0]
     finally:
-        execute(kernel, "import os; del os.environ['SSL_TEST_PROMPT']")
+        execute(kernel, "import os; del os.environ['STL_TEST_PROMPT']")
 
 
 def test_numbers_and_checkpoints_are_asked_too(kernel):
     code = """
 from helpers import notebook
-epochs = notebook.ask_number("Epochs?", 5, "SSL_TEST_EPOCHS", maximum=100)
+epochs = notebook.ask_number("Epochs?", 5, "STL_TEST_EPOCHS", maximum=100)
 lines = [notebook.Choice("BYOL, 5 epochs", 1, "byol"), notebook.Choice("none", 2, "no")]
-print([epochs, notebook.choose("Weights?", lines, 0, "SSL_TEST_WEIGHTS")])
+print([epochs, notebook.choose("Weights?", lines, 0, "STL_TEST_WEIGHTS")])
 """
     printed, prompts, errors = execute(kernel, code, ["1000", "20", "none", "no"])
     assert errors == []

@@ -60,7 +60,7 @@ def test_records_are_saved_collected_and_replaced(tmp_path):
 
 
 def test_the_folder_comes_from_the_environment(tmp_path, monkeypatch):
-    monkeypatch.setenv("SSL_RESULTS", str(tmp_path / "there"))
+    monkeypatch.setenv("STL_RESULTS", str(tmp_path / "there"))
     assert results.collect() == []
     results.save(record())
     (file,) = (tmp_path / "there").iterdir()
