@@ -118,7 +118,7 @@ def _in_chunks(
     make: Callable[[Tensor, Draws], Tensor], images: Tensor, table: Tensor
 ) -> Tensor:
     """Apply ``make`` to a few images at a time on a CPU, whose caches are small."""
-    chunk = 16 if images.device.type == "cpu" else max(1, len(images))
+    chunk = 32 if images.device.type == "cpu" else max(1, len(images))
     pairs = zip(images.split(chunk), table.split(chunk), strict=True)
     parts = [make(some, Draws(numbers)) for some, numbers in pairs]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
