@@ -173,7 +173,7 @@ def fine_tuning_settings(image_size: int = 48, epochs: int = 40) -> supervised.S
     """Training from a pre-trained backbone, at a tenth of the head's learning rate."""
     return supervised.Settings(
         epochs=epochs,
-        learning_rate=1e-2,
+        learning_rate=4e-3,
         backbone_scale=0.1,
         view=ViewSettings(size=image_size, scale=(0.3, 1.0), jitter=0.5),
     )

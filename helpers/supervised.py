@@ -42,7 +42,7 @@ class Settings:
     """
 
     epochs: int = 50
-    batch_size: int = 64
+    batch_size: int = 32
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
     backbone_scale: float = 1.0
