@@ -92,7 +92,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     def run(
         backbone: str,
         seeds: int = 3,
-        epochs: int = 40,
+        epochs: int = 30,
         fine_tune: bool = True,
         images: Images = Images(),
         results_folder: pathlib.Path = pathlib.Path("results"),
@@ -147,7 +147,7 @@ def baseline(arguments: Sequence[str]) -> None:
     """Train from random weights on the labels alone."""
 
     def run(
-        epochs: int = 40,
+        epochs: int = 30,
         seeds: int = 3,
         image_size: int = 48,
         images: Images = Images(),

@@ -160,7 +160,7 @@ def fine_tune(
     return Outcome(record, all_scores[-1], classifier, history)
 
 
-def baseline_settings(image_size: int = 48, epochs: int = 40) -> supervised.Settings:
+def baseline_settings(image_size: int = 48, epochs: int = 30) -> supervised.Settings:
     """Training from random weights: one learning rate for all, strong views."""
     return supervised.Settings(
         epochs=epochs,
@@ -169,7 +169,7 @@ def baseline_settings(image_size: int = 48, epochs: int = 40) -> supervised.Sett
     )
 
 
-def fine_tuning_settings(image_size: int = 48, epochs: int = 40) -> supervised.Settings:
+def fine_tuning_settings(image_size: int = 48, epochs: int = 30) -> supervised.Settings:
     """Training from a pre-trained backbone, at a tenth of the head's learning rate."""
     return supervised.Settings(
         epochs=epochs,

@@ -23,15 +23,12 @@ class Options(base.Options):
     Attributes:
         hidden_dim: width inside projection and prediction head.
         output_dim: width of projections and predictions.
-        centered: end the projection head with BatchNorm, as SimSiam does, so that
-            targets spread in all directions from the first step on.
         target_momentum: τ at the start of the run; it climbs to 1 along a cosine.
         predictor_scale: times the learning rate, for the prediction head.
     """
 
     hidden_dim: int = 1024
     output_dim: int = 128
-    centered: bool = False
     target_momentum: float = 0.99
     predictor_scale: float = 1.0
 
@@ -61,7 +58,7 @@ class BYOL(base.Method):
             "target_momentum": 0.97,
             "hidden_dim": 512,
         },
-        # Small-image values: SGD, 64 px, 3x3 stem, EMA from 0.99 (numbers in README).
+        # Published values for small images: SGD, 64 px, a 3x3 stem, EMA from 0.99.
         "published": {
             "epochs": 200,
             "batch_size": 256,
@@ -81,8 +78,6 @@ class BYOL(base.Method):
         self.projection_head = heads.BYOLProjectionHead(
             backbone.feature_dim, hidden, out
         )
-        if options.centered:
-            self.projection_head.layers.append(nn.BatchNorm1d(out, affine=False))
         self.prediction_head = heads.BYOLPredictionHead(out, hidden, out)
         self.online = nn.Sequential(self.backbone, self.projection_head)
         self.target = copy.deepcopy(self.online).requires_grad_(False)

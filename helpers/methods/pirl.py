@@ -47,7 +47,7 @@ class PIRL(base.Method):
     Options = Options
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "minutes": {
-            "epochs": 8,
+            "epochs": 7,
             "batch_size": 64,
             "optimizer": "adamw",
             "learning_rate": 12e-3,
