@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from helpers import backbones, checkpoints, colab, methods, notebook
@@ -27,9 +28,11 @@ class Chosen:
     about: dict[str, Any]
 
     def create(self) -> nn.Module:
-        """Build the backbone and load its weights; a fresh one at every call."""
+        """Build the backbone and load its weights; a fresh copy at every call."""
         if self.source in ("random", "imagenet"):
-            return backbones.build(weights=self.source)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)  # the same random weights at every call
+                return backbones.build(weights=self.source)
         return checkpoints.load_backbone(self.source)[0]
 
 

@@ -74,8 +74,11 @@ def download(path: pathlib.Path | str, wanted: bool = False) -> None:
     if not pathlib.Path(path).is_file():
         print(f"There is no file {path} to download yet.")
     elif not in_colab():
-        # Relative, so that no home folder lands in a saved notebook.
-        IPython.display.display(IPython.display.FileLink(os.path.relpath(path)))
+        # Relative in both forms, so that no home folder lands in a saved notebook.
+        near = os.path.relpath(path)
+        link = IPython.display.FileLink(near)._repr_html_()
+        bundle = {"text/html": link, "text/plain": near}
+        IPython.display.display(bundle, raw=True)
     elif not wanted:
         print(f"The file is {path}; say that you want the download to get it.")
     else:

@@ -76,14 +76,17 @@ def test_upload_on_colab(google_colab, capsys):
 
 def test_download(monkeypatch, google_colab, tmp_path, capsys):
     shown, fetched = [], []
-    monkeypatch.setattr(IPython.display, "display", shown.append)
+    monkeypatch.setattr(
+        IPython.display, "display", lambda bundle, raw: shown.append(bundle)
+    )
     monkeypatch.chdir(tmp_path)
     colab.download("weights.txt")
     assert capsys.readouterr().out == "There is no file weights.txt to download yet.\n"
     file = tmp_path / "weights.txt"
     file.write_text("x")
     colab.download(file, wanted=True)
-    assert "href='weights.txt'" in shown[0]._repr_html_()
+    assert "href='weights.txt'" in shown[0]["text/html"]
+    assert shown[0]["text/plain"] == "weights.txt"
     google_colab(files={"download": fetched.append})
     colab.download(file)
     assert fetched == []

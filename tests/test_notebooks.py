@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -76,6 +77,7 @@ def test_saved_outputs_are_from_one_clean_run(notebook):
     text = json.dumps([cell["outputs"] for cell in code])
     assert '"output_type": "error"' not in text
     assert "Warning" not in text
+    assert not re.search(r'"/\w+/[^"\n]*(checkpoints|results)', text), "an own folder"
     assert not any(folder in text for folder in ("/root/", "/home/", "/tmp/"))
     assert notebook.stat().st_size < 500_000
 
