@@ -150,8 +150,10 @@ def read_about(path: pathlib.Path) -> dict[str, Any]:
     """How the backbone in this file was made; empty when the file does not say.
 
     Raises:
-        ValueError: when the file is not a whole safetensors file.
+        ValueError: when the file is missing or not a whole safetensors file.
     """
+    if not path.exists():
+        raise ValueError(f"There is no file {str(path)!r}: check the path.")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             return json.loads((file.metadata() or {}).get("about", "{}"))
@@ -171,8 +173,6 @@ def load_backbone(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, An
         ValueError: when the file is damaged, or anything but the classifier is missing.
     """
     path = pathlib.Path(path)
-    if not path.exists():
-        raise ValueError(f"There is no file {str(path)!r}: check the path.")
     about = read_about(path)
     tensors = safetensors.torch.load_file(path)
     backbone = backbones.build(

@@ -40,6 +40,12 @@ RANDOM = Chosen("random", "random", {})
 IMAGENET = Chosen("ImageNet labels", "imagenet", {})
 
 
+def from_source(source: str) -> Chosen:
+    """``random``, ``imagenet`` or the path of a backbone file as a choice."""
+    known = {one.source: one for one in (RANDOM, IMAGENET)}
+    return known.get(source) or from_file(pathlib.Path(source))
+
+
 def from_file(path: pathlib.Path) -> Chosen:
     """A backbone file as a choice.
 

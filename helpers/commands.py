@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import tyro
 
-from helpers import backbones, checkpoints, data, protocols, results
+from helpers import backbones, checkpoints, choices, data, protocols, results
 from helpers import pretraining as pretraining_loop
 from helpers import settings as settings_of
 from helpers.splits import Dataset
@@ -109,20 +109,12 @@ def evaluate(arguments: Sequence[str]) -> None:
         """
         dataset = images.load()
 
-        def create() -> tuple:
-            if backbone in ("random", "imagenet"):
-                return backbones.build(weights=backbone), {}
-            return checkpoints.load_backbone(backbone)
-
-        network, about = create()
-        image_size = about.get("image_size", 48)
-        name = {"pirl": "PIRL", "byol": "BYOL", "simclr": "SimCLR"}.get(
-            about.get("method"), about.get("method", backbone)
-        )
+        chosen = choices.from_source(backbone)
+        about, image_size = chosen.about, chosen.about.get("image_size", 48)
         features = protocols.encode(
-            network, dataset, image_size=about.get("evaluation_size", 64)
+            chosen.create(), dataset, image_size=about.get("evaluation_size", 64)
         )
-        shared = {"method": name, "about": about}
+        shared = {"method": chosen.name, "about": about}
         outcomes = [
             protocols.knn(features, dataset, **shared),
             protocols.linear_probe(features, dataset, **shared),
@@ -131,7 +123,7 @@ def evaluate(arguments: Sequence[str]) -> None:
         if fine_tune:
             outcomes.append(
                 protocols.fine_tune(
-                    lambda: create()[0],
+                    chosen.create,
                     dataset,
                     settings=protocols.fine_tuning_settings(image_size, epochs),
                     seeds=range(seeds),

@@ -160,7 +160,6 @@ class PIRL(base.Method):
             self.bank.fill(index, self.f(image))
 
 
-@torch.no_grad()
 def _unit(features: Tensor) -> Tensor:
     return nn.functional.normalize(features.float(), dim=1)
 
