@@ -18,8 +18,9 @@
 ``checkpoints``           save, resume, list and load; the backbone file
 ``pictures``              figures made of pictures, and the style of all
 ``views``                 what a method sees: batched random views, jigsaw patches
-``losses``                PIRL's loss and its memory bank
+``losses``                PIRL's losses and its memory bank
 ``geometry``, ``colors``  crops, flips, blur and colours as small matrices
+``photometric``           colour distortions that are no matrices
 ``data``                  data sets by name: demo | stl10 | cifar10 | folder
 ``colab``                 where the notebook runs: Drive, files in and out
 ``folder``                your own images in class folders

@@ -65,16 +65,27 @@ def resize_matrix(start: Tensor, length: Tensor, pixels: int, size: int) -> Tens
     return weights / weights.sum(dim=-1, keepdim=True)
 
 
-def blur_matrix(settings: ViewSettings, draws: Draws) -> Tensor:
-    """A Gaussian blur along one side, the identity where none is drawn: (B, S, S)."""
-    size = settings.size
+def blur_matrix(
+    settings: ViewSettings, size: int, draws: Draws, groups: tuple[int, ...] = ()
+) -> Tensor:
+    """A Gaussian blur along one side, the identity where none is drawn.
+
+    Args:
+        settings: what is drawn.
+        size: side S of what is blurred, in pixels.
+        draws: the images' random numbers.
+        groups: () or (P,), where each of P parts of an image has a blur of its own.
+
+    Returns:
+        float32 (B, *groups, S, S); every row sums to 1.
+    """
     low, high = settings.blur_sigma
-    sigma = draws.uniform(low=low, high=high)[:, None, None]
+    sigma = draws.uniform(*groups, low=low, high=high)[..., None, None]
     position = torch.arange(size, device=sigma.device, dtype=torch.float32)
     distance = position[:, None] - position
     kernel = torch.exp(-0.5 * (distance / sigma) ** 2)
     kernel = kernel / kernel.sum(dim=-1, keepdim=True)
-    blurred = draws.chance(settings.blur)[:, None, None]
+    blurred = draws.chance(settings.blur, *groups)[..., None, None]
     return torch.where(blurred, kernel, torch.eye(size, device=sigma.device))
 
 

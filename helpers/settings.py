@@ -7,7 +7,7 @@ import hashlib
 import json
 from typing import Any
 
-from helpers import methods, views
+from helpers import backbones, methods, views
 from helpers.methods import base
 from helpers.splits import Dataset
 from helpers.view_settings import ViewSettings
@@ -64,6 +64,12 @@ class Settings:
                 raise ValueError(
                     f"{name} must be at least 1, not {getattr(self, name)}."
                 )
+        side, least = self.options.smallest_side, backbones.least_side(self.stem)
+        if side < least:
+            raise ValueError(
+                f"Pictures of {side} px are too small for stem {self.stem!r}, which "
+                f"needs {least} px: take larger views (and patches), or stem 'small'."
+            )
 
     @property
     def image_size(self) -> int:

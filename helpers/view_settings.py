@@ -22,6 +22,7 @@ class ViewSettings:
         blur: probability of a Gaussian blur.
         blur_sigma: smallest and largest standard deviation of the blur in pixels.
         solarize: probability of inverting what is brighter than one half.
+        photometric: probability of the distortions in ``photometric``, all at once.
     """
 
     size: int = 64
@@ -36,6 +37,7 @@ class ViewSettings:
     blur: float = 0.0
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     solarize: float = 0.0
+    photometric: float = 0.0
 
     @property
     def whole_size(self) -> int:

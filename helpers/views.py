@@ -17,7 +17,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from helpers import colors, geometry
+from helpers import colors, geometry, photometric
 from helpers.randomness import Draws, StepRandom
 from helpers.view_settings import ViewSettings
 
@@ -40,11 +40,23 @@ def random_view(images: Tensor, settings: ViewSettings, random: StepRandom) -> T
     def view(images: Tensor, draws: Draws) -> Tensor:
         rows, columns = _crop_and_flip(images, settings, settings.size, draws)
         if settings.blur > 0:
-            blur = geometry.blur_matrix(settings, draws)
+            blur = geometry.blur_matrix(settings, settings.size, draws)
             rows, columns = blur @ rows, blur @ columns
         return finish(geometry.resample(images, rows, columns), settings, draws)
 
-    return _in_chunks(view, images, random.table(23 + 2 + 11))
+    return _in_chunks(view, images, random.table(23 + 2 + _color_columns(settings)))
+
+
+def rotated_view(images: Tensor, settings: ViewSettings, random: StepRandom) -> Tensor:
+    """One random view of every image, turned by 0, 90, 180 or 270 degrees.
+
+    Args and result are ``random_view``'s; the four turns are equally likely.
+    """
+    view = random_view(images, settings, random)
+    turns = (random.table(1) * 4).long()[..., None, None]  # (B, 1, 1, 1)
+    for turn in (1, 2, 3):
+        view = torch.where(turns == turn, view.rot90(turn, (2, 3)), view)
+    return view
 
 
 def whole_view(images: Tensor, size: int) -> Tensor:
@@ -82,11 +94,11 @@ def jigsaw_patches(
     A crop of the image (``settings.scale`` of its area) is resized to ``grid * cell``
     pixels, possibly flipped, and divided into ``grid * grid`` cells. From each cell one
     patch is taken at a random offset, so that neighbours do not touch; each patch gets
-    its own colours, and the order of the patches is a random permutation.
+    its own blur and colours, and their order is any permutation, all equally likely.
 
     Args:
         images: uint8 (B, 3, H, W).
-        settings: crop and colours; its ``size`` is not used.
+        settings: crop, blur and colours; its ``size`` is not used.
         random: the step's random numbers, for B images.
         grid: cells a side; 3 makes nine patches.
         cell: side of a cell in pixels.
@@ -109,9 +121,18 @@ def jigsaw_patches(
         pixel = pixel.reshape(len(images), 1, -1).expand(-1, 3, -1)
         patches = whole.flatten(2).gather(2, pixel)  # (B, 3, count · patch²)
         patches = patches.view(-1, 3, count, patch, patch).transpose(1, 2)
+        if settings.blur > 0:
+            blur = geometry.blur_matrix(settings, patch, draws, (count,))[:, :, None]
+            patches = blur @ patches @ blur.mT
         return finish(patches, settings, draws)
 
-    return _in_chunks(cut, images, random.table(23 + 3 * count + 11 * count))
+    each = 3 + (2 if settings.blur > 0 else 0) + _color_columns(settings)
+    return _in_chunks(cut, images, random.table(23 + count * each))
+
+
+def _color_columns(settings: ViewSettings) -> int:
+    """How many random numbers ``finish`` needs for a picture."""
+    return 11 + (4 if settings.photometric > 0 else 0)
 
 
 def _in_chunks(
@@ -137,7 +158,7 @@ def _crop_and_flip(
 
 
 def finish(pixels: Tensor, settings: ViewSettings, draws: Draws) -> Tensor:
-    """Draw and apply colours, clamp to [0, 1], solarize, normalise.
+    """Draw and apply colours, clamp to [0, 1], solarize, distort, normalise.
 
     Args:
         pixels: (B, 3, S, S), or (B, P, 3, S, S) where each of P has its own colours.
@@ -155,7 +176,10 @@ def finish(pixels: Tensor, settings: ViewSettings, draws: Draws) -> Tensor:
     if settings.solarize > 0:
         chosen = draws.chance(settings.solarize, *groups).reshape(-1, 1, 1)
         flat = torch.where(chosen & (flat >= 0.5), 1 - flat, flat)
-    return normalize(flat.view(shape))
+    pixels = flat.view(shape)
+    if settings.photometric > 0:
+        pixels = photometric.distort(pixels, settings.photometric, draws)
+    return normalize(pixels)
 
 
 def normalize(pixels: Tensor) -> Tensor:

@@ -13,6 +13,12 @@ def images(count, side=32, seed=0, low=0, high=256):
     return torch.randint(low, high, shape, generator=generator).to(torch.uint8)
 
 
+def cells(image, side):
+    """An image (3, H, W) cut into squares, row by row: (N, 3, side, side)."""
+    squares = image.unfold(1, side, side).unfold(2, side, side)
+    return squares.permute(1, 2, 0, 3, 4).flatten(0, 1)
+
+
 def split(count, seed):
     """Noise with one bright colour a class: labels 0, 1, 2, 0, 1, 2 ..."""
     labels = torch.arange(count) % 3

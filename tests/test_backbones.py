@@ -22,6 +22,40 @@ def test_the_weights_have_torchvisions_names(name, width):
     assert backbone.feature_dim == width
 
 
+def test_every_width_of_resnet50w2_is_twice_that_of_resnet50():
+    with torch.device("meta"):
+        wide, plain = (backbones.build(name) for name in ("resnet50w2", "resnet50"))
+    double = {k: list(v.shape) for k, v in plain.state_dict().items()}
+    for name, shape in double.items():
+        for place in range(min(2, len(shape))):  # channels out, channels in
+            if not (name == "conv1.weight" and place == 1):  # an image has three
+                shape[place] *= 2
+    assert {k: list(v.shape) for k, v in wide.state_dict().items()} == double
+    assert wide.feature_dim == 4096
+
+
+def test_resnet50w2_starts_and_runs_as_a_resnet_does(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(nn.init, "kaiming_normal_", lambda w, **_: drawn.append(w))
+    with torch.device("meta"):
+        wide = backbones.build("resnet50w2")
+        assert wide(torch.randn(2, 3, 32, 32)).shape == (2, 4096)
+    convolutions = [m.weight for m in wide.modules() if isinstance(m, nn.Conv2d)]
+    assert len(convolutions) == 53
+    assert {id(w) for w in convolutions} <= {id(w) for w in drawn}
+
+
+def test_below_its_least_side_a_stem_leaves_the_last_layers_one_pixel():
+    for stem in backbones.STEMS:
+        backbone = backbones.build("resnet18", stem=stem).eval()
+        seen = []
+        backbone.layer4.register_forward_pre_hook(lambda _, x, s=seen: s.append(x[0]))
+        least = backbones.least_side(stem)
+        for side in (least - 1, least):
+            backbone(torch.randn(1, 3, side, side))
+        assert [tuple(given.shape[-2:]) for given in seen] == [(1, 1), (2, 2)]
+
+
 def test_the_features_are_what_torchvisions_classifier_sees():
     backbone = backbones.build("resnet18").eval()
     original = torchvision.models.resnet18(weights=None).eval()
@@ -65,6 +99,7 @@ def test_group_normalisation_knows_nothing_of_the_rest_of_the_batch():
         ({"weights": "best"}, "Unknown weights 'best': choose one of random, imagenet"),
         ({"weights": "imagenet", "stem": "pool"}, "ImageNet weights fit only"),
         ({"weights": "imagenet", "norm": "group"}, "ImageNet weights fit only"),
+        ({"name": "resnet50w2", "weights": "imagenet"}, "no ImageNet weights of"),
     ],
 )
 def test_what_cannot_be_built_is_one_sentence(wrong, message):

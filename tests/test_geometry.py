@@ -93,7 +93,7 @@ def test_blur_equals_torchvision_inside_and_keeps_what_is_not_drawn():
     image = small.images(200, side=32)
     settings = view_settings.ViewSettings(size=32, blur=0.4, blur_sigma=(0.7, 1.9))
     table = StepRandom(3, 0, 200).table(2)
-    blur = geometry.blur_matrix(settings, Draws(table))
+    blur = geometry.blur_matrix(settings, 32, Draws(table))
     made = geometry.resample(image, blur, blur)
     plain = image.float() / 255
     blurred = (made - plain).flatten(1).abs().amax(dim=1) > 1e-4

@@ -1,6 +1,5 @@
 """Each method learns, and does what its paper says."""
 
-import dataclasses
 import math
 
 import pytest
@@ -9,7 +8,7 @@ import torch
 from torch import nn
 
 from helpers import methods, optimizers, settings
-from helpers.methods import byol, pirl
+from helpers.methods import byol
 from helpers.randomness import StepRandom
 
 TINY = {"hidden_dim": 32, "output_dim": 16, "size": 20}
@@ -143,88 +142,3 @@ def test_byols_predictor_may_learn_faster():
     scales = {id(p): g.get("scale", 1.0) for g in method.groups() for p in g["params"]}
     assert {scales[id(p)] for p in method.prediction_head.parameters()} == {10.0}
     assert {scales[id(p)] for p in method.online.parameters()} == {1.0}
-
-
-def test_pirls_heads_share_nothing(dataset):
-    method = create("pirl")
-    f = {id(p) for p in method.image_head.parameters()}
-    g = {id(p) for p in method.patch_head.parameters()}
-    g |= {id(p) for p in method.jigsaw_head.parameters()}
-    assert not f & g
-    images = dataset.pretraining.images[:4]
-    image, patches = method.views(images, StepRandom(0, 0, 4))
-    method.f(image).sum().backward()
-    assert all(p.grad is None for p in method.patch_head.parameters())
-    method.zero_grad()
-    method.g(patches).sum().backward()
-    assert all(p.grad is None for p in method.image_head.parameters())
-
-
-def test_pirls_jigsaw_feature_depends_on_the_order_of_the_patches(dataset):
-    method = create("pirl")
-    images = dataset.pretraining.images[:4]
-    _, patches = method.views(images, StepRandom(0, 0, 4))
-    assert patches.shape[:3] == (4, 9, 3)
-    there, back = method.g(patches), method.g(patches.flip(1))
-    assert (there - back).abs().max() > 1e-3
-
-
-def test_each_jigsaw_stays_with_its_own_image(dataset):
-    """Changing one image's patches changes no other image's g, but for BatchNorm."""
-    method = create("pirl").eval()
-    images = dataset.pretraining.images[:4]
-    _, patches = method.views(images, StepRandom(0, 0, 4))
-    changed = patches.clone()
-    changed[2] += 1
-    moved = (method.g(changed) - method.g(patches)).abs().amax(dim=1) > 1e-5
-    assert moved.tolist() == [False, False, True, False]
-
-
-@pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
-def test_pirls_loss_weighs_both_terms(weight, dataset):
-    method = create("pirl")
-    terms = {}
-    for share in (0.0, 1.0, weight):
-        method.options = dataclasses.replace(method.options, weight=share)
-        terms[share] = batch(method, dataset.pretraining.images[:6]).item()
-    expected = weight * terms[1.0] + (1 - weight) * terms[0.0]
-    assert terms[weight] == pytest.approx(expected, rel=1e-5)
-    assert terms[0.0] != terms[1.0]
-
-
-@pytest.mark.parametrize(("share", "silent"), [(1.0, "image"), (0.0, "patch")])
-def test_pirls_backbone_learns_from_either_term(share, silent, dataset):
-    method = create("pirl", weight=share)
-    batch(method, dataset.pretraining.images[:6]).backward()
-    assert method.backbone[0].weight.grad.abs().max() > 0
-    head = getattr(method, f"{silent}_head")
-    assert not any(p.grad.any() for p in head.parameters())
-
-
-def test_pirls_bank_learns_f_once_and_only_after_the_step(dataset):
-    method = create("pirl", bank_momentum=0.5)
-    index = torch.tensor([5, 40, 11, 2, 30, 9])
-    before = method.bank.entries.clone()
-    images = dataset.pretraining.images[index]
-    batch(method, images, index=index).backward()
-    assert torch.equal(method.bank.entries, before)
-    image, _ = method.views(images, StepRandom(0, 0, 6))
-    f = nn.functional.normalize(method.f(image).detach(), dim=1)
-    method.after_step(0.5)
-    mean = nn.functional.normalize(0.5 * before[index] + 0.5 * f, dim=1)
-    assert torch.allclose(method.bank.entries[index], mean, atol=1e-5)
-    rest = [n for n in range(48) if n not in index]
-    assert torch.equal(method.bank.entries[rest], before[rest])
-    assert "bank.entries" in method.state_dict()
-
-
-def test_pirls_bank_is_filled_before_the_first_step(dataset):
-    method = create("pirl").eval()
-    images = dataset.pretraining.images
-    numbers = torch.arange(48)
-    parts = zip(images.split(20), numbers.split(20), strict=True)
-    method.start(parts)
-    whole = pirl.views.whole_view(images, 20)
-    expected = nn.functional.normalize(method.f(whole), dim=1)
-    assert torch.allclose(method.bank.entries, expected, atol=1e-5)
-    assert not method.bank.entries.requires_grad

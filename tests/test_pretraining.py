@@ -59,6 +59,24 @@ def test_two_sittings_equal_one_bit_for_bit(name, optimizer, dataset, tmp_path):
     assert_same(whole.backbone.state_dict(), parts.backbone.state_dict())
 
 
+def test_drawn_negatives_and_z_survive_two_sittings_bit_for_bit(dataset, tmp_path):
+    options = {"loss": "vissl_nce", "negatives": 7, "pretext": "both", "head": "linear"}
+    chosen = configure("pirl", **options)
+    whole = pretraining.pretrain(chosen, dataset, folder=tmp_path / "whole")
+    first = pretraining.pretrain(
+        chosen, dataset, folder=tmp_path / "parts", stop_after=1
+    )
+    z = state(first)["method"]["criterion.log_z"]
+    assert z.isfinite()
+    torch.manual_seed(1234)
+    parts = pretraining.pretrain(chosen, dataset, folder=tmp_path / "parts")
+    assert_same(state(whole), state(parts))
+    assert torch.equal(state(parts)["method"]["criterion.log_z"], z)
+    everything = configure("pirl", **options | {"negatives": 0})
+    other = pretraining.pretrain(everything, dataset, folder=tmp_path)
+    assert other.history[0]["loss"] != whole.history[0]["loss"]
+
+
 def test_another_seed_gives_other_weights(dataset, tmp_path):
     one, other = (
         pretraining.pretrain(configure(seed=seed), dataset, folder=tmp_path)

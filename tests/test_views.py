@@ -13,7 +13,7 @@ from helpers.randomness import StepRandom
 PLAIN = view_settings.ViewSettings(
     size=24, scale=(1.0, 1.0), flip=0.0, jitter=0.0, grayscale=0.0
 )
-RICH = view_settings.ViewSettings(size=24, blur=0.5, solarize=0.3)
+RICH = view_settings.ViewSettings(size=24, blur=0.5, solarize=0.3, photometric=0.5)
 
 
 def pixels(made):
@@ -123,6 +123,10 @@ def random_view(images, random):
     return views.random_view(images, RICH, random)
 
 
+def rotated_view(images, random):
+    return views.rotated_view(images, RICH, random)
+
+
 class Rows(StepRandom):
     """Hands out some rows of another step's tables."""
 
@@ -131,7 +135,7 @@ class Rows(StepRandom):
         self.rows = rows
 
 
-@pytest.mark.parametrize("make", [random_view, jigsaw])
+@pytest.mark.parametrize("make", [random_view, jigsaw, rotated_view])
 def test_a_batch_equals_its_images_one_by_one(make):
     images = small.images(50)
     whole = make(images, StepRandom(0, 0, 50))
@@ -141,7 +145,7 @@ def test_a_batch_equals_its_images_one_by_one(make):
         assert (alone[0] - whole[number]).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("make", [random_view, jigsaw])
+@pytest.mark.parametrize("make", [random_view, jigsaw, rotated_view])
 def test_two_processes_make_the_halves_of_one_batch(make):
     images = small.images(32)
     whole = make(images, StepRandom(0, 9, 32))
@@ -152,14 +156,15 @@ def test_two_processes_make_the_halves_of_one_batch(make):
     assert torch.equal(torch.cat(halves), whole)
 
 
-def test_patches_lie_anywhere_in_their_cells_and_cover_the_crop():
+@pytest.mark.parametrize(("grid", "cell", "patch"), [(3, 20, 14), (2, 30, 21)])
+def test_patches_lie_anywhere_in_their_cells_and_cover_the_crop(grid, cell, patch):
     """The image's pixels say where they are: no resizing, no flip, no colours."""
-    count, grid, cell, patch = 400, 3, 20, 14
+    count, pieces = 400, grid**2
     patches = views.jigsaw_patches(
         ramp(count, 60), PLAIN, StepRandom(0, 0, count), grid=grid, cell=cell,
         patch=patch,
     )  # fmt: skip
-    assert patches.shape == (count, 9, 3, patch, patch)
+    assert patches.shape == (count, pieces, 3, patch, patch)
     shown = pixels(patches)[:, :, :2] * 255
     corner = shown[..., 0, 0].round()  # row and column of each first pixel
     span = torch.arange(patch)
@@ -169,30 +174,34 @@ def test_patches_lie_anywhere_in_their_cells_and_cover_the_crop():
     assert (shown[:, :, 1] - columns).abs().max() < 1e-2
     cells = (corner // cell).long()
     number = cells[..., 0] * grid + cells[..., 1]
-    assert (number.sort(dim=1).values == torch.arange(9)).all()
+    assert (number.sort(dim=1).values == torch.arange(pieces)).all()
     offset = corner - cells * cell
     assert set(offset[..., 0].flatten().tolist()) == set(range(cell - patch + 1))
     assert set(offset[..., 1].flatten().tolist()) == set(range(cell - patch + 1))
     # Each place of the order holds each cell about equally often.
-    for place in range(9):
-        share = number[:, place].bincount(minlength=9) / count
-        assert share.min() > 0.05
-        assert share.max() < 0.18
-    assert len(number.unique(dim=0)) > 390
+    for place in range(pieces):
+        share = number[:, place].bincount(minlength=pieces) / count
+        assert share.min() > 0.45 / pieces
+        assert share.max() < 1.6 / pieces
+    # Any permutation may come: all 24 of four patches, hardly one of nine twice.
+    different = len(number.unique(dim=0))
+    assert different == 24 if grid == 2 else different > 390
 
 
-def test_undoing_the_order_puts_the_crop_together_again():
-    images = small.images(5, side=30)
-    order_of = StepRandom(2, 0, 5).table(23 + 3 * 9 + 11 * 9)[:, 23 : 23 + 9]
+@pytest.mark.parametrize(("grid", "cell"), [(3, 10), (2, 15)])
+def test_undoing_the_order_puts_the_crop_together_again(grid, cell):
+    images, pieces = small.images(5, side=30), grid**2
+    table = StepRandom(2, 0, 5).table(23 + 14 * pieces)
+    order_of = table[:, 23 : 23 + pieces].argsort(dim=1)
     patches = views.jigsaw_patches(
-        images, PLAIN, StepRandom(2, 0, 5), grid=3, cell=10, patch=10
+        images, PLAIN, StepRandom(2, 0, 5), grid=grid, cell=cell, patch=cell
     )
-    for number, order in enumerate(order_of.argsort(dim=1)):
-        assert sorted(order.tolist()) == list(range(9))
+    for number, order in enumerate(order_of):
+        assert sorted(order.tolist()) == list(range(pieces))
         assembled = torch.empty(3, 30, 30)
-        for place, cell in enumerate(order.tolist()):
-            y, x = cell // 3 * 10, cell % 3 * 10
-            assembled[:, y : y + 10, x : x + 10] = patches[number, place]
+        for place, piece in enumerate(order.tolist()):
+            y, x = piece // grid * cell, piece % grid * cell
+            assembled[:, y : y + cell, x : x + cell] = patches[number, place]
         whole = views.whole_view(images[number : number + 1], 30)[0]
         assert (assembled - whole).abs().max() < 1e-4
 
@@ -206,3 +215,37 @@ def test_every_patch_has_its_own_colours():
     )
     colors = made.mean(dim=(-1, -2)).flatten(0, 1)
     assert (torch.cdist(colors, colors) + torch.eye(18)).min() > 1e-3
+
+
+def test_every_patch_has_its_own_blur():
+    blurred = dataclasses.replace(PLAIN, blur=0.5, blur_sigma=(0.6, 1.9))
+    images = small.images(1, side=30).expand(100, -1, -1, -1)
+    sides = {"grid": 3, "cell": 10, "patch": 10}
+    made = views.jigsaw_patches(images, blurred, StepRandom(0, 0, 100), **sides)
+    whole = views.whole_view(images[:1], 30)[0]
+    cells = (
+        whole.unfold(1, 10, 10).unfold(2, 10, 10).permute(1, 2, 0, 3, 4).flatten(0, 1)
+    )
+    sharp = (made[:, :, None] - cells).abs().amax((-3, -2, -1)).amin(dim=2) < 1e-3
+    assert abs(sharp.float().mean() - 0.5) < 0.05
+    assert len(sharp.unique(dim=0)) > 60  # which of the nine are blurred
+    # A blurred patch is one of the cells, blurred along rows and along columns.
+    position = torch.arange(10.0)
+    kernel = torch.exp(-0.5 * ((position[:, None] - position) / 1.2) ** 2)
+    kernel = kernel / kernel.sum(dim=1, keepdim=True)
+    all_same = dataclasses.replace(blurred, blur=1.0, blur_sigma=(1.2, 1.2))
+    made = views.jigsaw_patches(images[:3], all_same, StepRandom(0, 0, 3), **sides)
+    smooth = kernel @ cells @ kernel.T
+    distance = (made[:, :, None] - smooth).abs().amax((-3, -2, -1))
+    assert distance.amin(dim=2).max() < 1e-4
+    assert (distance.argmin(dim=2).sort(dim=1).values == torch.arange(9)).all()
+
+
+def test_a_view_is_turned_by_quarters_each_equally_often():
+    images = small.images(400, side=24)
+    view = views.random_view(images, RICH, StepRandom(5, 0, 400))
+    turned = views.rotated_view(images, RICH, StepRandom(5, 0, 400))
+    quarters = torch.stack([view.rot90(turn, (2, 3)) for turn in range(4)], dim=1)
+    same = (turned[:, None] - quarters).abs().amax((2, 3, 4)) == 0
+    assert (same.sum(dim=1) == 1).all()
+    assert (same.float().mean(dim=0) - 0.25).abs().max() < 0.06

@@ -15,10 +15,23 @@ import small  # noqa: E402
 
 from helpers import backbones, pretraining, settings  # noqa: E402
 
+VARIANTS = {
+    "pirl": {},
+    "pirl with drawn negatives": {
+        "loss": "vissl_nce",
+        "negatives": 9,
+        "pretext": "both",
+        "head": "vissl_mlp",
+    },
+    "byol": {},
+    "simclr": {},
+}
 
-def train(method, folder, devices):
+
+def train(name, folder, devices):
     """Losses and final weights of a short training, as plain numbers."""
-    chosen = settings.configure(method, **small.SETTINGS, norm="group")
+    changes = small.SETTINGS | VARIANTS[name]
+    chosen = settings.configure(name.split()[0], **changes, norm="group")
     dataset = small.dataset()
     run = pretraining.pretrain(chosen, dataset, folder=folder, devices=devices)
     weights = torch.cat([weight.flatten() for weight in run.backbone.parameters()])
@@ -35,7 +48,7 @@ if __name__ == "__main__":
     torch.nn.BatchNorm1d = group_norm
     backbones.build = small.backbone
     results = {}
-    for name in sys.argv[2:]:
+    for name in VARIANTS:
         results[name] = train(name, sys.argv[1], devices=2)
         results[name]["weights"] = results[name]["weights"].tolist()
     if torch.distributed.get_rank() == 0:

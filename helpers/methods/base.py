@@ -23,6 +23,11 @@ class Options:
 
     view: ViewSettings = ViewSettings()
 
+    @property
+    def smallest_side(self) -> int:
+        """Side in pixels of the smallest pictures the backbone sees."""
+        return self.view.size
+
 
 class Method(nn.Module):
     """A way to learn without labels: what it sees, and what it minimises.
