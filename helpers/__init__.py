@@ -15,6 +15,7 @@
 ``methods``               one file a method: what it sees, what it minimises
 ``results``               one record a finished run, tables made of the records
 ``plots``                 every figure of results: curves, maps, bars
+``conversion``            other projects' checkpoints, made into backbone files
 ``checkpoints``           save, resume, list and load; the backbone file
 ``pictures``              figures made of pictures, and the style of all
 ``views``                 what a method sees: batched random views, jigsaw patches

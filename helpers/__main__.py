@@ -3,6 +3,7 @@
 pretrain   learn from images without labels; run it again to go on
 evaluate   k-NN, linear probe, MLP head and fine-tuning of a backbone file
 baseline   train from random weights on the labels alone
+convert    make a backbone file of another project's checkpoint
 list       the backbones that are here
 results    print the table of results, or write it into the README
 """
@@ -18,6 +19,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "pretrain": commands.pretrain,
     "evaluate": commands.evaluate,
     "baseline": commands.baseline,
+    "convert": commands.convert,
     "list": commands.list_backbones,
     "results": commands.show_results,
 }

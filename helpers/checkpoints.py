@@ -78,7 +78,7 @@ class Store:
         """Write the state after ``epoch``; the last two stay, older ones go."""
         unnamed = self.folder / "state.tmp"
         write(unnamed, lambda path: torch.save(dict(state), path))
-        final = self.folder / f"state-{epoch:05d}-{_digest(unnamed)}.pt"
+        final = self.folder / f"state-{epoch:05d}-{digest(unnamed)}.pt"
         os.replace(unnamed, final)
         self._copy(final)
         for folder in self._folders():
@@ -90,7 +90,7 @@ class Store:
         """The newest state that is undamaged, on this machine or in the mirror."""
         found = [file for folder in self._folders() for file in _states(folder)]
         for file in sorted(found, key=lambda file: file.name[:11], reverse=True):
-            if _digest(file) == file.stem.split("-")[-1]:
+            if digest(file) == file.stem.split("-")[-1]:
                 return torch.load(file, map_location="cpu", weights_only=True)
             warnings.warn(
                 f"{file.name} is damaged; going on from the state before it.",
@@ -214,6 +214,8 @@ def find_backbones(
 
 def describe(about: Mapping[str, Any]) -> str:
     """One line about a backbone, for lists people choose from."""
+    if "converted" in about:
+        return f"{about['name']}, {about['arch']}, converted from another project"
     knn = about.get("knn")
     parts = [
         str(about.get("method", "unknown method")),
@@ -230,6 +232,7 @@ def _states(folder: pathlib.Path) -> list[pathlib.Path]:
     return sorted(folder.glob("state-?????-*.pt"), reverse=True)
 
 
-def _digest(path: pathlib.Path) -> str:
+def digest(path: pathlib.Path) -> str:
+    """The first digits of a file's SHA-256."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:8]

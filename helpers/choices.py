@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from helpers import backbones, checkpoints, colab, methods, notebook
+from helpers import backbones, checkpoints, colab, conversion, methods, notebook
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,20 +41,24 @@ IMAGENET = Chosen("ImageNet labels", "imagenet", {})
 
 
 def from_source(source: str) -> Chosen:
-    """``random``, ``imagenet`` or the path of a backbone file as a choice."""
+    """``random``, ``imagenet`` or the path of a checkpoint as a choice."""
     known = {one.source: one for one in (RANDOM, IMAGENET)}
     return known.get(source) or from_file(pathlib.Path(source))
 
 
 def from_file(path: pathlib.Path) -> Chosen:
-    """A backbone file as a choice.
+    """A backbone file as a choice; a checkpoint of another project becomes one first.
 
     Raises:
-        ValueError: when the file is not a whole safetensors file.
+        ValueError: when the file is damaged, or of no kind that ``conversion`` knows.
     """
+    own = path.suffix == ".safetensors" and "arch" in checkpoints.read_about(path)
+    if not own:
+        path, matched = conversion.backbone_file(path)
+        print(matched)
     about = checkpoints.read_about(path)
     known = methods.METHODS.get(about.get("method", ""))
-    name = known.__name__ if known else path.stem
+    name = known.__name__ if known else about.get("name", path.stem)
     if about.get("init") == "imagenet":
         name += " from ImageNet"
     return Chosen(name, str(path), about)
@@ -66,8 +70,8 @@ def ask(
     """Ask which backbones to evaluate.
 
     The default is the newest of every method that learned from the same images. The
-    list goes on with every single file, ImageNet weights, a file of the user's own and
-    random weights.
+    list goes on with every single file, ImageNet weights, a checkpoint from elsewhere
+    and random weights.
 
     Args:
         folders: that hold runs: on this machine, on Drive.
@@ -98,7 +102,11 @@ def ask(
         notebook.Choice(
             "ImageNet weights, learned with labels", [IMAGENET], "imagenet"
         ),
-        notebook.Choice("a backbone file of yours", None, "file"),
+        notebook.Choice(
+            "a checkpoint (file): VISSL PIRL, torchvision, lightly, or a backbone file",
+            None,
+            "file",
+        ),
         notebook.Choice("random weights alone", [], "random"),
     ]
     answer = notebook.choose("Which backbones?", listed, 0, name)

@@ -6,10 +6,19 @@ import dataclasses
 import pathlib
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tyro
 
-from helpers import backbones, checkpoints, choices, data, protocols, results
+from helpers import (
+    backbones,
+    checkpoints,
+    choices,
+    conversion,
+    data,
+    protocols,
+    results,
+)
 from helpers import pretraining as pretraining_loop
 from helpers import settings as settings_of
 from helpers.splits import Dataset
@@ -100,7 +109,7 @@ def evaluate(arguments: Sequence[str]) -> None:
         """Score a backbone file.
 
         Args:
-            backbone: path of a backbone.safetensors, or "random", or "imagenet".
+            backbone: path of a backbone file or checkpoint, "random" or "imagenet".
             seeds: repetitions of the MLP head and of fine-tuning.
             epochs: of fine-tuning.
             fine_tune: also train the backbone, not just heads on its features.
@@ -108,7 +117,6 @@ def evaluate(arguments: Sequence[str]) -> None:
             results_folder: where the records go.
         """
         dataset = images.load()
-
         chosen = choices.from_source(backbone)
         about, image_size = chosen.about, chosen.about.get("image_size", 48)
         features = protocols.encode(
@@ -168,6 +176,12 @@ def baseline(arguments: Sequence[str]) -> None:
     _command(run, "baseline", baseline.__doc__, arguments)
 
 
+def convert(arguments: Sequence[str]) -> None:
+    """Make a backbone file of another project's checkpoint, such as VISSL's PIRL."""
+    made = _command(conversion.backbone_file, "convert", convert.__doc__, arguments)
+    print(made[1], f"The backbone is in {made[0]}", sep="\n")
+
+
 def list_backbones(arguments: Sequence[str]) -> None:
     """Show the backbones that are here, newest first."""
 
@@ -210,8 +224,8 @@ def show_results(arguments: Sequence[str]) -> None:
 
 def _command(
     run: Callable, name: str, description: str | None, arguments: Sequence[str]
-) -> None:
-    tyro.cli(
+) -> Any:
+    return tyro.cli(
         run,
         prog=f"python -m helpers {name}",
         description=description,

@@ -23,7 +23,7 @@ LAYERS = [
     {"methods"},
     {"methods.pirl", "methods.byol", "methods.simclr"},
     {"methods.pirl_options"},
-    {"methods.base", "results", "plots"},
+    {"methods.base", "results", "plots", "conversion"},
     {"checkpoints", "pictures"},
     {"views", "losses"},
     {"geometry", "colors", "photometric", "data", "colab"},
