@@ -23,13 +23,13 @@ LAYERS = [
     {"methods"},
     {"methods.pirl", "methods.byol", "methods.simclr"},
     {"methods.base", "results", "plots"},
-    {"checkpoints", "pictures"},
+    {"checkpoints", "pictures", "training"},
     {"views", "losses"},
     {"geometry", "colors", "data", "colab"},
     {"folder", "demo"},
     {"demo_scenes"},
     {"splits", "demo_shapes", "backbones", "optimizers"},
-    {"randomness", "view_settings", "hardware", "notebook"},
+    {"randomness", "view_settings", "hardware", "notebook", "logs"},
 ]
 ROW = {name: row for row, names in enumerate(LAYERS) for name in names}
 
