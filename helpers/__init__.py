@@ -17,6 +17,7 @@
 ``plots``                 every figure of results: curves, maps, bars
 ``conversion``            other projects' checkpoints, made into backbone files
 ``checkpoints``           save, resume, list and load; the backbone file
+``training``              what every training lets its user choose
 ``pictures``              figures made of pictures, and the style of all
 ``views``                 what a method sees: batched random views, jigsaw patches
 ``losses``                PIRL's losses and its memory bank
@@ -34,6 +35,7 @@
 ``randomness``            a step's random numbers, for any number of processes
 ``view_settings``         the distribution a random view is drawn from
 ``hardware``              device, precision, and their names for people
+``logs``                  a run's CSV table and TensorBoard events
 ``notebook``              questions, and showing source
 ========================  ========================================================
 

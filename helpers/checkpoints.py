@@ -98,6 +98,12 @@ class Store:
             )
         return None
 
+    def clear(self) -> None:
+        """Remove all states, so that the next run begins with its first step."""
+        for folder in self._folders():
+            for state in _states(folder):
+                state.unlink()
+
     def save_json(self, name: str, content: object) -> None:
         """Write ``content`` as JSON."""
         text = json.dumps(content, indent=1)
@@ -135,7 +141,7 @@ def save_backbone(
     Args:
         path: of the file, ``*.safetensors``.
         backbone: made by ``backbones.build``.
-        about: how it was made, plain types; needs ``arch`` and ``stem``.
+        about: how it was made, plain types; needs ``backbone`` and ``stem``.
     """
     # Own storage for every tensor, row-major: the format knows no other order.
     tensors = {
@@ -175,16 +181,17 @@ def load_backbone(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, An
     path = pathlib.Path(path)
     about = read_about(path)
     tensors = safetensors.torch.load_file(path)
-    backbone = backbones.build(
-        about.get("arch", "resnet18"), stem=about.get("stem", "imagenet")
-    )
-    tensors = {k: v for k, v in tensors.items() if not k.startswith("fc.")}
+    name = about.get("backbone", "resnet18")
+    kind = {key: about[key] for key in ("stem", "norm") if key in about}
+    backbone = backbones.build(name, **kind)
+    classifier = backbones.CLASSIFIERS
+    tensors = {k: v for k, v in tensors.items() if not k.startswith(classifier)}
     own = backbone.state_dict()
     missing = [k for k in own if k not in tensors or tensors[k].shape != own[k].shape]
     unknown = tensors.keys() - own.keys()
     if missing or unknown:
         raise ValueError(
-            f"{path.name} does not fit {about.get('arch', 'resnet18')}: "
+            f"{path.name} does not fit {name}: "
             f"{len(missing)} weights are missing or of another shape "
             f"({', '.join(missing[:2])}…), "
             f"{len(unknown)} are unknown; nothing was loaded."
@@ -215,10 +222,11 @@ def find_backbones(
 def describe(about: Mapping[str, Any]) -> str:
     """One line about a backbone, for lists people choose from."""
     if "converted" in about:
-        return f"{about['name']}, {about['arch']}, converted from another project"
+        return f"{about['name']}, {about['backbone']}, converted from another project"
     knn = about.get("knn")
     parts = [
         str(about.get("method", "unknown method")),
+        str(about.get("backbone", "resnet18")),
         str(about.get("data", "unknown data")),
         f"{about.get('epochs_done', '?')} epochs",
     ]

@@ -52,7 +52,7 @@ def from_file(path: pathlib.Path) -> Chosen:
     Raises:
         ValueError: when the file is damaged, or of no kind that ``conversion`` knows.
     """
-    own = path.suffix == ".safetensors" and "arch" in checkpoints.read_about(path)
+    own = path.suffix == ".safetensors" and "backbone" in checkpoints.read_about(path)
     if not own:
         path, matched = conversion.backbone_file(path)
         print(matched)

@@ -61,7 +61,7 @@ class Converted:
 
     Attributes:
         kind: of the file.
-        arch: one of ``backbones.RESNETS``.
+        network: one of ``backbones.RESNETS``.
         stem: one of ``backbones.STEMS``. A 3x3 convolution counts as ``small``: whether
             a max-pool follows it, no file says.
         tensors: under torchvision's names, without a classifier.
@@ -69,7 +69,7 @@ class Converted:
     """
 
     kind: Kind
-    arch: str
+    network: str
     stem: str
     tensors: dict[str, Tensor]
     left: tuple[str, ...]
@@ -80,7 +80,7 @@ class Converted:
         rest = f"; left out: {len(self.left)} of {', '.join(heads)}" if heads else ""
         return (
             f"A checkpoint of {self.kind.maker}: its {len(self.tensors)} tensors are a "
-            f"whole {self.arch} with stem {self.stem!r}{rest}."
+            f"whole {self.network} with stem {self.stem!r}{rest}."
         )
 
 
@@ -139,8 +139,8 @@ def convert(content: Mapping[str, Any]) -> Converted:
             tensors[known] = value
         else:
             left.append(name)
-    arch, stem = _identify(tensors)
-    return Converted(kind, arch, stem, tensors, tuple(left))
+    network, stem = _identify(tensors)
+    return Converted(kind, network, stem, tensors, tuple(left))
 
 
 def backbone_file(
@@ -168,9 +168,9 @@ def backbone_file(
         found = convert(content)
     except ValueError as error:
         raise ValueError(f"{path.name} cannot be used. {error}") from None
-    backbone = backbones.build(found.arch, stem=found.stem)
+    backbone = backbones.build(found.network, stem=found.stem)
     backbone.load_state_dict(backbone.state_dict() | found.tensors)
-    about = {"name": path.stem, "arch": found.arch, "stem": found.stem}
+    about = {"name": path.stem, "backbone": found.network, "stem": found.stem}
     about |= {"converted": found.describe()}
     if found.kind.side:
         about["evaluation_size"] = found.kind.side
@@ -190,9 +190,9 @@ def _identify(tensors: dict[str, Tensor]) -> tuple[str, str]:
     """Which ResNet these are all weights of; adds the counters that old files lack."""
     stem = "imagenet" if tensors["conv1.weight"].shape[-1] == 7 else "small"
     reports = []
-    for arch in backbones.RESNETS:
+    for network in backbones.RESNETS:
         with torch.device("meta"):
-            own = backbones.build(arch, stem=stem).state_dict()
+            own = backbones.build(network, stem=stem).state_dict()
         for name in own.keys() - tensors.keys():
             if name.endswith(".num_batches_tracked"):  # counts batches, weighs nothing
                 own.pop(name)
@@ -203,11 +203,11 @@ def _identify(tensors: dict[str, Tensor]) -> tuple[str, str]:
         ]
         unknown = tensors.keys() - own.keys()
         if not missing and not unknown:
-            return arch, stem
+            return network, stem
         report = (
-            f"It is nearest to {arch}, but of that {len(missing)} weights are missing "
-            f"or of another shape ({', '.join(missing[:2])}), and {len(unknown)} are "
-            "unknown; nothing was loaded."
+            f"It is nearest to {network}, but of that {len(missing)} weights are "
+            f"missing or of another shape ({', '.join(missing[:2])}), and "
+            f"{len(unknown)} are unknown; nothing was loaded."
         )
         reports.append((len(missing) + len(unknown), report))
     raise ValueError(min(reports)[1])

@@ -8,14 +8,14 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 import tqdm
 from torch import Tensor, nn
 
-from helpers import checkpoints, evaluation, hardware, optimizers, sessions
+from helpers import checkpoints, evaluation, logs, optimizers, sessions
 from helpers.methods import base
 from helpers.randomness import StepRandom
 from helpers.settings import Settings
@@ -55,23 +55,26 @@ class Run:
 
 
 def train_epoch(
-    session: sessions.Session, epoch: int, bar: tqdm.tqdm
-) -> dict[str, Any]:
-    """One pass over the images; the same for every method.
+    session: sessions.Session, history: Sequence[dict[str, Any]], bar: tqdm.tqdm
+) -> tuple[dict[str, Any], Tensor]:
+    """One pass over the images, after those in ``history``; the same for every method.
 
     Returns:
-        ``epoch``, ``loss``, ``spread``, ``learning_rate``, ``images`` and ``seconds``.
+        ``epoch``, ``loss``, ``spread``, ``learning_rate``, ``images`` and ``seconds``;
+        and the losses of this process's steps, (steps,).
     """
     settings, fabric, method = session.settings, session.fabric, session.method
-    steps, device = session.steps, session.fabric.device
-    total, warmup = settings.epochs * steps, round(settings.warmup_epochs * steps)
+    steps, device, epoch = session.steps, session.fabric.device, len(history)
+    before = [entry["loss"] for entry in history]
     started = time.perf_counter()
     method.train()
     # Whatever draws from the global generator (dropout) repeats on resuming.
     torch.manual_seed(settings.seed * 1_000 + epoch)
-    loss_sum = spread_sum = torch.zeros((), device=device)
-    for step, index in enumerate(_batches(session, epoch), start=epoch * steps):
-        factor = optimizers.schedule(step, total=total, warmup=warmup)
+    # Numbers stay on the device: reading one would make the CPU wait.
+    losses, spreads = torch.zeros(2, steps, device=device)
+    for place, index in enumerate(_batches(session, epoch)):
+        step = epoch * steps + place
+        factor = settings.rate_factor(step, steps, before)
         optimizers.set_learning_rate(
             session.optimizer, settings.peak_learning_rate, factor
         )
@@ -88,20 +91,27 @@ def train_epoch(
         loss = method(views, index, session.labels[index])
         session.optimizer.zero_grad()
         fabric.backward(loss)
+        if settings.gradient_clip > 0:
+            fabric.clip_gradients(
+                method,
+                session.optimizer,
+                max_norm=settings.gradient_clip,
+                error_if_nonfinite=False,
+            )
         session.optimizer.step()
-        method.after_step((step + 1) / total)
-        # Sums stay on the device: reading one would make the CPU wait.
-        loss_sum = loss_sum + loss.detach()
-        spread_sum = spread_sum + evaluation.spread(method.embedding)
+        method.after_step((step + 1) / (settings.epochs * steps))
+        losses[place] = loss.detach()
+        spreads[place] = evaluation.spread(method.embedding)
         bar.update()
-    return {
+    entry = {
         "epoch": epoch + 1,
-        "loss": fabric.all_reduce(loss_sum).item() / steps,
-        "spread": fabric.all_reduce(spread_sum).item() / steps,
+        "loss": fabric.all_reduce(losses.mean()).item(),
+        "spread": fabric.all_reduce(spreads.mean()).item(),
         "learning_rate": settings.peak_learning_rate * factor,
         "images": (epoch + 1) * steps * settings.batch_size,
         "seconds": time.perf_counter() - started,
     }
+    return entry, losses
 
 
 def pretrain(
@@ -112,6 +122,7 @@ def pretrain(
     mirror: str | os.PathLike[str] | None = None,
     on_epoch: Callable[[list[dict[str, Any]]], None] | None = None,
     stop_after: int | None = None,
+    resume: bool = True,
     devices: int = 1,
     nodes: int = 1,
 ) -> Run:
@@ -129,6 +140,7 @@ def pretrain(
         mirror: a second place for the files, which outlives the machine.
         on_epoch: called after every epoch with the history so far.
         stop_after: stop early, after this many epochs; the schedule stays the same.
+        resume: False forgets what an earlier call of these settings saved.
         devices: processes on this machine.
         nodes: machines, as started by torchrun.
 
@@ -143,7 +155,10 @@ def pretrain(
     session = sessions.start(settings, dataset, devices, nodes)
     fabric, method = session.fabric, session.method
     store = _store(settings, dataset, folder, mirror)
-    history = _restore(session, store)
+    if not resume and fabric.global_rank == 0:
+        store.clear()
+    history = sessions.restore(session, store)
+    log = logs.Log(store.folder / "logs", history)
     bar = tqdm.tqdm(
         total=settings.epochs * session.steps,
         initial=len(history) * session.steps,
@@ -156,7 +171,7 @@ def pretrain(
     for epoch in range(
         len(history), min(settings.epochs, stop_after or settings.epochs)
     ):
-        entry = train_epoch(session, epoch, bar)
+        entry, losses = train_epoch(session, history, bar)
         _check_finite(entry)
         if (epoch + 1) % settings.monitor_every == 0 or epoch + 1 == settings.epochs:
             entry["knn"] = evaluation.monitor(
@@ -166,11 +181,13 @@ def pretrain(
         knn = f", k-NN {entry['knn']:.1f} %" if "knn" in entry else ""
         bar.set_postfix_str(f"loss {entry['loss']:.3f}{knn}")
         if fabric.global_rank == 0:
-            _save(session, store, dataset, history)
+            sessions.save(session, store, dataset, history)
+            log.add(entry, losses)
             if on_epoch:
                 on_epoch(history)
         fabric.barrier()
     bar.close()
+    log.close()
     return Run(settings, store.folder, session.method.module, history)
 
 
@@ -185,45 +202,6 @@ def _store(
         checkpoints.folder(folder) / name,
         pathlib.Path(mirror) / name if mirror else None,
     )
-
-
-def _restore(
-    session: sessions.Session, store: checkpoints.Store
-) -> list[dict[str, Any]]:
-    """Go back to the saved state, or let the method start; the history so far."""
-    fabric, images = session.fabric, session.images
-    # One process reads: other machines may not see its disk.
-    saved = fabric.broadcast(store.load_state() if fabric.global_rank == 0 else None)
-    if saved is None:
-        numbers = torch.arange(len(images), device=images.device).split(256)
-        session.method.train()
-        session.method.module.start(
-            (images[index].to(fabric.device), index) for index in numbers
-        )
-        return []
-    session.method.load_state_dict(saved["method"])
-    session.optimizer.load_state_dict(saved["optimizer"])
-    fabric.strategy.precision.load_state_dict(saved["scaler"])
-    return saved["history"]
-
-
-def _save(
-    session: sessions.Session,
-    store: checkpoints.Store,
-    dataset: Dataset,
-    history: list[dict[str, Any]],
-) -> None:
-    state = {
-        "method": session.method.state_dict(),
-        "optimizer": session.optimizer.state_dict(),
-        "scaler": session.fabric.strategy.precision.state_dict(),
-        "history": history,
-    }
-    store.save_state(state, len(history))
-    store.save_json("history.json", history)
-    about = session.settings.about(dataset, history)
-    about |= {"hardware": hardware.name(), "processes": session.fabric.world_size}
-    store.save_backbone(session.method.backbone, about)
 
 
 def _batches(session: sessions.Session, epoch: int) -> Iterator[Tensor]:

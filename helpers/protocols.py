@@ -91,7 +91,7 @@ def mlp_head(
     method: str,
     about: dict[str, Any],
     seeds: Sequence[int] = (0, 1, 2),
-    settings: supervised.Settings | None = None,
+    settings: supervised.HeadSettings | None = None,
 ) -> Outcome:
     """An MLP of 128 hidden units on frozen features: the seeds' classifier."""
     settings = settings or head_settings()
@@ -179,9 +179,9 @@ def fine_tuning_settings(image_size: int = 48, epochs: int = 30) -> supervised.S
     )
 
 
-def head_settings(epochs: int = 100) -> supervised.Settings:
+def head_settings(epochs: int = 100) -> supervised.HeadSettings:
     """Training of the MLP head on features."""
-    return supervised.Settings(
+    return supervised.HeadSettings(
         epochs=epochs, learning_rate=1e-3, weight_decay=1e-1, warmup_epochs=0
     )
 

@@ -1,16 +1,17 @@
-"""What one process holds while it trains: engine, method, optimizer, images."""
+"""What one process holds while it trains, and how it is saved and restored."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+from typing import Any
 
 import lightning_fabric
 import torch
 from lightning_fabric import strategies
 from torch import Tensor, nn
 
-from helpers import backbones, hardware, methods, optimizers
+from helpers import backbones, checkpoints, hardware, methods
 from helpers.settings import Settings
 from helpers.splits import Dataset
 
@@ -55,22 +56,58 @@ def start(settings: Settings, dataset: Dataset, devices: int, nodes: int) -> Ses
     fabric = _fabric(settings, devices, nodes)
     torch.manual_seed(settings.seed)
     backbone = backbones.build(
-        settings.arch, stem=settings.stem, weights=settings.init, norm=settings.norm
+        settings.backbone,
+        stem=settings.stem,
+        weights=settings.init,
+        norm=settings.norm,
     )
     method = methods.get(settings.method)(backbone, len(images), settings.options)
     method = method.to(memory_format=torch.channels_last)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
-    optimizer = optimizers.build(
-        method.groups(),
-        settings.optimizer,
-        learning_rate=settings.peak_learning_rate,
-        weight_decay=settings.weight_decay,
-        momentum=settings.momentum,
-    )
+    rate = settings.peak_learning_rate
+    optimizer = settings.build_optimizer(method.groups(), rate)
     method, optimizer = fabric.setup(method, optimizer)
     images, labels = _resident(images, fabric.device), labels.to(fabric.device)
     return Session(settings, fabric, method, optimizer, images, labels)
+
+
+def restore(session: Session, store: checkpoints.Store) -> list[dict[str, Any]]:
+    """Go back to the saved state, or let the method start; the history so far."""
+    fabric, images = session.fabric, session.images
+    # One process reads: other machines may not see its disk.
+    saved = fabric.broadcast(store.load_state() if fabric.global_rank == 0 else None)
+    if saved is None:
+        numbers = torch.arange(len(images), device=images.device).split(256)
+        session.method.train()
+        session.method.module.start(
+            (images[index].to(fabric.device), index) for index in numbers
+        )
+        return []
+    session.method.load_state_dict(saved["method"])
+    session.optimizer.load_state_dict(saved["optimizer"])
+    fabric.strategy.precision.load_state_dict(saved["scaler"])
+    return saved["history"]
+
+
+def save(
+    session: Session,
+    store: checkpoints.Store,
+    dataset: Dataset,
+    history: list[dict[str, Any]],
+) -> None:
+    """Write all that ``restore`` needs, and the backbone to hand on."""
+    state = {
+        "method": session.method.state_dict(),
+        "optimizer": session.optimizer.state_dict(),
+        "scaler": session.fabric.strategy.precision.state_dict(),
+        "history": history,
+    }
+    store.save_state(state, len(history))
+    store.save_json("history.json", history)
+    about = session.settings.about(dataset, history)
+    about |= {"hardware": hardware.name(), "processes": session.fabric.world_size}
+    store.save_backbone(session.method.backbone, about)
 
 
 def _fabric(settings: Settings, devices: int, nodes: int) -> lightning_fabric.Fabric:

@@ -5,70 +5,55 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from typing import Any
+from typing import Any, Literal
 
-from helpers import backbones, methods, views
+from helpers import backbones, methods, training, views
 from helpers.methods import base
 from helpers.splits import Dataset
 from helpers.view_settings import ViewSettings
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(training.Settings):
     """Everything a pre-training run depends on; ``configure`` fills it from a recipe.
 
     Attributes:
-        method: one of ``methods.METHODS``.
-        recipe: name of the recipe the other values came from.
+        method: what is learned from.
+        recipe: of the method; it has set the defaults of the other values.
         options: the method's own.
-        arch: backbone, one of ``backbones.RESNETS``.
-        stem: how the image enters it, one of ``backbones.STEMS``.
-        norm: its normalisation, one of ``backbones.NORMS``.
-        init: weights before the first step: ``random`` or ``imagenet``.
-        epochs: passes over the pre-training images; the one dial for time.
+        backbone: the network that learns.
+        stem: how the image enters a ResNet: 7x7 convolution and max-pool (imagenet),
+            3x3 and max-pool (pool, for 48 to 96 px), 3x3 alone (small, for 32 px).
+        norm: normalisation in a ResNet.
+        init: weights before the first step.
         batch_size: images a step, over all processes.
-        optimizer: one of ``optimizers.OPTIMIZERS``.
         learning_rate: at the peak of the schedule, for 256 images a step; scaled with
             batch_size / 256.
-        weight_decay: of weights; biases and normalisation have none.
-        momentum: of the optimizer.
-        warmup_epochs: epochs of linear warm-up, may be a fraction.
-        precision: ``auto``, ``32-true``, ``bf16-mixed`` or ``16-mixed``.
-        seed: of everything random.
+        precision: of the arithmetic; auto takes the hardware's fastest.
         monitor_every: epochs between two k-NN checks on the training labels.
     """
 
-    method: str
+    method: Literal[tuple(methods.METHODS)]
     recipe: str
     options: base.Options
-    arch: str = "resnet18"
-    stem: str = "imagenet"
-    norm: str = "batch"
-    init: str = "random"
-    epochs: int = 200
-    batch_size: int = 256
-    optimizer: str = "sgd"
-    learning_rate: float = 0.1
-    weight_decay: float = 5e-4
-    momentum: float = 0.9
-    warmup_epochs: float = 1.0
-    precision: str = "auto"
-    seed: int = 0
+    backbone: Literal[backbones.BACKBONES] = "resnet18"
+    stem: Literal[tuple(backbones.STEMS)] = "imagenet"
+    norm: Literal[tuple(backbones.NORMS)] = "batch"
+    init: Literal[backbones.WEIGHTS] = "random"
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     monitor_every: int = 1
 
     def __post_init__(self) -> None:
         """Check what can be checked before any data is read."""
+        super().__post_init__()
         methods.get(self.method)
-        for name in ("epochs", "batch_size", "monitor_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name} must be at least 1, not {getattr(self, name)}."
-                )
-        side, least = self.options.smallest_side, backbones.least_side(self.stem)
-        if side < least:
+        backbones.check(
+            self.backbone, stem=self.stem, weights=self.init, norm=self.norm
+        )
+        backbones.check_side(self.backbone, self.stem, self.options.smallest_side)
+        if self.monitor_every < 1:
             raise ValueError(
-                f"Pictures of {side} px are too small for stem {self.stem!r}, which "
-                f"needs {least} px: take larger views (and patches), or stem 'small'."
+                f"monitor_every must be at least 1, not {self.monitor_every}."
             )
 
     @property
@@ -130,8 +115,9 @@ def configure(method: str, recipe: str = "minutes", **changes: Any) -> Settings:
             f"{', '.join(kind.recipes)}."
         )
     values = {**kind.recipes[recipe], **changes}
-    if values.get("init") == "imagenet" and "stem" not in changes:
-        values["stem"] = "imagenet"  # the only stem that has ImageNet weights
+    other = values.get("backbone", "resnet18") not in backbones.RESNETS
+    if (other or values.get("init") == "imagenet") and "stem" not in changes:
+        values["stem"] = "imagenet"  # what others have, and ImageNet weights fit
     if "image_size" in values:
         values["size"] = values.pop("image_size")
 

@@ -10,48 +10,51 @@ import dataclasses
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import tqdm
 from torch import Tensor, nn
 from torch.nn import functional
 
-from helpers import hardware, optimizers, splits, views
+from helpers import hardware, optimizers, splits, training, views
 from helpers.randomness import StepRandom
 from helpers.splits import Split
 from helpers.view_settings import ViewSettings
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """How a classifier is trained.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HeadSettings(training.Settings):
+    """How a head is trained on features of a frozen backbone.
 
     Attributes:
-        epochs: passes over the training labels.
         batch_size: images a step; the labels left over are used in the next epoch.
-        optimizer: one of ``optimizers.OPTIMIZERS``.
-        learning_rate: of the head, at the peak of the schedule.
-        backbone_scale: the backbone's learning rate as a multiple of the head's.
-        weight_decay: of weights; biases and normalisation have none.
-        warmup_epochs: epochs of linear warm-up before the cosine.
-        label_smoothing: share of the target spread over all classes.
-        validation: share of the training labels held out.
-        view: the random views to train on (images only).
-        seed: of everything random.
+        label_smoothing: share of the target spread over all classes, in [0, 1].
+        validation: share of the training labels held out, in [0, 1).
     """
 
     epochs: int = 50
     batch_size: int = 32
-    optimizer: str = "adamw"
+    optimizer: Literal[optimizers.OPTIMIZERS] = "adamw"
     learning_rate: float = 1e-3
-    backbone_scale: float = 1.0
     weight_decay: float = 1e-2
     warmup_epochs: float = 2.0
     label_smoothing: float = 0.0
     validation: float = 0.1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(HeadSettings):
+    """How backbone and head are trained together.
+
+    Attributes:
+        learning_rate: of the head, at the peak of the schedule.
+        backbone_scale: the backbone's learning rate as a multiple of the head's.
+        view: the random views to train on.
+    """
+
+    backbone_scale: float = 1.0
     view: ViewSettings = ViewSettings(scale=(0.4, 1.0), jitter=0.5)
-    seed: int = 0
 
 
 class MLP(nn.Sequential):
@@ -119,7 +122,7 @@ def train_on_features(
     head: nn.Module,
     features: Tensor,
     labels: Tensor,
-    settings: Settings,
+    settings: HeadSettings,
     *,
     label: str = "training",
 ) -> list[dict[str, Any]]:
@@ -153,7 +156,7 @@ def _train(
     take: Callable[[Tensor, StepRandom], Tensor],
     whole: Callable[[Tensor], Tensor],
     labels: Tensor,
-    settings: Settings,
+    settings: HeadSettings,
     label: str,
 ) -> list[dict[str, Any]]:
     hardware.place(network)
@@ -162,34 +165,31 @@ def _train(
     held = kept[:0]
     if settings.validation > 0:
         kept, held = splits.stratified_split(labels, settings.validation, settings.seed)
-    optimizer = optimizers.build(
-        groups,
-        settings.optimizer,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-    )
+    optimizer = settings.build_optimizer(groups, settings.learning_rate)
     scaler = torch.amp.GradScaler(
         device.type, enabled=hardware.precision() == "16-mixed"
     )
     batch_size = min(settings.batch_size, len(kept))
     steps = len(kept) // batch_size
-    total = settings.epochs * steps
     generator = torch.Generator().manual_seed(settings.seed)
     torch.manual_seed(settings.seed)
     history = []
     bar = tqdm.tqdm(
-        total=total, desc=label, unit="step", mininterval=1.0, file=sys.stdout
+        total=settings.epochs * steps,
+        desc=label,
+        unit="step",
+        mininterval=1.0,
+        file=sys.stdout,
     )
     for epoch in range(settings.epochs):
         started = time.perf_counter()
         network.train()
         loss_sum = torch.zeros((), device=device)
+        losses = [entry["loss"] for entry in history]
         order = kept[torch.randperm(len(kept), generator=generator)]
         for place, index in enumerate(order[: steps * batch_size].split(batch_size)):
             step = epoch * steps + place
-            factor = optimizers.schedule(
-                step, total=total, warmup=round(settings.warmup_epochs * steps)
-            )
+            factor = settings.rate_factor(step, steps, losses)
             optimizers.set_learning_rate(optimizer, settings.learning_rate, factor)
             random = StepRandom(settings.seed, step, batch_size, device)
             with hardware.autocast():
@@ -201,6 +201,9 @@ def _train(
             )
             optimizer.zero_grad()
             scaler.scale(loss).backward()
+            if settings.gradient_clip > 0:
+                scaler.unscale_(optimizer)
+                nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_clip)
             scaler.step(optimizer)
             scaler.update()
             loss_sum += loss.detach()

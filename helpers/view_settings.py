@@ -39,6 +39,20 @@ class ViewSettings:
     solarize: float = 0.0
     photometric: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Check that shares and probabilities are some."""
+        for name in ("flip", "jitter", "grayscale", "blur", "solarize"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(
+                    f"{name} is a probability, in [0, 1], not {getattr(self, name)}."
+                )
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError(
+                f"scale is a smaller and a larger share in (0, 1], not {self.scale}."
+            )
+        if not 0 <= self.hue <= 0.5:
+            raise ValueError(f"hue is in [0, 0.5], not {self.hue}.")
+
     @property
     def whole_size(self) -> int:
         """Side at which whole images are shown to a network trained on these views.

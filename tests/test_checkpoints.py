@@ -11,7 +11,7 @@ import torchvision
 
 from helpers import backbones, checkpoints
 
-ABOUT = {"arch": "resnet18", "stem": "pool", "epochs_done": 3, "knn": 50.5}
+ABOUT = {"backbone": "resnet18", "stem": "pool", "epochs_done": 3, "knn": 50.5}
 
 
 @pytest.fixture
@@ -199,7 +199,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, backbone, change):
     file = tmp_path / "file.safetensors"
     tensors = {k: v.contiguous() for k, v in backbone.state_dict().items()}
     change(tensors)
-    metadata = {"about": '{"arch": "resnet18", "stem": "pool"}'}
+    metadata = {"about": '{"backbone": "resnet18", "stem": "pool"}'}
     safetensors.torch.save_file(tensors, file, metadata)
     with pytest.raises(ValueError, match=r"does not fit resnet18.*nothing was loaded"):
         checkpoints.load_backbone(file)

@@ -14,13 +14,13 @@ from helpers import __main__ as command_line
 from helpers import backbones, checkpoints, choices, conversion
 
 
-def weights(arch="resnet18", stem="imagenet"):
+def weights(network="resnet18", stem="imagenet"):
     """Torchvision's names and shapes; every tensor holds a number of its own.
 
     A tensor is one number that is repeated, so that files of large networks are small.
     """
     with torch.device("meta"):
-        own = backbones.build(arch, stem=stem).state_dict()
+        own = backbones.build(network, stem=stem).state_dict()
     return {
         name: torch.tensor(number, dtype=value.dtype).expand(value.shape)
         for number, (name, value) in enumerate(own.items())
@@ -119,7 +119,7 @@ def test_a_vissl_file_lacks_nothing_but_torchvisions_classifier(tmp_path):
     assert len(trunk) == 318
     torch.save(vissl(trunk), tmp_path / "pirl.torch")
     found = conversion.convert(conversion.read(tmp_path / "pirl.torch"))
-    assert (found.arch, found.stem, found.kind.maker) == (
+    assert (found.network, found.stem, found.kind.maker) == (
         "resnet50",
         "imagenet",
         "VISSL",
@@ -136,7 +136,7 @@ def test_a_vissl_file_lacks_nothing_but_torchvisions_classifier(tmp_path):
 def test_vissls_double_width_is_known_by_its_shapes():
     trunk = weights("resnet50w2")
     found = conversion.convert(vissl(trunk))
-    assert found.arch == "resnet50w2"
+    assert found.network == "resnet50w2"
     assert_same(found.tensors, trunk)
 
 
@@ -150,7 +150,7 @@ def test_every_kind_becomes_a_backbone_file(kind, tmp_path):
     assert f"{len(state)} tensors are a whole resnet18 with stem 'imagenet'" in matched
     backbone, about = checkpoints.load_backbone(file)
     assert_same(backbone.state_dict(), state)
-    assert (about["arch"], about["name"]) == ("resnet18", "some model")
+    assert (about["backbone"], about["name"]) == ("resnet18", "some model")
     assert about.get("evaluation_size") == side
     ((listed, _),) = checkpoints.find_backbones([tmp_path / "runs"])
     assert listed == file
@@ -172,7 +172,7 @@ def test_safetensors_of_others_are_known_too(tmp_path):
     state = {k: v.clone() for k, v in weights("resnet34").items()}
     safetensors.torch.save_file(state, tmp_path / "a.safetensors")
     found = conversion.convert(conversion.read(tmp_path / "a.safetensors"))
-    assert found.arch == "resnet34"
+    assert found.network == "resnet34"
 
 
 @pytest.mark.parametrize(

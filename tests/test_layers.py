@@ -24,13 +24,13 @@ LAYERS = [
     {"methods.pirl", "methods.byol", "methods.simclr"},
     {"methods.pirl_options"},
     {"methods.base", "results", "plots", "conversion"},
-    {"checkpoints", "pictures"},
+    {"checkpoints", "pictures", "training"},
     {"views", "losses"},
     {"geometry", "colors", "photometric", "data", "colab"},
     {"folder", "demo"},
     {"demo_scenes"},
     {"splits", "demo_shapes", "backbones", "optimizers"},
-    {"randomness", "view_settings", "hardware", "notebook"},
+    {"randomness", "view_settings", "hardware", "notebook", "logs"},
 ]
 ROW = {name: row for row, names in enumerate(LAYERS) for name in names}
 

@@ -1,4 +1,4 @@
-"""The schedule, the groups and LARS, against closed forms."""
+"""Schedules, groups, LARS and LARC, against closed forms and torch's own."""
 
 import math
 
@@ -26,6 +26,45 @@ def test_the_schedule_needs_no_warmup_and_ends_at_zero():
     assert optimizers.schedule(0, total=10) == 1.0
     assert 0 < optimizers.schedule(9, total=10) < 0.03
     assert optimizers.schedule(10, total=10) == pytest.approx(0.0)
+
+
+def test_a_constant_schedule_only_warms_up():
+    def at(step):
+        return optimizers.schedule(step, total=20, warmup=4, kind="constant")
+
+    assert [at(step) for step in (0, 1, 3, 4, 19)] == [0.25, 0.5, 1, 1, 1]
+
+
+LOSSES = {
+    "falling": [3.0, 2.0, 1.0, 0.5],
+    "flat": [1.0] * 12,
+    "up and down": [1.0, 2.0, 0.9, 0.95, 0.91, 0.89999, 0.9, 0.1, 0.2, 0.3, 0.4],
+    "rising": [1.0, 1.1, 1.2, 1.3, 1.4, 1.5],
+    "nothing": [],
+}
+
+
+@pytest.mark.parametrize("patience", [0, 1, 3])
+@pytest.mark.parametrize("losses", LOSSES.values(), ids=LOSSES)
+def test_the_plateau_counts_as_torchs_scheduler(losses, patience):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=1.0)
+    reference = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=patience)
+    for loss in losses:
+        reference.step(loss)
+    expected = optimizer.param_groups[0]["lr"]
+    if expected > 1e-7:  # torch leaves off at 1e-8
+        found = optimizers.plateau(losses, patience)
+        assert found == pytest.approx(expected)
+    at_step = optimizers.schedule(
+        5, total=9, warmup=12, kind="plateau", losses=losses, patience=patience
+    )
+    assert at_step == pytest.approx(0.5 * optimizers.plateau(losses, patience))
+
+
+def test_a_negative_loss_must_fall_to_count_as_falling():
+    """Negative cosines: -0.5 again is no improvement on -0.5."""
+    assert optimizers.plateau([-0.5] * 3, patience=1) == pytest.approx(0.1)
+    assert optimizers.plateau([-0.5, -0.6, -0.7], patience=1) == 1.0
 
 
 def network():
@@ -88,31 +127,49 @@ def test_groups_scale_the_rate_and_may_ignore_the_schedule():
     assert rates() == pytest.approx([0.1, 1.0, 0.4])
 
 
+@pytest.mark.parametrize("rate", [0.5, 0.001])
 @pytest.mark.parametrize("decay", [0.0, 0.2])
-def test_two_steps_of_lars_equal_its_closed_form(decay):
+@pytest.mark.parametrize("name", ["lars", "larc"])
+def test_two_steps_equal_the_closed_form(name, decay, rate):
     torch.manual_seed(0)
     weight, bias = nn.Parameter(torch.randn(3, 4)), nn.Parameter(torch.randn(3))
-    start = weight.detach().clone(), bias.detach().clone()
+    start = weight.detach().clone()
     optimizer = optimizers.build(
         [{"params": [weight, bias]}],
-        "lars",
-        learning_rate=0.5,
+        name,
+        learning_rate=rate,
         weight_decay=decay,
         momentum=0.9,
     )
-    expected = [value.double() for value in start]
+    expected = [weight.detach().double(), bias.detach().double()]
     velocity = [torch.zeros_like(value) for value in expected]
     for _ in range(2):
         weight.grad, bias.grad = torch.randn(3, 4), torch.randn(3)
-        update = weight.grad.double() + decay * expected[0]
-        ratio = 0.001 * expected[0].norm() / update.norm()
-        velocity[0] = 0.9 * velocity[0] + 0.5 * ratio * update
-        velocity[1] = 0.9 * velocity[1] + 0.5 * bias.grad.double()
+        gradient, norm = weight.grad.double(), expected[0].norm()
+        size = gradient.norm() + decay * norm
+        if name == "lars":
+            own = rate * 0.001 * norm / size
+        else:
+            own = min(0.02 * norm / size, rate)
+            assert (own == rate) == (rate == 0.001)  # both sides of the clip are seen
+        velocity[0] = 0.9 * velocity[0] + own * (gradient + decay * expected[0])
+        velocity[1] = 0.9 * velocity[1] + rate * bias.grad.double()
         expected = [w - v for w, v in zip(expected, velocity, strict=True)]
         optimizer.step()
     assert torch.allclose(weight.double(), expected[0], atol=1e-6)
     assert torch.allclose(bias.double(), expected[1], atol=1e-6)
-    assert not torch.allclose(weight, start[0], atol=1e-5)
+    assert not torch.equal(weight, start)
+
+
+def test_a_lars_step_has_the_length_the_ratio_gives_it_whatever_the_gradients_size():
+    """‖step‖ = lr · η · ‖w‖ without decay, momentum and its history."""
+    for size in (1e-3, 1.0, 1e3):
+        weight = nn.Parameter(torch.full((2, 2), 3.0))
+        optimizer = optimizers.LARS([weight], lr=0.5, momentum=0)
+        weight.grad = size * torch.randn(2, 2, generator=torch.manual_seed(0))
+        optimizer.step()
+        moved = (weight.detach() - 3).norm().item()
+        assert moved == pytest.approx(0.5 * 0.001 * 6, rel=1e-3)
 
 
 def test_lars_moves_a_weight_of_norm_zero():
@@ -127,6 +184,8 @@ def test_lars_moves_a_weight_of_norm_zero():
 
 
 def test_an_unknown_optimizer_is_one_sentence():
+    with pytest.raises(ValueError, match="Unknown schedule 'steps': choose one of cos"):
+        optimizers.check("sgd", "steps")
     with pytest.raises(ValueError, match="Unknown optimizer 'adagrad': choose one of"):
         optimizers.build(
             [{"params": [nn.Parameter(torch.ones(1))]}],

@@ -87,4 +87,4 @@ def test_a_backbone_says_how_it_was_made(dataset):
     assert about["image_size"] == 40
     assert (about["epochs_done"], about["images"], about["knn"]) == (2, 96, 33.0)
     assert about["minutes"] == pytest.approx(1.5)
-    assert {"arch", "stem", "mean", "std", "seed", "batch_size"} <= set(about)
+    assert {"backbone", "stem", "mean", "std", "seed", "batch_size"} <= set(about)

@@ -115,7 +115,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 # How both were trained: ResNet-50, ImageNet, 32 GPUs.
 IMAGENET = {
-    "arch": "resnet50",
+    "backbone": "resnet50",
     "epochs": 800,
     "batch_size": 1_024,
     "optimizer": "sgd",
