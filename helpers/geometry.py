@@ -69,13 +69,13 @@ def blur_matrix(settings: ViewSettings, draws: Draws) -> Tensor:
     """A Gaussian blur along one side, the identity where none is drawn: (B, S, S)."""
     size = settings.size
     low, high = settings.blur_sigma
-    sigma = draws.uniform(low=low, high=high)[:, None, None]
-    position = torch.arange(size, device=sigma.device, dtype=torch.float32)
-    distance = position[:, None] - position
-    kernel = torch.exp(-0.5 * (distance / sigma) ** 2)
-    kernel = kernel / kernel.sum(dim=-1, keepdim=True)
-    blurred = draws.chance(settings.blur)[:, None, None]
-    return torch.where(blurred, kernel, torch.eye(size, device=sigma.device))
+    sigma = draws.uniform(low=low, high=high)[:, None]
+    pixel = torch.arange(size, device=sigma.device)
+    weight = torch.exp(-0.5 * (pixel / sigma) ** 2)  # by distance, (B, S)
+    blurred = draws.chance(settings.blur)[:, None]
+    weight = torch.where(blurred, weight, (pixel == 0).float())
+    kernel = weight[:, (pixel[:, None] - pixel).abs()]
+    return kernel / kernel.sum(dim=-1, keepdim=True)
 
 
 def resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

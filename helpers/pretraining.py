@@ -8,12 +8,12 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import tqdm
-from torch import Tensor, nn
+from torch import nn
 
 from helpers import checkpoints, evaluation, hardware, optimizers, sessions
 from helpers.methods import base
@@ -70,12 +70,12 @@ def train_epoch(
     # Whatever draws from the global generator (dropout) repeats on resuming.
     torch.manual_seed(settings.seed * 1_000 + epoch)
     loss_sum = spread_sum = torch.zeros((), device=device)
-    for step, index in enumerate(_batches(session, epoch), start=epoch * steps):
+    batches = enumerate(session.shuffled(epoch), start=epoch * steps)
+    for step, (images, index) in batches:
         factor = optimizers.schedule(step, total=total, warmup=warmup)
         optimizers.set_learning_rate(
             session.optimizer, settings.peak_learning_rate, factor
         )
-        images = session.images[index.to(session.images.device)]
         random = StepRandom(
             settings.seed,
             step,
@@ -84,7 +84,7 @@ def train_epoch(
             fabric.global_rank,
             fabric.world_size,
         )
-        views = method.views(images.to(device, non_blocking=True), random)
+        views = method.views(images, random)
         loss = method(views, index, session.labels[index])
         session.optimizer.zero_grad()
         fabric.backward(loss)
@@ -191,15 +191,12 @@ def _restore(
     session: sessions.Session, store: checkpoints.Store
 ) -> list[dict[str, Any]]:
     """Go back to the saved state, or let the method start; the history so far."""
-    fabric, images = session.fabric, session.images
+    fabric = session.fabric
     # One process reads: other machines may not see its disk.
     saved = fabric.broadcast(store.load_state() if fabric.global_rank == 0 else None)
     if saved is None:
-        numbers = torch.arange(len(images), device=images.device).split(256)
         session.method.train()
-        session.method.module.start(
-            (images[index].to(fabric.device), index) for index in numbers
-        )
+        session.method.module.start(session.in_order())
         return []
     session.method.load_state_dict(saved["method"])
     session.optimizer.load_state_dict(saved["optimizer"])
@@ -224,17 +221,6 @@ def _save(
     about = session.settings.about(dataset, history)
     about |= {"hardware": hardware.name(), "processes": session.fabric.world_size}
     store.save_backbone(session.method.backbone, about)
-
-
-def _batches(session: sessions.Session, epoch: int) -> Iterator[Tensor]:
-    """Numbers of this process's images, batch by batch, in the epoch's own order."""
-    settings, fabric = session.settings, session.fabric
-    generator = torch.Generator().manual_seed(settings.seed * 100_003 + epoch)
-    order = torch.randperm(len(session.images), generator=generator).to(fabric.device)
-    share = settings.batch_size // fabric.world_size
-    start = fabric.global_rank * share
-    for batch in order.split(settings.batch_size)[: session.steps]:
-        yield batch[start : start + share]
 
 
 def _check_finite(entry: dict[str, Any]) -> None:
