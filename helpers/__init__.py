@@ -32,6 +32,7 @@
 ``demo_shapes``           what the demo images are drawn of
 ``backbones``             torchvision's networks without their classifier
 ``optimizers``            optimizers by name, warm-up and cosine schedule
+``streaming``             images batch by batch, from memory or from files
 ``randomness``            a step's random numbers, for any number of processes
 ``view_settings``         the distribution a random view is drawn from
 ``hardware``              device, precision, and their names for people

@@ -11,16 +11,15 @@ import math
 import torch
 from torch import Tensor
 
+from helpers import hardware
 from helpers.randomness import Draws
 from helpers.view_settings import ViewSettings
 
 GRAY = (0.299, 0.587, 0.114)  # luma weights of ITU-R 601, as torchvision uses them
 
 # Rotating a colour by a hue angle about the grey axis happens in YIQ coordinates.
-_TO_YIQ = torch.tensor(
-    [[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]]
-)
-_TO_RGB = torch.linalg.inv(_TO_YIQ)
+_TO_YIQ = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
+_TO_RGB = tuple(map(tuple, torch.linalg.inv(torch.tensor(_TO_YIQ)).tolist()))
 
 
 def color_transform(
@@ -42,11 +41,11 @@ def color_transform(
         matrix (N, 3, 3) and offset (N, 3) of colour ↦ matrix · colour + offset.
     """
     device, count = mean.device, len(mean)
-    gray = torch.tensor(GRAY, device=device).expand(3, 3)  # every row gives the luma
+    gray = hardware.constant(GRAY, device).expand(3, 3)  # every row gives the luma
     eye = torch.eye(3, device=device)
-    strength = torch.tensor(
-        [settings.brightness, settings.contrast, settings.saturation, settings.hue],
-        device=device,
+    strength = hardware.constant(
+        (settings.brightness, settings.contrast, settings.saturation, settings.hue),
+        device,
     )
     drawn = draws.uniform(*groups, 4).reshape(count, 4) * 2 - 1
     amount = drawn * strength  # brightness, contrast, saturation: ± x; hue: turns
@@ -80,12 +79,12 @@ def color_transform(
 
 def luma(colors: Tensor) -> Tensor:
     """The grey of every colour: (N, 3) to (N, 1)."""
-    return (colors * torch.tensor(GRAY, device=colors.device)).sum(-1, keepdim=True)
+    return (colors * hardware.constant(GRAY, colors.device)).sum(-1, keepdim=True)
 
 
 def hue_matrix(turn: Tensor) -> Tensor:
     """Turn colours about the grey axis: (N,) turns of the circle to (N, 3, 3)."""
-    to_yiq, to_rgb = _TO_YIQ.to(turn.device), _TO_RGB.to(turn.device)
+    to_yiq, to_rgb = (hardware.constant(m, turn.device) for m in (_TO_YIQ, _TO_RGB))
     angle = 2 * math.pi * turn
     rotation = torch.zeros(len(turn), 3, 3, device=turn.device)
     rotation[:, 0, 0] = 1

@@ -6,7 +6,7 @@ import dataclasses
 import pathlib
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 
@@ -39,6 +39,11 @@ class Images:
     """Side in pixels that the images of folder:PATH are resized to."""
     data_root: pathlib.Path = pathlib.Path("data")
     """Folder for downloads."""
+    storage: Literal["auto", "resident", "stream"] = "auto"
+    """Where the images of folder:PATH are while they are used: in memory, on the disk,
+    or in memory where they fit."""
+    workers: int | None = None
+    """Processes that decode images from the disk; by default a core each, but one."""
 
     def load(self) -> Dataset:
         """Read the images and say what they are."""
@@ -47,6 +52,8 @@ class Images:
             root=self.data_root,
             image_size=self.folder_image_size,
             labels_per_class=self.labels_per_class,
+            storage=self.storage,
+            workers=self.workers,
         )
         print(dataset.describe(), flush=True)
         return dataset

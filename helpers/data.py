@@ -32,6 +32,8 @@ def load(
     labels_per_class: int | None = None,
     seed: int = 0,
     unlabeled: int | None = None,
+    storage: str = "auto",
+    workers: int | None = None,
 ) -> Dataset:
     """Load a data set by name.
 
@@ -43,14 +45,24 @@ def load(
             images as unlabeled; None keeps all.
         seed: decides which labels are kept.
         unlabeled: keep only the first so many unlabeled images; None keeps all.
+        storage: where the images of ``folder:PATH`` are while they are used:
+            ``resident`` in memory, ``stream`` on the disk, or ``auto``: in memory where
+            they fit; other sources are always resident.
+        workers: processes that decode a stream; None takes the cores there are.
 
     Raises:
         ValueError: when the source is unknown or what it names cannot be used.
     """
     root = pathlib.Path(root or os.environ.get("STL_DATA_ROOT", "data"))
     path = source.removeprefix("folder:")
+    if storage not in folder.STORAGES:
+        raise ValueError(
+            f"Unknown storage {storage!r}: choose one of {', '.join(folder.STORAGES)}."
+        )
+    if storage == "stream" and source == path:
+        raise ValueError("Only folder:PATH can be streamed: leave storage at 'auto'.")
     if source != path:
-        dataset = folder.load(path, image_size)
+        dataset = folder.load(path, image_size, storage=storage, workers=workers)
     elif source in LOADERS:
         dataset = LOADERS[source](root)
     else:

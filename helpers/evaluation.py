@@ -21,7 +21,7 @@ import torchmetrics.functional.classification as metrics
 from torch import Tensor, nn
 from torch.nn import functional
 
-from helpers import hardware, views
+from helpers import hardware, streaming, views
 from helpers.splits import Split
 
 COLLAPSED = 0.1  # of the spread that isotropic embeddings have
@@ -59,13 +59,17 @@ def score(outputs: Tensor, labels: Tensor) -> Scores:
 
 @torch.no_grad()
 def encode(
-    backbone: nn.Module, images: Tensor, *, image_size: int, batch_size: int = 256
+    backbone: nn.Module,
+    images: streaming.Images,
+    *,
+    image_size: int,
+    batch_size: int = 256,
 ) -> Tensor:
     """Features of whole images under a frozen backbone.
 
     Args:
         backbone: maps (B, 3, S, S) to (B, D); left in the mode it came in.
-        images: uint8 (N, 3, H, W), on any device.
+        images: uint8 (N, 3, H, W), on any device or in files.
         image_size: side S the images are resized to.
         batch_size: images at a time.
 
@@ -75,8 +79,9 @@ def encode(
     was_training = backbone.training
     hardware.place(backbone).eval()
     features = []
-    for some in images.split(batch_size):
-        view = views.whole_view(some.to(hardware.device()), image_size)
+    numbers = torch.arange(len(images)).split(batch_size)
+    for some, _ in streaming.batches(images, numbers, hardware.device()):
+        view = views.whole_view(some, image_size)
         with hardware.autocast():
             features.append(backbone(hardware.lay_out(view)).float())
     backbone.train(was_training)

@@ -12,24 +12,28 @@ import pathlib
 import warnings
 from collections.abc import Iterable
 
-import numpy as np
-import PIL.Image
-import PIL.ImageOps
 import torch
 import tqdm
 
+from helpers import hardware, streaming
 from helpers.splits import Dataset, Split
 
+STORAGES = ("auto", "resident", "stream")
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
 
 
-def load(path: str, image_size: int) -> Dataset:
-    """Read a folder of images.
+def load(
+    path: str, image_size: int, *, storage: str = "auto", workers: int | None = None
+) -> Dataset:
+    """Read a folder of images, or find its files and read them when they are needed.
 
     Args:
         path: holds ``train/<class>/*``, ``test/<class>/*`` and maybe ``unlabeled/``,
             whose images may lie in folders of their own.
         image_size: side of the images in pixels.
+        storage: ``resident`` in memory, ``stream`` from the files while they are used,
+            or ``auto``: resident where they fill less than half of the free memory.
+        workers: processes that decode a stream; None takes the cores there are.
 
     Raises:
         ValueError: when a folder is missing or empty, or train and test disagree.
@@ -48,13 +52,22 @@ def load(path: str, image_size: int) -> Dataset:
     train = _labelled_files(root / "train", classes)
     test = _labelled_files(root / "test", classes)
     extra = [(file, -1) for file in image_files(root / "unlabeled")]
-    pretraining = read(train + extra, image_size, "reading images to learn from")
+    if storage == "auto":
+        needed = 3 * image_size**2 * len(train + extra + test)
+        storage = "resident" if needed < hardware.free_memory() / 2 else "stream"
+
+    def take(files: list[tuple[pathlib.Path, int]], what: str) -> Split:
+        if storage == "resident":
+            return read(files, image_size, f"reading {what}")
+        return stream(files, image_size, workers)
+
+    pretraining = take(train + extra, "images to learn from")
     return Dataset(
         name=f"folder:{root.name}",
         classes=classes,
         pretraining=pretraining,
         train_count=int((pretraining.labels >= 0).sum()),
-        test=read(test, image_size, "reading test images"),
+        test=take(test, "test images"),
     )
 
 
@@ -102,7 +115,7 @@ def read(files: list[tuple[pathlib.Path, int]], image_size: int, what: str) -> S
     good = torch.zeros(len(files), dtype=torch.bool)
     broken = []
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        decoded = pool.map(lambda item: decode(item[0], image_size), files)
+        decoded = pool.map(lambda item: streaming.decode(item[0], image_size), files)
         for number, image in enumerate(_progress(decoded, len(files), what)):
             if image is None:
                 broken.append(files[number][0])
@@ -122,21 +135,14 @@ def read(files: list[tuple[pathlib.Path, int]], image_size: int, what: str) -> S
     return Split(images, labels)
 
 
-def decode(file: pathlib.Path, size: int) -> np.ndarray | None:
-    """One image as uint8 (3, size, size); None when it cannot be read."""
-    try:
-        with PIL.Image.open(file) as opened:
-            # Pillow would clip 16-bit values to 8 bits, leaving a white image.
-            deep = opened.mode.startswith("I")
-            shallow = opened.point(lambda value: value / 257) if deep else opened
-            upright = PIL.ImageOps.exif_transpose(shallow.convert("RGB"))
-            if upright.size != (size, size):
-                upright = PIL.ImageOps.fit(
-                    upright, (size, size), PIL.Image.Resampling.BILINEAR
-                )
-            return np.array(upright).transpose(2, 0, 1)
-    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError):
-        return None
+def stream(
+    files: list[tuple[pathlib.Path, int]], image_size: int, workers: int | None
+) -> Split:
+    """The same images, decoded by worker processes when they are needed."""
+    paths = [path for path, _ in files]
+    workers = hardware.workers() if workers is None else workers
+    labels = torch.tensor([label for _, label in files])
+    return Split(streaming.Files(paths, image_size, workers), labels)
 
 
 def _is_shown(file: pathlib.Path) -> bool:

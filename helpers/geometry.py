@@ -80,13 +80,13 @@ def blur_matrix(
         float32 (B, *groups, S, S); every row sums to 1.
     """
     low, high = settings.blur_sigma
-    sigma = draws.uniform(*groups, low=low, high=high)[..., None, None]
-    position = torch.arange(size, device=sigma.device, dtype=torch.float32)
-    distance = position[:, None] - position
-    kernel = torch.exp(-0.5 * (distance / sigma) ** 2)
-    kernel = kernel / kernel.sum(dim=-1, keepdim=True)
-    blurred = draws.chance(settings.blur, *groups)[..., None, None]
-    return torch.where(blurred, kernel, torch.eye(size, device=sigma.device))
+    sigma = draws.uniform(*groups, low=low, high=high)[..., None]
+    pixel = torch.arange(size, device=sigma.device)
+    weight = torch.exp(-0.5 * (pixel / sigma) ** 2)  # by distance, (B, *groups, S)
+    blurred = draws.chance(settings.blur, *groups)[..., None]
+    weight = torch.where(blurred, weight, (pixel == 0).float())
+    kernel = weight[..., (pixel[:, None] - pixel).abs()]
+    return kernel / kernel.sum(dim=-1, keepdim=True)
 
 
 def resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

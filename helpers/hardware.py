@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
+import os
 import platform
 
 import torch
@@ -60,6 +63,39 @@ def place(module: nn.Module) -> nn.Module:
 def lay_out(images: Tensor) -> Tensor:
     """Put a batch of views into the memory order that convolutions like."""
     return images.contiguous(memory_format=torch.channels_last)
+
+
+def workers() -> int:
+    """How many processes may decode images beside this one, a core each."""
+    all_cores = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
+    return max(0, len(all_cores(0)) // _processes() - 1)
+
+
+def free_memory() -> float:
+    """Bytes of memory for this process; infinite where the system does not say."""
+    least = math.inf
+    with contextlib.suppress(OSError), open("/proc/meminfo") as file:
+        sizes = dict(line.split(":") for line in file)
+        least = 1024 * int(sizes["MemAvailable"].split()[0])
+    with contextlib.suppress(OSError), open("/sys/fs/cgroup/memory.max") as file:
+        allowed = file.read().strip()  # to this container
+        least = least if allowed == "max" else min(least, int(allowed))
+    return least / _processes()
+
+
+def _processes() -> int:
+    """Processes of this run on this machine, as torchrun says."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+@functools.cache
+def constant(numbers: tuple, device: torch.device) -> Tensor:
+    """Fixed numbers as a float32 tensor, made once a device.
+
+    Making it at every step would send it to the GPU at every step, and the CPU would
+    wait until all work given out before is done.
+    """
+    return torch.tensor(numbers, dtype=torch.float32, device=device)
 
 
 def name() -> str:

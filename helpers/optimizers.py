@@ -107,13 +107,15 @@ def build(
             split.append({"params": decayed, "weight_decay": weight_decay, **shared})
         if rest:
             split.append({"params": rest, "weight_decay": 0.0, **shared})
+    # Fused: one pass over the weights, and a loss scaler need not wait for the GPU.
     if name in ("sgd", "nesterov"):
+        nesterov = name == "nesterov"
         return torch.optim.SGD(
-            split, lr=learning_rate, momentum=momentum, nesterov=name == "nesterov"
+            split, lr=learning_rate, momentum=momentum, nesterov=nesterov, fused=True
         )
     if name in ("adam", "adamw"):
         create = torch.optim.Adam if name == "adam" else torch.optim.AdamW
-        return create(split, lr=learning_rate, betas=(momentum, 0.999))
+        return create(split, lr=learning_rate, betas=(momentum, 0.999), fused=True)
     if name == "lars":
         return LARS(split, lr=learning_rate, momentum=momentum)
     # apex's coefficient: the ratio stands alone and is not multiplied with a rate.

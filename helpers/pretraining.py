@@ -8,7 +8,7 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -72,13 +72,12 @@ def train_epoch(
     torch.manual_seed(settings.seed * 1_000 + epoch)
     # Numbers stay on the device: reading one would make the CPU wait.
     losses, spreads = torch.zeros(2, steps, device=device)
-    for place, index in enumerate(_batches(session, epoch)):
+    for place, (images, index) in enumerate(session.shuffled(epoch)):
         step = epoch * steps + place
         factor = settings.rate_factor(step, steps, before)
         optimizers.set_learning_rate(
             session.optimizer, settings.peak_learning_rate, factor
         )
-        images = session.images[index.to(session.images.device)]
         random = StepRandom(
             settings.seed,
             step,
@@ -87,7 +86,7 @@ def train_epoch(
             fabric.global_rank,
             fabric.world_size,
         )
-        views = method.views(images.to(device, non_blocking=True), random)
+        views = method.views(images, random)
         loss = method(views, index, session.labels[index])
         session.optimizer.zero_grad()
         fabric.backward(loss)
@@ -202,17 +201,6 @@ def _store(
         checkpoints.folder(folder) / name,
         pathlib.Path(mirror) / name if mirror else None,
     )
-
-
-def _batches(session: sessions.Session, epoch: int) -> Iterator[Tensor]:
-    """Numbers of this process's images, batch by batch, in the epoch's own order."""
-    settings, fabric = session.settings, session.fabric
-    generator = torch.Generator().manual_seed(settings.seed * 100_003 + epoch)
-    order = torch.randperm(len(session.images), generator=generator).to(fabric.device)
-    share = settings.batch_size // fabric.world_size
-    start = fabric.global_rank * share
-    for batch in order.split(settings.batch_size)[: session.steps]:
-        yield batch[start : start + share]
 
 
 def _check_finite(entry: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import lightning_fabric
@@ -11,7 +12,7 @@ import torch
 from lightning_fabric import strategies
 from torch import Tensor, nn
 
-from helpers import backbones, checkpoints, hardware, methods
+from helpers import backbones, checkpoints, hardware, methods, streaming
 from helpers.settings import Settings
 from helpers.splits import Dataset
 
@@ -28,7 +29,7 @@ class Session:
         fabric: the engine: devices, processes, mixed precision.
         method: wrapped by the engine.
         optimizer: likewise.
-        images: uint8 (N, 3, H, W), on the device when they fit there.
+        images: uint8 (N, 3, H, W), on the device when they fit there, or files.
         labels: int64 (N,), on the device.
     """
 
@@ -36,13 +37,29 @@ class Session:
     fabric: lightning_fabric.Fabric
     method: nn.Module
     optimizer: torch.optim.Optimizer
-    images: Tensor
+    images: streaming.Images
     labels: Tensor
 
     @property
     def steps(self) -> int:
         """Steps of an epoch; the few images left over come in another epoch."""
         return len(self.images) // self.settings.batch_size
+
+    def shuffled(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's images and their numbers, in the epoch's own order."""
+        settings, fabric = self.settings, self.fabric
+        generator = torch.Generator().manual_seed(settings.seed * 100_003 + epoch)
+        order = torch.randperm(len(self.images), generator=generator)
+        share = settings.batch_size // fabric.world_size
+        start = fabric.global_rank * share
+        whole = order.split(settings.batch_size)[: self.steps]
+        mine = [batch[start : start + share] for batch in whole]
+        return streaming.batches(self.images, mine, fabric.device)
+
+    def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images and their numbers, one after another."""
+        numbers = torch.arange(len(self.images)).split(256)
+        return streaming.batches(self.images, numbers, self.fabric.device)
 
 
 def start(settings: Settings, dataset: Dataset, devices: int, nodes: int) -> Session:
@@ -68,21 +85,19 @@ def start(settings: Settings, dataset: Dataset, devices: int, nodes: int) -> Ses
     rate = settings.peak_learning_rate
     optimizer = settings.build_optimizer(method.groups(), rate)
     method, optimizer = fabric.setup(method, optimizer)
-    images, labels = _resident(images, fabric.device), labels.to(fabric.device)
+    images = streaming.place(images, fabric.device)
+    labels = labels.to(fabric.device)
     return Session(settings, fabric, method, optimizer, images, labels)
 
 
 def restore(session: Session, store: checkpoints.Store) -> list[dict[str, Any]]:
     """Go back to the saved state, or let the method start; the history so far."""
-    fabric, images = session.fabric, session.images
+    fabric = session.fabric
     # One process reads: other machines may not see its disk.
     saved = fabric.broadcast(store.load_state() if fabric.global_rank == 0 else None)
     if saved is None:
-        numbers = torch.arange(len(images), device=images.device).split(256)
         session.method.train()
-        session.method.module.start(
-            (images[index].to(fabric.device), index) for index in numbers
-        )
+        session.method.module.start(session.in_order())
         return []
     session.method.load_state_dict(saved["method"])
     session.optimizer.load_state_dict(saved["optimizer"])
@@ -123,11 +138,3 @@ def _fabric(settings: Settings, devices: int, nodes: int) -> lightning_fabric.Fa
     )
     fabric.launch()
     return fabric
-
-
-def _resident(images: Tensor, device: torch.device) -> Tensor:
-    """The images on the device if they leave half of its memory free, else here."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return images.to(device) if images.nbytes < free / 2 else images.pin_memory()
-    return images.to(device)

@@ -1,7 +1,8 @@
 """The form every data set has here: images and labels, and how they are divided.
 
-All images that may be learned from without labels lie in one uint8 tensor, the labelled
-ones first; ``train`` and ``unlabeled`` are windows into it, so nothing is held twice.
+All images that may be learned from without labels lie in one uint8 tensor, or in files
+that are read when they are needed, the labelled ones first; ``train`` and ``unlabeled``
+are windows into them, so nothing is held twice.
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from helpers import streaming
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:
     """Images and their labels.
 
     Attributes:
-        images: uint8 (N, 3, H, W).
+        images: uint8 (N, 3, H, W), or the files that hold them.
         labels: int64 (N,), -1 where there is none.
     """
 
-    images: Tensor
+    images: streaming.Images
     labels: Tensor
 
     def __len__(self) -> int:
@@ -29,8 +32,11 @@ class Split:
         return len(self.labels)
 
     def __getitem__(self, index: Tensor | slice) -> Split:
-        """The images with these numbers."""
-        return Split(self.images[index], self.labels[index])
+        """The images with these numbers; those on the disk stay there."""
+        images = self.images
+        on_disk = isinstance(images, streaming.Files)
+        chosen = images.select(index) if on_disk else images[index]
+        return Split(chosen, self.labels[index])
 
 
 @dataclasses.dataclass(frozen=True)

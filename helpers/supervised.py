@@ -17,7 +17,7 @@ import tqdm
 from torch import Tensor, nn
 from torch.nn import functional
 
-from helpers import hardware, optimizers, splits, training, views
+from helpers import hardware, optimizers, splits, streaming, training, views
 from helpers.randomness import StepRandom
 from helpers.splits import Split
 from helpers.view_settings import ViewSettings
@@ -98,15 +98,13 @@ def train_on_images(
         One entry an epoch: ``epoch``, ``loss``, ``seconds`` and, on some epochs,
         ``validation`` (top-1 in percent).
     """
-    images = train.images.to(hardware.device())
+    view = settings.view
 
-    def take(index: Tensor, random: StepRandom) -> Tensor:
-        chosen = images[index.to(images.device)]
-        return hardware.lay_out(views.random_view(chosen, settings.view, random))
+    def see(images: Tensor, random: StepRandom) -> Tensor:
+        return hardware.lay_out(views.random_view(images, view, random))
 
-    def whole(index: Tensor) -> Tensor:
-        chosen = images[index.to(images.device)]
-        return hardware.lay_out(views.whole_view(chosen, settings.view.whole_size))
+    def see_whole(images: Tensor) -> Tensor:
+        return hardware.lay_out(views.whole_view(images, view.whole_size))
 
     groups = [
         {"params": optimizers.parameters(classifier.head)},
@@ -115,7 +113,7 @@ def train_on_images(
             "scale": settings.backbone_scale,
         },
     ]
-    return _train(classifier, groups, take, whole, train.labels, settings, label)
+    return _train(classifier, groups, train, see, see_whole, settings, label)
 
 
 def train_on_features(
@@ -127,24 +125,28 @@ def train_on_features(
     label: str = "training",
 ) -> list[dict[str, Any]]:
     """Train a head on features (N, D) of a frozen backbone; see ``train_on_images``."""
-    features = features.to(hardware.device())
     groups = [{"params": optimizers.parameters(head)}]
 
-    def take(index: Tensor, random: StepRandom | None = None) -> Tensor:
-        return features[index.to(features.device)]
+    def see(some: Tensor, random: StepRandom | None = None) -> Tensor:
+        return some
 
-    return _train(head, groups, take, take, labels, settings, label)
+    return _train(head, groups, Split(features, labels), see, see, settings, label)
 
 
 @torch.no_grad()
 def predict(
-    classifier: nn.Module, images: Tensor, *, image_size: int, batch_size: int = 256
+    classifier: nn.Module,
+    images: streaming.Images,
+    *,
+    image_size: int,
+    batch_size: int = 256,
 ) -> Tensor:
     """Class logits (N, C), float32 on the CPU, of whole images uint8 (N, 3, H, W)."""
     hardware.place(classifier).eval()
     outputs = []
-    for some in images.split(batch_size):
-        view = views.whole_view(some.to(hardware.device()), image_size)
+    numbers = torch.arange(len(images)).split(batch_size)
+    for some, _ in streaming.batches(images, numbers, hardware.device()):
+        view = views.whole_view(some, image_size)
         with hardware.autocast():
             outputs.append(classifier(hardware.lay_out(view)).float().cpu())
     return torch.cat(outputs)
@@ -153,18 +155,22 @@ def predict(
 def _train(
     network: nn.Module,
     groups: list[dict[str, Any]],
-    take: Callable[[Tensor, StepRandom], Tensor],
-    whole: Callable[[Tensor], Tensor],
-    labels: Tensor,
+    train: Split,
+    see: Callable[[Tensor, StepRandom], Tensor],
+    see_whole: Callable[[Tensor], Tensor],
     settings: HeadSettings,
     label: str,
 ) -> list[dict[str, Any]]:
+    """Train on images or features: ``see`` makes of them what the network sees."""
     hardware.place(network)
     device = hardware.device()
-    kept = torch.arange(len(labels))
+    kept = torch.arange(len(train))
     held = kept[:0]
     if settings.validation > 0:
-        kept, held = splits.stratified_split(labels, settings.validation, settings.seed)
+        kept, held = splits.stratified_split(
+            train.labels, settings.validation, settings.seed
+        )
+    train = Split(streaming.place(train.images, device), train.labels.to(device))
     optimizer = settings.build_optimizer(groups, settings.learning_rate)
     scaler = torch.amp.GradScaler(
         device.type, enabled=hardware.precision() == "16-mixed"
@@ -187,16 +193,19 @@ def _train(
         loss_sum = torch.zeros((), device=device)
         losses = [entry["loss"] for entry in history]
         order = kept[torch.randperm(len(kept), generator=generator)]
-        for place, index in enumerate(order[: steps * batch_size].split(batch_size)):
+        numbers = order[: steps * batch_size].split(batch_size)
+        batches = streaming.batches(train.images, numbers, device)
+        for place, (some, index) in enumerate(batches):
             step = epoch * steps + place
             factor = settings.rate_factor(step, steps, losses)
             optimizers.set_learning_rate(optimizer, settings.learning_rate, factor)
             random = StepRandom(settings.seed, step, batch_size, device)
+            shown = see(some, random)
             with hardware.autocast():
-                logits = network(take(index, random))
+                logits = network(shown)
             loss = functional.cross_entropy(
                 logits.float(),
-                labels[index].to(device),
+                train.labels[index],
                 label_smoothing=settings.label_smoothing,
             )
             optimizer.zero_grad()
@@ -210,7 +219,7 @@ def _train(
             bar.update()
         entry = {"epoch": epoch + 1, "loss": loss_sum.item() / steps}
         if len(held) and ((epoch + 1) % 5 == 0 or epoch + 1 == settings.epochs):
-            entry["validation"] = _accuracy(network, whole, labels, held)
+            entry["validation"] = _accuracy(network, see_whole, train, held)
             bar.set_postfix_str(
                 f"loss {entry['loss']:.3f}, validation {entry['validation']:.1f} %"
             )
@@ -223,14 +232,17 @@ def _train(
 @torch.no_grad()
 def _accuracy(
     network: nn.Module,
-    whole: Callable[[Tensor], Tensor],
-    labels: Tensor,
-    index: Tensor,
+    see_whole: Callable[[Tensor], Tensor],
+    train: Split,
+    held: Tensor,
 ) -> float:
+    """Top-1 in percent on the images with the numbers ``held``."""
     network.eval()
     right = 0
-    for some in index.split(256):
+    batches = streaming.batches(train.images, held.split(256), hardware.device())
+    for some, index in batches:
+        shown = see_whole(some)
         with hardware.autocast():
-            predicted = network(whole(some)).argmax(dim=1).cpu()
-        right += int((predicted == labels[some]).sum())
-    return 100 * right / len(index)
+            predicted = network(shown).argmax(dim=1)
+        right += (predicted == train.labels[index]).sum()
+    return 100 * int(right) / len(held)

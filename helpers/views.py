@@ -17,7 +17,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from helpers import colors, geometry, photometric
+from helpers import colors, geometry, hardware, photometric
 from helpers.randomness import Draws, StepRandom
 from helpers.view_settings import ViewSettings
 
@@ -184,13 +184,16 @@ def finish(pixels: Tensor, settings: ViewSettings, draws: Draws) -> Tensor:
 
 def normalize(pixels: Tensor) -> Tensor:
     """Subtract ``MEAN`` and divide by ``STD``; pixels in [0, 1], (..., 3, S, S)."""
-    mean = torch.tensor(MEAN, device=pixels.device)[:, None, None]
-    std = torch.tensor(STD, device=pixels.device)[:, None, None]
+    mean, std = _mean_and_std(pixels.device)
     return pixels.sub(mean).div_(std)
 
 
 def denormalize(views: Tensor) -> Tensor:
     """Undo ``normalize`` for showing: back to [0, 1]."""
-    mean = torch.tensor(MEAN, device=views.device)[:, None, None]
-    std = torch.tensor(STD, device=views.device)[:, None, None]
+    mean, std = _mean_and_std(views.device)
     return (views * std + mean).clamp(0, 1)
+
+
+def _mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
+    mean, std = (hardware.constant(numbers, device) for numbers in (MEAN, STD))
+    return mean[:, None, None], std[:, None, None]

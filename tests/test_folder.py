@@ -1,18 +1,12 @@
-"""Images of one's own: odd modes and sizes, broken files, missing folders."""
+"""Images of one's own: broken files, missing folders, in memory or on the disk."""
 
 import warnings
 
-import numpy as np
 import PIL.Image
 import pytest
 import torch
 
-from helpers import data, folder
-
-
-def picture(mode="RGB", color=(200, 100, 50), size=(32, 32)):
-    image = PIL.Image.new("RGB", size, color)
-    return image.convert(mode)
+from helpers import data, hardware, streaming
 
 
 @pytest.fixture
@@ -24,14 +18,14 @@ def images(tmp_path):
             place.mkdir(parents=True)
             for file in range(3):
                 color = (40 * file, 100 * number, 200)
-                picture(color=color).save(place / f"{file}.png")
+                PIL.Image.new("RGB", (32, 32), color).save(place / f"{file}.png")
     return tmp_path / "my pets"
 
 
 def test_a_folder_is_read_in_a_fixed_order(images):
     loose = images / "unlabeled" / "any" / "depth"
     loose.mkdir(parents=True)
-    picture(color=(1, 2, 3)).save(loose / "x.PNG")
+    PIL.Image.new("RGB", (32, 32), (1, 2, 3)).save(loose / "x.PNG")
     (loose / "notes.txt").write_text("no image")
     dataset = data.load(f"folder:{images}", image_size=32)
     assert dataset.name == "folder:my pets"
@@ -43,61 +37,6 @@ def test_a_folder_is_read_in_a_fixed_order(images):
     assert dataset.unlabeled.labels.tolist() == [-1]
     assert dataset.unlabeled.images[0, :, 5, 5].tolist() == [1, 2, 3]
     assert dataset.test.labels.tolist() == [0, 0, 0, 1, 1, 1]
-
-
-@pytest.mark.parametrize(
-    ("mode", "ending", "tolerance"),
-    [
-        ("L", "png", 1),
-        ("P", "png", 3),
-        ("P", "gif", 3),
-        ("RGBA", "png", 1),
-        ("LA", "png", 1),
-        ("CMYK", "jpg", 3),
-        ("RGB", "jpg", 3),
-        ("RGB", "webp", 3),
-        ("RGB", "bmp", 1),
-    ],
-)
-def test_every_mode_becomes_rgb(mode, ending, tolerance, tmp_path):
-    file = tmp_path / f"image.{ending}"
-    picture(mode).save(file)
-    expected = np.array(picture("L").convert("RGB") if "L" in mode else picture())
-    made = folder.decode(file, 32)
-    assert made.shape == (3, 32, 32)
-    assert made.dtype == np.uint8
-    # The mean: a palette's colours are mixed by dithering.
-    distance = made.mean(axis=(1, 2)) - expected.mean(axis=(0, 1))
-    assert np.abs(distance).max() <= tolerance
-
-
-def test_sixteen_bits_are_brought_to_eight(tmp_path):
-    values = np.linspace(0, 65_535, 32 * 32).astype(np.uint16).reshape(32, 32)
-    PIL.Image.fromarray(values).save(tmp_path / "deep.png")
-    made = folder.decode(tmp_path / "deep.png", 32)
-    assert np.abs(made[0].astype(int) - values / 257).max() <= 1
-    assert (made[0] == made[2]).all()
-
-
-def test_the_middle_of_a_long_image_is_kept(tmp_path):
-    image = PIL.Image.new("RGB", (120, 40), (255, 0, 0))
-    image.paste((0, 255, 0), (40, 0, 80, 40))
-    image.save(tmp_path / "long.png")
-    made = folder.decode(tmp_path / "long.png", 20)
-    assert made.shape == (3, 20, 20)
-    assert made[1, :, 2:-2].min() > 250
-    assert made[0, :, 2:-2].max() < 5
-
-
-def test_a_photograph_is_turned_upright(tmp_path):
-    image = PIL.Image.new("RGB", (32, 32), (255, 0, 0))
-    image.paste((0, 0, 255), (0, 0, 32, 16))
-    exif = PIL.Image.Exif()
-    exif[0x0112] = 3  # orientation: upside down
-    image.save(tmp_path / "turned.png", exif=exif)
-    made = folder.decode(tmp_path / "turned.png", 32)
-    assert made[:, 2, 2].tolist() == [255, 0, 0]
-    assert made[:, 29, 2].tolist() == [0, 0, 255]
 
 
 def test_broken_files_are_left_out_and_named(images):
@@ -160,3 +99,53 @@ def test_when_nothing_can_be_read_it_says_so(images):
     all_broken(images)
     with pytest.raises(ValueError, match="None of the images can be read"):
         data.load(f"folder:{images}", image_size=32)
+
+
+def test_a_folder_that_does_not_fit_stays_on_the_disk(images, monkeypatch):
+    size = 12 * 3 * 32 * 32
+    whole = data.load(f"folder:{images}", image_size=32)
+    assert isinstance(whole.pretraining.images, torch.Tensor)
+    monkeypatch.setattr(hardware, "free_memory", lambda: 2 * size)
+    streamed = data.load(f"folder:{images}", image_size=32, workers=3)
+    monkeypatch.setattr(hardware, "free_memory", lambda: 2 * size + 1)
+    resident = data.load(f"folder:{images}", image_size=32)
+    assert isinstance(resident.pretraining.images, torch.Tensor)
+    for split in ("train", "unlabeled", "test"):
+        stays = getattr(streamed, split)
+        assert isinstance(stays.images, streaming.Files), split
+        assert stays.images.workers == 3
+        assert torch.equal(stays.images[:], getattr(whole, split).images)
+        assert torch.equal(stays.labels, getattr(whole, split).labels)
+    assert streamed.describe() == whole.describe()
+    assert streamed.train_count == whole.train_count
+
+
+def test_where_the_images_are_can_be_said(images, monkeypatch):
+    monkeypatch.setattr(hardware, "free_memory", lambda: 0)
+    kept = data.load(f"folder:{images}", image_size=32, storage="resident")
+    assert isinstance(kept.test.images, torch.Tensor)
+    monkeypatch.undo()
+    limited = data.load(
+        f"folder:{images}", image_size=32, labels_per_class=1, storage="stream"
+    )
+    assert isinstance(limited.test.images, streaming.Files)
+    assert limited.test.images.workers == hardware.workers()
+    assert (len(limited.train), len(limited.unlabeled)) == (2, 4)
+    same = data.load(f"folder:{images}", image_size=32, labels_per_class=1)
+    assert torch.equal(limited.pretraining.images[:], same.pretraining.images)
+
+
+@pytest.mark.parametrize(
+    ("source", "storage", "message"),
+    [
+        (
+            "folder:x",
+            "disk",
+            "Unknown storage 'disk': choose one of auto, resident, st",
+        ),
+        ("demo", "stream", "Only folder:PATH can be streamed: leave storage at 'auto'"),
+    ],
+)
+def test_a_storage_that_cannot_be_is_one_sentence(source, storage, message):
+    with pytest.raises(ValueError, match=message):
+        data.load(source, storage=storage)

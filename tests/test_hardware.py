@@ -1,6 +1,10 @@
 """What the code runs on decides the precision."""
 
+import builtins
 import contextlib
+import io
+import math
+import os
 
 import pytest
 import torch
@@ -94,3 +98,47 @@ def test_the_hardware_has_a_name_for_people(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
     assert hardware.name() == "Tesla T4"
+
+
+def test_processes_share_the_cores_and_the_memory(monkeypatch):
+    cores = len(os.sched_getaffinity(0))
+    assert hardware.workers() == cores - 1
+    alone = hardware.free_memory()
+    assert 1e8 < alone < 1e14
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert hardware.workers() == max(0, cores // 2 - 1)
+    assert hardware.free_memory() == pytest.approx(alone / 2, rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"/proc/meminfo": "MemFree: 1 kB\nMemAvailable:  8000 kB\n"}, 8_192_000),
+        ({"/sys/fs/cgroup/memory.max": "5000\n"}, 5_000),
+        ({"/sys/fs/cgroup/memory.max": "max\n"}, math.inf),
+        (
+            {
+                "/proc/meminfo": "MemAvailable:  8000 kB\n",
+                "/sys/fs/cgroup/memory.max": "5000\n",
+            },
+            5_000,
+        ),
+        ({}, math.inf),
+    ],
+)
+def test_the_memory_is_what_the_system_and_its_container_leave(
+    files, expected, monkeypatch
+):
+    def opened(path):
+        if path not in files:
+            raise FileNotFoundError(path)
+        return io.StringIO(files[path])
+
+    monkeypatch.setattr(builtins, "open", opened)
+    assert hardware.free_memory() == expected
+
+
+def test_a_constant_is_made_once():
+    one, other = (hardware.constant((1.0, 2.0), torch.device("cpu")) for _ in range(2))
+    assert one is other
+    assert torch.equal(one, torch.tensor([1.0, 2.0]))

@@ -193,3 +193,36 @@ def test_an_unknown_optimizer_is_one_sentence():
             learning_rate=1,
             weight_decay=0,
         )
+
+
+@pytest.mark.parametrize("name", ["sgd", "nesterov", "adam", "adamw"])
+def test_two_steps_move_weights_in_any_memory_order_by_the_formula(name):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(3, 5, 3, bias=False).to(memory_format=torch.channels_last)
+    start = layer.weight.detach().double()
+    optimizer = optimizers.build(
+        [{"params": [layer.weight]}], name, learning_rate=0.1, weight_decay=0.2
+    )
+    gradients = []
+    for seed in range(2):
+        images = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(seed))
+        layer.zero_grad()
+        layer(images).square().sum().backward()
+        gradients.append(layer.weight.grad.double())
+        optimizer.step()
+    weight, first, second = start, 0.0, 0.0
+    for step, gradient in enumerate(gradients, start=1):
+        if name == "adamw":
+            weight = weight * (1 - 0.1 * 0.2)
+        else:
+            gradient = gradient + 0.2 * weight
+        if name.startswith("adam"):
+            first = 0.9 * first + 0.1 * gradient
+            second = 0.999 * second + 0.001 * gradient**2
+            size = (second / (1 - 0.999**step)).sqrt() + 1e-8
+            weight = weight - 0.1 * first / (1 - 0.9**step) / size
+        else:
+            first = 0.9 * first + gradient
+            update = gradient + 0.9 * first if name == "nesterov" else first
+            weight = weight - 0.1 * update
+    assert (layer.weight - weight).abs().max() < 1e-4
