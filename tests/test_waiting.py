@@ -38,7 +38,7 @@ def waits(name, dataset, images):
     few = dataclasses.replace(dataset, pretraining=dataset.pretraining[:images])
     session = sessions.start(chosen, few, devices=1, nodes=1)
     with Waits() as found, tqdm.tqdm(disable=True) as bar:
-        pretraining.train_epoch(session, 0, bar)
+        pretraining.train_epoch(session, [], bar)
     return found.counts
 
 
