@@ -52,10 +52,11 @@ class BYOL(base.Method):
             "epochs": 20,
             "batch_size": 64,
             "optimizer": "adamw",
-            "learning_rate": 6e-3,
+            "learning_rate": 4e-3,
             "weight_decay": 1e-4,
             "size": 48,
-            "target_momentum": 0.97,
+            "target_momentum": 0.96,
+            "predictor_scale": 10.0,
             "hidden_dim": 512,
         },
         # Published values for small images: SGD, 64 px, a 3x3 stem, EMA from 0.99.

@@ -141,10 +141,10 @@ RECIPES: dict[str, dict[str, Any]] = {
         "patch": 20,
     },
     "hour": {
-        "epochs": 20,
+        "epochs": 40,
         "batch_size": 64,
         "optimizer": "adamw",
-        "learning_rate": 12e-3,
+        "learning_rate": 6e-3,
         "weight_decay": 1e-4,
         "size": 48,
         "cell": 27,
