@@ -14,10 +14,11 @@
 ``supervised``            the one supervised loop: baseline, MLP head, fine-tuning
 ``methods``               one file a method: what it sees, what it minimises
 ``results``               one record a finished run, tables made of the records
-``plots``                 every figure of results: curves, maps, bars
+``plots``                 every figure of results: maps, histograms, bars
 ``conversion``            other projects' checkpoints, made into backbone files
 ``checkpoints``           save, resume, list and load; the backbone file
 ``training``              what every training lets its user choose
+``curves``                training curves, redrawn while they grow
 ``pictures``              figures made of pictures, and the style of all
 ``views``                 what a method sees: batched random views, jigsaw patches
 ``losses``                PIRL's losses and its memory bank

@@ -1,6 +1,7 @@
-"""Every figure the notebooks show: results as curves, maps and bars.
+"""Every figure the notebooks show: results as maps, histograms and bars.
 
-Those made of pictures are in ``pictures``; they can be called from here too.
+Training curves are in ``curves``, figures made of pictures in ``pictures``; both can be
+called from here too.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib import axes, ticker
+from matplotlib import axes
 from sklearn import manifold
 from torch import Tensor
 from torch.nn import functional
 
-from helpers import pictures
-from helpers.pictures import BLUE, COLORS, FAINT, INK, Figure, styled
+from helpers import curves, pictures
+from helpers.pictures import BLUE, COLORS, INK, Figure, styled
 
 MARKERS = "osD^vPX*<>"  # of classes, for those who do not see their colours
 class_examples = pictures.class_examples
@@ -25,84 +26,9 @@ image_grid = pictures.image_grid
 jigsaw = pictures.jigsaw
 neighbors = pictures.neighbors
 view_rows = pictures.view_rows
-
-
-class Live:
-    """The training curves of a notebook, redrawn in place after every epoch.
-
-    Give its ``update`` to ``pretraining.pretrain`` as ``on_epoch``, or call it with the
-    history of a finished run. Outside a notebook it does nothing.
-
-    Args:
-        **options: of ``training``.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        """See the class."""
-        self.options = options
-        self.handle: Any = None
-
-    def update(self, history: Sequence[dict[str, Any]]) -> None:
-        """Show the history so far."""
-        if not history or not _in_notebook():
-            return
-        from IPython import display
-
-        bundle = training(history, **self.options).mime_bundle()
-        if self.handle is None:
-            self.handle = display.display(bundle, raw=True, display_id=True)
-        else:
-            self.handle.update(bundle, raw=True)
-
-
-def _in_notebook() -> bool:
-    try:
-        import IPython
-    except ImportError:
-        return False
-    return hasattr(IPython.get_ipython(), "kernel")
-
-
-@styled
-def training(
-    history: Sequence[dict[str, Any]],
-    *,
-    collapse_level: float = 0.1,
-    loss_floor: float | None = None,
-) -> Figure:
-    """Loss, k-NN accuracy and collapse gauge over the epochs of pre-training.
-
-    Args:
-        history: entries with ``epoch``, ``loss``, ``spread`` and sometimes ``knn``.
-        collapse_level: the spread below which embeddings count as collapsed.
-        loss_floor: the loss of guessing, such as ln N; a dotted line.
-    """
-    drawing = Figure(figsize=(9, 2.5), layout="constrained")
-    loss, knn, spread = drawing.subplots(1, 3)
-    _curve(loss, history, "loss", "loss")
-    if loss_floor is not None:
-        guess = f"guessing, {loss_floor:.2f}"
-        loss.axhline(loss_floor, color=FAINT, linestyle=":", label=guess)
-        loss.legend(fontsize=8)
-    _curve(knn, history, "knn", "k-NN accuracy on the\ntraining labels (%)")
-    _curve(spread, history, "spread", "spread of the embeddings")
-    spread.axhline(1, color=FAINT, linestyle="--", linewidth=1.2)
-    spread.axhspan(0, collapse_level, color=pictures.WRONG, alpha=0.18, linewidth=0)
-    at_left = spread.get_yaxis_transform()
-    for level, word in ((1, "isotropic"), (collapse_level, "collapsed")):
-        spread.text(0.02, level + 0.01, word, transform=at_left, fontsize=8)
-    spread.set_ylim(0, max([1.2, *(1.1 * entry["spread"] for entry in history)]))
-    return drawing
-
-
-@styled
-def supervised_training(history: Sequence[dict[str, Any]]) -> Figure:
-    """Training loss and validation accuracy over the epochs of supervised training."""
-    drawing = Figure(figsize=(6.4, 2.5), layout="constrained")
-    left, right = drawing.subplots(1, 2)
-    _curve(left, history, "loss", "training loss")
-    _curve(right, history, "validation", "validation top-1 (%)")
-    return drawing
+Live = curves.Live
+supervised_training = curves.supervised_training
+training = curves.training
 
 
 @styled
@@ -186,20 +112,47 @@ def distances(before: Tensor, after: Tensor) -> Figure:
     drawing = Figure(figsize=(5.4, 2.7), layout="constrained")
     place = drawing.subplots()
     bins = np.linspace(0, 2, 51)
-    pairs = (
-        (before, COLORS[1], {"label": "before pre-training", "linestyle": "--"}),
-        (after, BLUE, {"label": "after"}),
-    )
-    for values, color, style in pairs:
-        numbers = values.detach().cpu().float().numpy()
-        weights = np.full(len(numbers), 100 / max(1, len(numbers)))
-        place.hist(numbers, bins, weights=weights, color=color, alpha=0.3)
-        style = {"color": color, "histtype": "step", "linewidth": 1.6, **style}
-        place.hist(numbers, bins, weights=weights, **style)
+    _share(place, before, bins, COLORS[1], label="before pre-training", linestyle="--")
+    _share(place, after, bins, BLUE, label="after")
     place.set(xlim=(0, 2), ylabel="images (%)")
-    place.set_xlabel("distance of the unit features of an image and of its jigsaw")
+    place.set_xlabel("distance of the unit features of an image and of its transform")
     place.legend()
     return drawing
+
+
+@styled
+def bank(age: Tensor, similarity: Tensor) -> Figure:
+    """How old the entries of PIRL's memory bank are, and whether images know theirs.
+
+    Args:
+        age: updates since an entry moved, int64 (N,).
+        similarity: cosine of the features f(v_I) of n images and the entries of the
+            same n, (n, n): the diagonal is of their own.
+    """
+    drawing = Figure(figsize=(8.2, 2.7), layout="constrained")
+    left, right = drawing.subplots(1, 2)
+    oldest = int(age.max()) + 1
+    bins = np.linspace(-0.5, oldest - 0.5, min(oldest, 40) + 1)
+    _share(left, age, bins, BLUE)
+    left.set(xlabel="age of an entry (steps)", ylabel="entries (%)")
+    bins, own = np.linspace(-1, 1, 51), torch.eye(len(similarity), dtype=torch.bool)
+    _share(right, similarity.cpu()[~own], bins, COLORS[1], label="of other images")
+    _share(right, similarity.cpu()[own], bins, BLUE, label="its own")
+    right.set(xlim=(-1, 1), xticks=np.linspace(-1, 1, 5), ylabel="entries (%)")
+    right.set_xlabel("similarity of an image's feature to an entry")
+    right.legend()
+    return drawing
+
+
+def _share(
+    place: axes.Axes, values: Tensor, bins: np.ndarray, color: str, **style: Any
+) -> None:
+    """Draw a histogram in percent of the values."""
+    numbers = values.detach().cpu().float().numpy()
+    weights = np.full(len(numbers), 100 / max(1, len(numbers)))
+    place.hist(numbers, bins, weights=weights, color=color, alpha=0.3)
+    outline = {"color": color, "histtype": "step", "linewidth": 1.6, **style}
+    place.hist(numbers, bins, weights=weights, **outline)
 
 
 @styled
@@ -236,15 +189,3 @@ def comparison(records: Sequence[dict[str, Any]]) -> Figure:
     place.set(xlim=(0, 108), ylim=(y - 0.6, -0.6), xticks=range(0, 101, 20))
     place.set_xlabel("top-1 accuracy on the test set (%)")
     return drawing
-
-
-def _curve(
-    place: axes.Axes, history: Sequence[dict[str, Any]], key: str, label: str
-) -> None:
-    """Draw the entries that have this value over their epochs."""
-    points = [(e["epoch"], e[key]) for e in history if e.get(key) is not None]
-    line = np.array(points, dtype=float).reshape(-1, 2).T
-    place.plot(*line, color=BLUE, marker="o" if len(points) <= 20 else "", ms=3.5)
-    place.set(xlabel="epoch", ylabel=label)
-    place.set_xlim(0.5, max([1, *(e["epoch"] for e in history)]) + 0.5)
-    place.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True, min_n_ticks=1))

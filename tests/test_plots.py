@@ -199,6 +199,22 @@ def test_distances(count):
     stored(figure)
 
 
+@pytest.mark.parametrize(("entries", "count"), [(1, 1), (30, 5), (3000, 60)])
+def test_bank(entries, count):
+    similarity = torch.full((count, count), 0.3).fill_diagonal_(0.9)
+    figure = plots.bank(torch.arange(entries) % 100, similarity)
+    ages, similarities = figure.axes
+    assert ages.get_xlim()[1] >= min(entries, 100) - 0.5
+    labels = [text.get_text() for text in similarities.get_legend().get_texts()]
+    assert labels == ["of other images", "its own"]
+    for axes in figure.axes:
+        for bars in axes.containers:
+            heights = [bar.get_height() for bar in bars if hasattr(bar, "get_height")]
+            if heights and (axes is ages or count > 1):
+                assert sum(heights) == pytest.approx(100, rel=1e-4)
+    stored(figure)
+
+
 @pytest.mark.parametrize("count", [1, 12])
 def test_comparison(count):
     records = [
