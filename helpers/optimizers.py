@@ -107,11 +107,11 @@ def build(
             split.append({"params": decayed, "weight_decay": weight_decay, **shared})
         if rest:
             split.append({"params": rest, "weight_decay": 0.0, **shared})
-    # Fused: one pass over the weights, and a loss scaler need not wait for the GPU.
     if name in ("sgd", "nesterov"):
+        # Not fused: its momentum is never set when a loss scaler skips the first step.
         nesterov = name == "nesterov"
         return torch.optim.SGD(
-            split, lr=learning_rate, momentum=momentum, nesterov=nesterov, fused=True
+            split, lr=learning_rate, momentum=momentum, nesterov=nesterov, foreach=True
         )
     if name in ("adam", "adamw"):
         create = torch.optim.Adam if name == "adam" else torch.optim.AdamW

@@ -68,6 +68,7 @@ def train_epoch(
     before = [entry["loss"] for entry in history]
     started = time.perf_counter()
     method.train()
+    method.module.set_view(settings.view_at(epoch))
     # Whatever draws from the global generator (dropout) repeats on resuming.
     torch.manual_seed(settings.seed * 1_000 + epoch)
     # Numbers stay on the device: reading one would make the CPU wait.
@@ -174,7 +175,9 @@ def pretrain(
         _check_finite(entry)
         if (epoch + 1) % settings.monitor_every == 0 or epoch + 1 == settings.epochs:
             entry["knn"] = evaluation.monitor(
-                method.backbone, dataset.train, image_size=settings.evaluation_size
+                method.backbone,
+                dataset.train,
+                image_size=settings.view_at(epoch).whole_size,
             )
         history.append(entry)
         knn = f", k-NN {entry['knn']:.1f} %" if "knn" in entry else ""

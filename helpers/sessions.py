@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,9 @@ from torch import Tensor, nn
 from helpers import backbones, checkpoints, hardware, methods, streaming
 from helpers.settings import Settings
 from helpers.splits import Dataset
+
+# Compiling takes minutes and pays a part of every step: a rule of thumb.
+STEPS_WORTH_COMPILING = 10_000
 
 # Its notes on precision and devices repeat what the records say.
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -83,6 +87,9 @@ def start(settings: Settings, dataset: Dataset, devices: int, nodes: int) -> Ses
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
     rate = settings.peak_learning_rate
+    steps = settings.epochs * (len(images) // settings.batch_size)
+    if compiles(settings.compile, steps, fabric.device):
+        method.compile()  # in place: its names and its checkpoints stay as they are
     optimizer = settings.build_optimizer(method.groups(), rate)
     method, optimizer = fabric.setup(method, optimizer)
     images = streaming.place(images, fabric.device)
@@ -125,6 +132,17 @@ def save(
     store.save_backbone(session.method.backbone, about)
 
 
+def compiles(choice: str, steps: int, device: torch.device) -> bool:
+    """Whether to compile: as chosen, or on a GPU when a run has many steps.
+
+    It depends on the steps of the whole run, so that a resumed one computes alike.
+    """
+    can = device.type == "cuda" and importlib.util.find_spec("triton") is not None
+    return choice == "on" or (
+        choice == "auto" and can and steps >= STEPS_WORTH_COMPILING
+    )
+
+
 def _fabric(settings: Settings, devices: int, nodes: int) -> lightning_fabric.Fabric:
     precision = settings.precision
     many = devices * nodes > 1
@@ -137,4 +155,5 @@ def _fabric(settings: Settings, devices: int, nodes: int) -> lightning_fabric.Fa
         strategy=strategies.DDPStrategy(broadcast_buffers=False) if many else "auto",
     )
     fabric.launch()
+    torch.backends.cudnn.benchmark = True  # shapes repeat: let a GPU try its kernels
     return fabric

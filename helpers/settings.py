@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from typing import Any, Literal
 
@@ -29,7 +30,10 @@ class Settings(training.Settings):
         batch_size: images a step, over all processes.
         learning_rate: at the peak of the schedule, for 256 images a step; scaled with
             batch_size / 256.
+        image_size_schedule: pairs of a share of the epochs and the side in pixels that
+            views have from there on: ``0.75 96`` is 96 px in the last quarter.
         precision: of the arithmetic; auto takes the hardware's fastest.
+        compile: whether to compile the network; auto: on a GPU when the run is long.
         monitor_every: epochs between two k-NN checks on the training labels.
     """
 
@@ -40,7 +44,9 @@ class Settings(training.Settings):
     stem: Literal[tuple(backbones.STEMS)] = "imagenet"
     norm: Literal[tuple(backbones.NORMS)] = "batch"
     init: Literal[backbones.WEIGHTS] = "random"
+    image_size_schedule: tuple[tuple[float, int], ...] = ()
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
     monitor_every: int = 1
 
     def __post_init__(self) -> None:
@@ -55,16 +61,35 @@ class Settings(training.Settings):
             raise ValueError(
                 f"monitor_every must be at least 1, not {self.monitor_every}."
             )
+        if self.compile not in ("auto", "on", "off"):
+            raise ValueError(
+                f"Unknown compile {self.compile!r}: choose one of auto, on, off."
+            )
+        shares = [0.0, *(share for share, _ in self.image_size_schedule), 1.0]
+        grows = all(one < other for one, other in itertools.pairwise(shares))
+        if not grows or any(size < 1 for _, size in self.image_size_schedule):
+            raise ValueError(
+                "image_size_schedule needs growing shares between 0 and 1, each with a "
+                "side in pixels, such as 0.75 96: 96 px in the last quarter."
+            )
+
+    def view_at(self, epoch: int) -> ViewSettings:
+        """The view of an epoch, of which the first is 0, with the side it has then."""
+        view = self.options.view
+        for share, size in self.image_size_schedule:
+            if epoch >= round(share * self.epochs):
+                view = dataclasses.replace(view, size=size)
+        return view
 
     @property
     def image_size(self) -> int:
-        """Side of the views in pixels."""
-        return self.options.view.size
+        """Side of the views in pixels, at the end of the run."""
+        return self.view_at(self.epochs - 1).size
 
     @property
     def evaluation_size(self) -> int:
-        """Side in pixels at which whole images are encoded."""
-        return self.options.view.whole_size
+        """Side in pixels at which whole images are encoded after the run."""
+        return self.view_at(self.epochs - 1).whole_size
 
     @property
     def peak_learning_rate(self) -> float:
@@ -73,11 +98,12 @@ class Settings(training.Settings):
 
     def about(self, dataset: Dataset, history: list[dict[str, Any]]) -> dict[str, Any]:
         """How a backbone was made, for its file's metadata."""
+        view = self.view_at(len(history) - 1)
         return {
             **dataclasses.asdict(self),
             "data": dataset.name,
-            "image_size": self.image_size,
-            "evaluation_size": self.evaluation_size,
+            "image_size": view.size,
+            "evaluation_size": view.whole_size,
             "mean": views.MEAN,
             "std": views.STD,
             "epochs_done": len(history),

@@ -1,12 +1,16 @@
 """Colour changes as matrices, one by one against torchvision."""
 
+import math
+
 import pytest
 import small
 import torch
+from scipy import stats
+from torchvision import transforms
 from torchvision.transforms.v2 import functional as reference
 
 from helpers import colors, view_settings
-from helpers.randomness import Draws
+from helpers.randomness import Draws, StepRandom
 
 ADJUST = {
     "brightness": reference.adjust_brightness,
@@ -63,6 +67,28 @@ def test_changes_come_in_the_drawn_order(order):
     for name in order:
         expected = ADJUST[name](expected, 1 + (2 * amounts[name] - 1) * 0.4)
     assert (made - expected).abs().max() < 2e-3
+
+
+def test_strengths_are_drawn_as_torchvision_draws_them():
+    torch.manual_seed(0)
+    strengths = {"brightness": 0.4, "contrast": 0.6, "saturation": 0.8, "hue": 0.3}
+    jitter = transforms.ColorJitter(**strengths)
+    ranges = [getattr(jitter, name) for name in strengths]
+    drawn = [transforms.ColorJitter.get_params(*ranges)[1:] for _ in range(2_000)]
+    mean = torch.full((5_000, 3), 0.5)
+    for (name, strength), expected in zip(
+        strengths.items(), zip(*drawn, strict=True), strict=True
+    ):
+        settings = view_settings.ViewSettings(**OFF | {name: strength})
+        draws = Draws(StepRandom(3, 0, len(mean)).table(10))
+        matrix, _ = colors.color_transform(mean, settings, draws, ())
+        trace = matrix.diagonal(dim1=1, dim2=2).sum(dim=1)
+        if name == "hue":  # a turn by t has the trace 1 + 2 cos 2πt
+            made = ((trace - 1) / 2).clamp(-1, 1).acos() / (2 * math.pi)
+            expected = [abs(turn) for turn in expected]
+        else:  # grey has the trace 1, the identity 3
+            made = (trace - 1) / 2 if name == "saturation" else trace / 3
+        assert stats.ks_2samp(made, expected).pvalue > 0.01, name
 
 
 def test_grayscale_equals_torchvisions_and_follows_the_other_changes():

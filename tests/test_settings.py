@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+import tyro
 
 from helpers import methods, settings
 
@@ -47,6 +48,11 @@ def test_the_learning_rate_follows_the_batch_size():
         ({"epochs": 0}, "epochs must be at least 1, not 0"),
         ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
         ({"monitor_every": -1}, "monitor_every must be at least 1, not -1"),
+        ({"compile": "yes"}, "Unknown compile 'yes': choose one of auto, on, off"),
+        ({"image_size_schedule": ((1.5, 96),)}, "growing shares between 0 and 1"),
+        ({"image_size_schedule": ((0.0, 96),)}, "growing shares between 0 and 1"),
+        ({"image_size_schedule": ((0.5, 64), (0.5, 96))}, "growing shares between"),
+        ({"image_size_schedule": ((0.5, 0),)}, "each with a side in pixels"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(wrong, message):
@@ -64,6 +70,7 @@ def test_every_setting_and_the_data_change_the_name_of_the_run(dataset):
             {"batch_size": 32},
             {"target_momentum": 0.5},
             {"flip": 0.1},
+            {"image_size_schedule": ((0.75, 96),)},
         )
     ]
     names = [chosen.run_name(dataset) for chosen in changed]
@@ -88,3 +95,24 @@ def test_a_backbone_says_how_it_was_made(dataset):
     assert (about["epochs_done"], about["images"], about["knn"]) == (2, 96, 33.0)
     assert about["minutes"] == pytest.approx(1.5)
     assert {"backbone", "stem", "mean", "std", "seed", "batch_size"} <= set(about)
+
+
+def test_views_grow_by_the_schedule_and_the_backbone_says_so(dataset):
+    chosen = settings.configure(
+        "byol", epochs=10, image_size=48, image_size_schedule=((0.5, 64), (0.7, 96))
+    )
+    sides = [chosen.view_at(epoch).size for epoch in range(10)]
+    assert sides == [48] * 5 + [64] * 2 + [96] * 3
+    assert dataclasses.replace(chosen.view_at(9), size=48) == chosen.options.view
+    assert (chosen.image_size, chosen.evaluation_size) == (96, 128)
+    stopped = [{"epoch": 1, "images": 48, "seconds": 30.0}] * 6
+    about = chosen.about(dataset, stopped)
+    assert (about["image_size"], about["evaluation_size"]) == (64, 88)
+
+
+def test_the_schedule_can_be_given_on_the_command_line():
+    chosen = settings.configure("byol")
+    flags = ["--image-size-schedule", "0.5", "64", "0.75", "96", "--compile", "off"]
+    given = tyro.cli(settings.Settings, default=chosen, args=flags)
+    assert given.image_size_schedule == ((0.5, 64), (0.75, 96))
+    assert given.compile == "off"

@@ -50,6 +50,10 @@ class Method(nn.Module):
         super().__init__()
         self.backbone, self.count, self.options = backbone, count, options
 
+    def set_view(self, view: ViewSettings) -> None:
+        """Draw other views from now on: those at the end of a run may be larger."""
+        self.options = dataclasses.replace(self.options, view=view)
+
     def views(self, images: Tensor, random: StepRandom) -> Any:
         """Two random views of images uint8 (B, 3, H, W), each (B, 3, S, S)."""
         view = self.options.view
