@@ -5,6 +5,7 @@
 ``execute``               runs the notebooks in order: ``make run``
 ``address``               the project's address, in badges and setup cells
 ``commands``              what each command of the command line does
+``flags``                 what each command lets its user choose
 ``pretraining``           the one pre-training loop
 ``protocols``             from a backbone to a record of the results table
 ``choices``               what the notebooks ask, and the answers
@@ -15,6 +16,7 @@
 ``methods``               one file a method: what it sees, what it minimises
 ``results``               one record a finished run, tables made of the records
 ``plots``                 every figure of results: curves, maps, bars
+``export``                backbones for use elsewhere
 ``checkpoints``           save, resume, list and load; the backbone file
 ``training``              what every training lets its user choose
 ``pictures``              figures made of pictures, and the style of all

@@ -16,7 +16,7 @@ from sklearn import manifold
 from torch import Tensor
 from torch.nn import functional
 
-from helpers import pictures
+from helpers import notebook, pictures
 from helpers.pictures import BLUE, COLORS, FAINT, INK, Figure, styled
 
 MARKERS = "osD^vPX*<>"  # of classes, for those who do not see their colours
@@ -44,7 +44,7 @@ class Live:
 
     def update(self, history: Sequence[dict[str, Any]]) -> None:
         """Show the history so far."""
-        if not history or not _in_notebook():
+        if not history or not notebook.in_notebook():
             return
         from IPython import display
 
@@ -53,14 +53,6 @@ class Live:
             self.handle = display.display(bundle, raw=True, display_id=True)
         else:
             self.handle.update(bundle, raw=True)
-
-
-def _in_notebook() -> bool:
-    try:
-        import IPython
-    except ImportError:
-        return False
-    return hasattr(IPython.get_ipython(), "kernel")
 
 
 @styled
@@ -208,12 +200,14 @@ def comparison(records: Sequence[dict[str, Any]]) -> Figure:
 
     Args:
         records: with ``method``, ``protocol``, ``top1_mean`` and ``top1_std`` (percent;
-            None where there was one seed).
+            None where there was one seed); ``backbone`` and ``folds`` may be there.
     """
+    networks = {record.get("backbone") for record in records}
     methods = list(dict.fromkeys(record["method"] for record in records))
     groups: dict[str, list[dict[str, Any]]] = {}
     for record in records:
-        groups.setdefault(record["protocol"], []).append(record)
+        by_fold = f", {record['folds']} folds" if record.get("folds") else ""
+        groups.setdefault(record["protocol"] + by_fold, []).append(record)
     height = 0.8 + 0.27 * len(records) + 0.36 * len(groups)
     drawing = Figure(figsize=(7, height), layout="constrained")
     place = drawing.subplots()
@@ -227,7 +221,8 @@ def comparison(records: Sequence[dict[str, Any]]) -> Figure:
             place.barh(y, mean, 0.72, xerr=std, color=color, ecolor=INK, capsize=2)
             text = f"{mean:.1f}" + (f" ± {std:.1f}" if std else "")
             place.text(mean + (std or 0) + 1, y, text, va="center", fontsize=8.5)
-            ticks.append((y, record["method"]))
+            network = f", {record.get('backbone')}" if len(networks) > 1 else ""
+            ticks.append((y, record["method"] + network))
             y += 1
         y += 0.35
     place.set_yticks([at for at, _ in ticks], [name for _, name in ticks])

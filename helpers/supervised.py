@@ -29,7 +29,7 @@ class HeadSettings(training.Settings):
 
     Attributes:
         batch_size: images a step; the labels left over are used in the next epoch.
-        label_smoothing: share of the target spread over all classes, in [0, 1].
+        label_smoothing: share of the target spread over all classes, in [0, 1).
         validation: share of the training labels held out, in [0, 1).
     """
 
@@ -41,6 +41,13 @@ class HeadSettings(training.Settings):
     warmup_epochs: float = 2.0
     label_smoothing: float = 0.0
     validation: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check what can be checked before any data is read."""
+        super().__post_init__()
+        for name in ("label_smoothing", "validation"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is in [0, 1), not {getattr(self, name)}.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
