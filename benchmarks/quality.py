@@ -36,8 +36,8 @@ class Settings:
 
     data: str = "demo"
     """Images, as in the notebooks' question."""
-    labels_per_class: int | None = None
-    """Labels to keep a class."""
+    labels: str | None = None
+    """Labels to keep: so many a class, such as 20, or a share, such as 10%."""
     methods: tuple[str, ...] = ("pirl", "byol")
     """Methods to pre-train with."""
     recipe: str = "minutes"
@@ -52,7 +52,7 @@ class Settings:
 
 def main(asked: Settings) -> None:
     """Run all seeds, write the records, print the table."""
-    dataset = data.load(asked.data, labels_per_class=asked.labels_per_class)
+    dataset = data.load(asked.data, labels=asked.labels)
     print(dataset.describe())
     size = settings.configure(asked.methods[0], asked.recipe).image_size
     records: list[dict] = []
@@ -119,8 +119,8 @@ def merge(records: Sequence[dict]) -> list[dict]:
         groups.setdefault((one["method"], one["protocol"]), []).append(one)
     merged = []
     for same in groups.values():
-        shown = {"epochs_done": same[0]["pretraining_epochs"]}
-        shown |= {"images": same[0]["images_seen"], "batch_size": same[0]["batch_size"]}
+        shown = {key: same[0][key] for key in ("backbone", "batch_size", "recipe")}
+        shown |= {"epochs_done": same[0]["pretraining_epochs"]}
         merged.append(
             results.record(
                 method=same[0]["method"],
@@ -130,7 +130,7 @@ def merge(records: Sequence[dict]) -> list[dict]:
                 top1=[one["top1_mean"] for one in same],
                 top5=[one["top5_mean"] for one in same],
                 minutes=sum(one["minutes"] for one in same) / len(same),
-                about={**shown, "recipe": same[0]["recipe"]},
+                about={**shown, "images": same[0]["images_seen"]},
                 over="seeds of everything",
             )
         )

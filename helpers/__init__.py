@@ -5,6 +5,7 @@
 ``execute``               runs the notebooks in order: ``make run``
 ``address``               the project's address, in badges and setup cells
 ``commands``              what each command of the command line does
+``flags``                 what each command lets its user choose
 ``pretraining``           the one pre-training loop
 ``protocols``             from a backbone to a record of the results table
 ``choices``               what the notebooks ask, and the answers
@@ -16,6 +17,7 @@
 ``results``               one record a finished run, tables made of the records
 ``plots``                 every figure of results: maps, histograms, bars
 ``conversion``            other projects' checkpoints, made into backbone files
+``export``                backbones for use elsewhere
 ``checkpoints``           save, resume, list and load; the backbone file
 ``training``              what every training lets its user choose
 ``curves``                training curves, redrawn while they grow

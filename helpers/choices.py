@@ -12,6 +12,8 @@ from torch import nn
 
 from helpers import backbones, checkpoints, colab, conversion, methods, notebook
 
+NAMES = {"random": "random", "imagenet": "ImageNet labels"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
@@ -20,30 +22,54 @@ class Chosen:
     Attributes:
         name: for tables, such as ``PIRL``.
         source: ``random``, ``imagenet``, or the path of a backbone file.
-        about: how it was made; empty for random and ImageNet weights.
+        about: how it was made; of random and ImageNet weights only which network.
     """
 
     name: str
     source: str
     about: dict[str, Any]
 
+    @property
+    def network(self) -> tuple[str, str]:
+        """Backbone and stem."""
+        return self.about.get("backbone", "resnet18"), self.about.get(
+            "stem", "imagenet"
+        )
+
     def create(self) -> nn.Module:
         """Build the backbone and load its weights; a fresh copy at every call."""
-        if self.source in ("random", "imagenet"):
+        if self.source in backbones.WEIGHTS:
+            name, stem = self.network
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)  # the same random weights at every call
-                return backbones.build(weights=self.source)
+                return backbones.build(name, stem=stem, weights=self.source)
         return checkpoints.load_backbone(self.source)[0]
 
 
-RANDOM = Chosen("random", "random", {})
-IMAGENET = Chosen("ImageNet labels", "imagenet", {})
+def from_source(
+    source: str, backbone: str | None = None, stem: str | None = None
+) -> Chosen:
+    """``random``, ``imagenet`` or the path of a backbone file as a choice.
 
+    Args:
+        source: where the weights come from.
+        backbone: which network random or ImageNet weights are for; ResNet-18 if None.
+        stem: of that network.
 
-def from_source(source: str) -> Chosen:
-    """``random``, ``imagenet`` or the path of a checkpoint as a choice."""
-    known = {one.source: one for one in (RANDOM, IMAGENET)}
-    return known.get(source) or from_file(pathlib.Path(source))
+    Raises:
+        ValueError: when there is no such file or network, or a file is given together
+            with a network.
+    """
+    if source not in backbones.WEIGHTS:
+        if backbone or stem:
+            raise ValueError(
+                f"{source} says itself which backbone and stem it is for: give those "
+                "only with random or imagenet weights."
+            )
+        return from_file(pathlib.Path(source))
+    about = {"backbone": backbone or "resnet18", "stem": stem or "imagenet"}
+    backbones.check(about["backbone"], stem=about["stem"], weights=source)
+    return Chosen(NAMES[source], source, about)
 
 
 def from_file(path: pathlib.Path) -> Chosen:
@@ -65,7 +91,7 @@ def from_file(path: pathlib.Path) -> Chosen:
 
 
 def ask(
-    folders: Sequence[pathlib.Path], data: str, name: str = "STL_BACKBONE"
+    folders: Sequence[pathlib.Path], data: str, name: str = "STL_WEIGHTS"
 ) -> list[Chosen]:
     """Ask which backbones to evaluate.
 
@@ -79,8 +105,8 @@ def ask(
         name: of the environment variable that may hold the answer.
 
     Returns:
-        One or more choices; random weights, the opponent to beat, come first when
-        they were not asked for by themselves.
+        The choices. Before them, as the opponent to beat, random weights of every kind
+        of network that is among them.
     """
     found = [from_file(path) for path, _ in checkpoints.find_backbones(folders)]
     newest: dict[str, Chosen] = {}
@@ -100,7 +126,9 @@ def ask(
     ]
     listed += [
         notebook.Choice(
-            "ImageNet weights, learned with labels", [IMAGENET], "imagenet"
+            "ImageNet weights, learned with labels",
+            [from_source("imagenet")],
+            "imagenet",
         ),
         notebook.Choice(
             "a checkpoint (file): VISSL PIRL, torchvision, lightly, or a backbone file",
@@ -113,4 +141,18 @@ def ask(
     if answer is None:
         path = colab.upload()
         answer = [from_file(path)] if path else []
-    return [RANDOM, *answer]
+    return [*_opponents(answer), *answer]
+
+
+def _opponents(answer: Sequence[Chosen]) -> list[Chosen]:
+    networks = dict.fromkeys(one.network for one in answer) or [
+        ("resnet18", "imagenet")
+    ]
+    opponents = [from_source("random", *network) for network in networks]
+    if len(opponents) == 1:
+        return opponents
+    # Several in one table need names of their own.
+    return [
+        dataclasses.replace(one, name=f"random {' '.join(one.network)}")
+        for one in opponents
+    ]

@@ -1,12 +1,12 @@
-"""What each command of the command line does; see ``helpers/__main__.py``."""
+"""What each command of the command line does; ``flags`` says what it is asked."""
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import pathlib
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import tyro
 
@@ -15,243 +15,191 @@ from helpers import (
     checkpoints,
     choices,
     conversion,
-    data,
+    export,
+    flags,
+    plots,
+    pretraining,
     protocols,
     results,
+    settings,
+    supervised,
 )
-from helpers import pretraining as pretraining_loop
-from helpers import settings as settings_of
-from helpers.splits import Dataset
 
 README = pathlib.Path("README.md")
 TABLE = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
+IMAGENET_SIZE = 224  # side in pixels that torchvision's ImageNet weights are made for
 
 
-@dataclasses.dataclass(frozen=True)
-class Images:
-    """Which images to use."""
+def parse(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
+    """Which function a command line asks to call, and with what.
 
-    data: str = "demo"
-    """demo, stl10, cifar10, cifar100, or folder:PATH with train/ and test/ folders."""
-    labels_per_class: int | None = None
-    """Labels to keep a class; the other labelled images count as unlabeled."""
-    folder_image_size: int = 96
-    """Side in pixels that the images of folder:PATH are resized to."""
-    data_root: pathlib.Path = pathlib.Path("data")
-    """Folder for downloads."""
-    storage: Literal["auto", "resident", "stream"] = "auto"
-    """Where the images of folder:PATH are while they are used: in memory, on the disk,
-    or in memory where they fit."""
-    workers: int | None = None
-    """Processes that decode images from the disk; by default a core each, but one."""
+    Args:
+        arguments: name of the command and its flags.
 
-    def load(self) -> Dataset:
-        """Read the images and say what they are."""
-        dataset = data.load(
-            self.data,
-            root=self.data_root,
-            image_size=self.folder_image_size,
-            labels_per_class=self.labels_per_class,
-            storage=self.storage,
-            workers=self.workers,
+    Raises:
+        ValueError: for a command or a value that cannot be used.
+        SystemExit: after ``--help``, and after saying which flag is wrong.
+    """
+    name, given = arguments[0], list(arguments[1:])
+    if name not in COMMANDS:
+        raise ValueError(
+            f"Unknown command {name!r}: choose one of {', '.join(COMMANDS)}."
         )
-        print(dataset.describe(), flush=True)
-        return dataset
+    kind, function = COMMANDS[name]
+    default: Any = None
+    if kind is flags.Pretrain:
+        deciding = _values(given, ("method", "recipe", "backbone", "init"))
+        default = flags.Pretrain(settings.configure(**{"method": "byol"} | deciding))
+    if kind is flags.Evaluate:
+        training = _fine_tuning(_values(given, ("weights",)).get("weights", "random"))
+        default = flags.Evaluate(weights=tyro.MISSING, training=training)
+    program = f"python -m helpers {name}"
+    return function, tyro.cli(kind, default=default, prog=program, args=given)
 
 
-@dataclasses.dataclass(frozen=True)
-class Where:
-    """Where files go, and how many processes share the work."""
-
-    checkpoints: pathlib.Path = pathlib.Path("checkpoints")
-    """Folder of runs; a run that is there is gone on with."""
-    mirror: pathlib.Path | None = None
-    """A second folder for every file, which outlives the machine."""
-    devices: int = 1
-    """Processes on this machine, as given to torchrun."""
-    nodes: int = 1
-    """Machines, as given to torchrun."""
-    stop_after: int | None = None
-    """Stop early, after this many epochs; the schedule stays that of all epochs."""
-
-
-def pretrain(arguments: Sequence[str]) -> None:
-    """Learn from images without labels; run it again to go on."""
-    method, recipe = (
-        _value(arguments, "method", "byol"),
-        _value(arguments, "recipe", "minutes"),
+def pretrain(asked: flags.Pretrain) -> None:
+    """Pre-train a backbone."""
+    where = asked.where
+    run = pretraining.pretrain(
+        asked.settings,
+        asked.images.load(),
+        folder=where.checkpoints,
+        mirror=where.mirror,
+        resume=where.resume,
+        devices=where.devices,
+        nodes=where.nodes,
+        stop_after=where.stop_after,
     )
-    default = settings_of.configure(method, recipe)
-
-    def run(
-        settings: settings_of.Settings = default,
-        images: Images = Images(),
-        where: Where = Where(),
-    ) -> None:
-        run = pretraining_loop.pretrain(
-            settings,
-            images.load(),
-            folder=where.checkpoints,
-            mirror=where.mirror,
-            devices=where.devices,
-            nodes=where.nodes,
-            stop_after=where.stop_after,
-        )
-        print(f"The backbone is in {run.backbone_file}")
-
-    _command(run, "pretrain", pretrain.__doc__, arguments)
+    print(f"The backbone is {run.backbone_file}; logs are in {run.folder / 'logs'}.")
 
 
-def evaluate(arguments: Sequence[str]) -> None:
-    """Score a backbone file: frozen protocols, then fine-tuning."""
+def evaluate(asked: flags.Evaluate) -> None:
+    """Score a backbone by every protocol asked for."""
+    chosen = choices.from_source(asked.weights, asked.backbone, asked.stem)
+    training, head = asked.training, asked.head
+    if "fine-tuning" in asked.protocols:
+        backbones.check_side(*chosen.network, training.view.size)
+    dataset = asked.images.load()
+    size = chosen.about.get("evaluation_size", training.view.whole_size)
 
-    def run(
-        backbone: str,
-        seeds: int = 3,
-        epochs: int = 30,
-        fine_tune: bool = True,
-        images: Images = Images(),
-        results_folder: pathlib.Path = pathlib.Path("results"),
-    ) -> None:
-        """Score a backbone file.
+    @functools.cache
+    def features() -> protocols.Features:
+        return protocols.encode(chosen.create(), dataset, image_size=size)
 
-        Args:
-            backbone: path of a backbone file or checkpoint, "random" or "imagenet".
-            seeds: repetitions of the MLP head and of fine-tuning.
-            epochs: of fine-tuning.
-            fine_tune: also train the backbone, not just heads on its features.
-            images: which images.
-            results_folder: where the records go.
-        """
-        dataset = images.load()
-        chosen = choices.from_source(backbone)
-        about, image_size = chosen.about, chosen.about.get("image_size", 48)
-        features = protocols.encode(
-            chosen.create(), dataset, image_size=about.get("evaluation_size", 64)
-        )
-        shared = {"method": chosen.name, "about": about}
-        outcomes = [
-            protocols.knn(features, dataset, **shared),
-            protocols.linear_probe(features, dataset, **shared),
-            protocols.mlp_head(features, dataset, seeds=range(seeds), **shared),
-        ]
-        if fine_tune:
-            outcomes.append(
-                protocols.fine_tune(
-                    chosen.create,
-                    dataset,
-                    settings=protocols.fine_tuning_settings(image_size, epochs),
-                    seeds=range(seeds),
-                    **shared,
-                )
-            )
-        _finish(outcomes, results_folder)
+    def score(protocol: str, folds: bool) -> protocols.Outcome:
+        shared = {"method": chosen.name, "about": chosen.about, "folds": folds}
+        if protocol == "k-nn":
+            return protocols.knn(features(), dataset, **shared)
+        if protocol == "linear-probe":
+            return protocols.linear_probe(features(), dataset, **shared)
+        if protocol == "mlp-head":
+            shared |= {"settings": head, "seeds": asked.repetitions(head.seed)}
+            return protocols.mlp_head(features(), dataset, **shared)
+        shared |= {"settings": training, "seeds": asked.repetitions(training.seed)}
+        return protocols.fine_tune(chosen.create, dataset, **shared)
 
-    _command(run, "evaluate", evaluate.__doc__, arguments)
+    records = []
+    for protocol in asked.protocols:
+        for folds in asked.divisions(dataset):
+            outcome = score(protocol, folds)
+            results.save(outcome.record, asked.results_folder)
+            records.append(outcome.record)
+            if asked.figures and not folds:
+                drawing = plots.confusion(outcome.scores.confusion, dataset.classes)
+                _draw(drawing, asked.figures / f"confusion-{protocol}.png")
+    if asked.figures:
+        labels = dataset.test.labels
+        drawing = plots.tsne(features().test, labels, dataset.classes)
+        _draw(drawing, asked.figures / "t-sne.png")
+    print(results.markdown(records))
 
 
-def baseline(arguments: Sequence[str]) -> None:
-    """Train from random weights on the labels alone."""
-
-    def run(
-        epochs: int = 30,
-        seeds: int = 3,
-        image_size: int = 48,
-        images: Images = Images(),
-        results_folder: pathlib.Path = pathlib.Path("results"),
-    ) -> None:
-        """Train a ResNet-18 from random weights.
-
-        Args:
-            epochs: passes over the labelled images.
-            seeds: repetitions.
-            image_size: side of the views in pixels.
-            images: which images.
-            results_folder: where the record goes.
-        """
+def baseline(asked: flags.Baseline) -> None:
+    """Train from random weights."""
+    about = {"backbone": asked.backbone, "stem": asked.stem}
+    backbones.check(asked.backbone, stem=asked.stem)
+    backbones.check_side(asked.backbone, asked.stem, asked.training.view.size)
+    create = functools.partial(backbones.build, asked.backbone, stem=asked.stem)
+    dataset, records = asked.images.load(), []
+    for folds in asked.divisions(dataset):
         outcome = protocols.fine_tune(
-            backbones.build,
-            images.load(),
+            create,
+            dataset,
             method="random",
-            about={},
+            about=about,
             protocol="baseline",
-            settings=protocols.baseline_settings(image_size, epochs),
-            seeds=range(seeds),
+            settings=asked.training,
+            seeds=asked.repetitions(asked.training.seed),
+            folds=folds,
         )
-        _finish([outcome], results_folder)
-
-    _command(run, "baseline", baseline.__doc__, arguments)
-
-
-def convert(arguments: Sequence[str]) -> None:
-    """Make a backbone file of another project's checkpoint, such as VISSL's PIRL."""
-    made = _command(conversion.backbone_file, "convert", convert.__doc__, arguments)
-    print(made[1], f"The backbone is in {made[0]}", sep="\n")
+        results.save(outcome.record, asked.results_folder)
+        records.append(outcome.record)
+    print(results.markdown(records))
 
 
-def list_backbones(arguments: Sequence[str]) -> None:
-    """Show the backbones that are here, newest first."""
-
-    def run(folder: pathlib.Path = pathlib.Path("checkpoints")) -> None:
-        """Show the backbones in a folder of runs.
-
-        Args:
-            folder: the folder.
-        """
-        found = checkpoints.find_backbones([folder])
-        for file, about in found:
-            print(f"{file}: {checkpoints.describe(about)}")
-        if not found:
-            print(f"No backbones in {folder}: make one with `pretrain`.")
-
-    _command(run, "list", list_backbones.__doc__, arguments)
-
-
-def show_results(arguments: Sequence[str]) -> None:
-    """Print the table of results, or write it into the README."""
-
-    def run(
-        folder: pathlib.Path = pathlib.Path("results"), readme: bool = False
-    ) -> None:
-        """Print the table of results.
-
-        Args:
-            folder: holds the records.
-            readme: write the table into README.md instead of printing it.
-        """
-        table = results.markdown(results.collect(folder))
-        if not readme:
-            print(table)
-            return
-        text = TABLE.sub(rf"\1\n{table}\n\n\2", README.read_text())
-        README.write_text(text)
-
-    _command(run, "results", show_results.__doc__, arguments)
-
-
-def _command(
-    run: Callable, name: str, description: str | None, arguments: Sequence[str]
-) -> Any:
-    return tyro.cli(
-        run,
-        prog=f"python -m helpers {name}",
-        description=description,
-        args=arguments,
-        config=(tyro.conf.OmitArgPrefixes,),
+def convert(asked: flags.Convert) -> None:
+    """Make a backbone file of another project's checkpoint."""
+    file, matched = conversion.backbone_file(
+        asked.path, asked.folder, asked.allow_unsafe_pickle
     )
+    print(matched, f"The backbone is {file}.", sep="\n")
 
 
-def _finish(outcomes: list[protocols.Outcome], folder: pathlib.Path) -> None:
-    for outcome in outcomes:
-        results.save(outcome.record, folder)
-    print(results.markdown([outcome.record for outcome in outcomes]))
+def export_backbone(asked: flags.Export) -> None:
+    """Write a backbone in another format."""
+    chosen = choices.from_source(asked.weights, asked.backbone)
+    size = asked.size or chosen.about.get("evaluation_size", IMAGENET_SIZE)
+    export.export(chosen.create(), chosen.about, asked.output, image_size=size)
+    print(f"Written: {asked.output}, {export.FORMATS[asked.output.suffix]}.")
 
 
-def _value(arguments: Sequence[str], name: str, default: str) -> str:
-    """The value of a flag that decides what the other flags are."""
-    for place, argument in enumerate(arguments):
-        if argument == f"--{name}" and place + 1 < len(arguments):
-            return arguments[place + 1]
-        if argument.startswith(f"--{name}="):
-            return argument.partition("=")[2]
-    return default
+def list_backbones(asked: flags.List) -> None:
+    """Print the backbones in a folder of runs."""
+    found = checkpoints.find_backbones([asked.folder])
+    for file, about in found:
+        print(f"{file}: {checkpoints.describe(about)}")
+    if not found:
+        print(f"No backbones in {asked.folder}: make one with `pretrain`.")
+
+
+def show_results(asked: flags.Results) -> None:
+    """Print the table of results, or write it into the README."""
+    table = results.markdown(results.collect(asked.folder))
+    if asked.readme:
+        README.write_text(TABLE.sub(rf"\1\n{table}\n\n\2", README.read_text()))
+    else:
+        print(table)
+
+
+def _fine_tuning(weights: str) -> supervised.Settings:
+    """Fine-tuning at the side in pixels at which the backbone has learned."""
+    file = pathlib.Path(weights)
+    is_ours = file.suffix == ".safetensors" and file.is_file()
+    about = checkpoints.read_about(file) if is_ours else {}
+    return protocols.fine_tuning_settings(about.get("image_size", 48))
+
+
+def _values(given: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Values of those flags that the others' defaults depend on."""
+    found = {}
+    for place, flag in enumerate(given):
+        name, equals, value = flag.removeprefix("--").partition("=")
+        if flag.startswith("--") and name in names:
+            if equals or place + 1 < len(given):
+                found[name] = value if equals else given[place + 1]
+    return found
+
+
+def _draw(drawing: plots.Figure, file: pathlib.Path) -> None:
+    checkpoints.write(file, lambda path: drawing.savefig(path, dpi=150))
+
+
+COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {
+    "pretrain": (flags.Pretrain, pretrain),
+    "evaluate": (flags.Evaluate, evaluate),
+    "baseline": (flags.Baseline, baseline),
+    "convert": (flags.Convert, convert),
+    "export": (flags.Export, export_backbone),
+    "list": (flags.List, list_backbones),
+    "results": (flags.Results, show_results),
+}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib import axes, ticker
 
+from helpers import notebook
 from helpers.pictures import BLUE, FAINT, WRONG, Figure, styled
 
 
@@ -28,7 +29,7 @@ class Live:
 
     def update(self, history: Sequence[dict[str, Any]]) -> None:
         """Show the history so far."""
-        if not history or not _in_notebook():
+        if not history or not notebook.in_notebook():
             return
         from IPython import display
 
@@ -37,14 +38,6 @@ class Live:
             self.handle = display.display(bundle, raw=True, display_id=True)
         else:
             self.handle.update(bundle, raw=True)
-
-
-def _in_notebook() -> bool:
-    try:
-        import IPython
-    except ImportError:
-        return False
-    return hasattr(IPython.get_ipython(), "kernel")
 
 
 @styled

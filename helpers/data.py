@@ -29,7 +29,7 @@ def load(
     *,
     root: str | os.PathLike[str] | None = None,
     image_size: int = 96,
-    labels_per_class: int | None = None,
+    labels: int | str | None = None,
     seed: int = 0,
     unlabeled: int | None = None,
     storage: str = "auto",
@@ -41,8 +41,8 @@ def load(
         source: one of ``SOURCES``; ``folder:PATH`` for your own images.
         root: where downloads are kept; ``$STL_DATA_ROOT`` or ``data`` by default.
         image_size: side in pixels of the images of ``folder:PATH``.
-        labels_per_class: keep so many labels a class and count the other labelled
-            images as unlabeled; None keeps all.
+        labels: keep so many labels a class, or such a share as ``"10%"``, and count
+            the other labelled images as unlabeled; None keeps all.
         seed: decides which labels are kept.
         unlabeled: keep only the first so many unlabeled images; None keeps all.
         storage: where the images of ``folder:PATH`` are while they are used:
@@ -53,7 +53,7 @@ def load(
     Raises:
         ValueError: when the source is unknown or what it names cannot be used.
     """
-    root = pathlib.Path(root or os.environ.get("STL_DATA_ROOT", "data"))
+    root = downloads(root)
     path = source.removeprefix("folder:")
     if storage not in folder.STORAGES:
         raise ValueError(
@@ -64,17 +64,28 @@ def load(
     if source != path:
         dataset = folder.load(path, image_size, storage=storage, workers=workers)
     elif source in LOADERS:
-        dataset = LOADERS[source](root)
+        try:
+            dataset = LOADERS[source](root)
+        except RuntimeError as error:  # torchvision's, for files that are not whole
+            raise ValueError(
+                f"{source} in {str(root)!r} cannot be used ({error}): delete what is "
+                "there and run again."
+            ) from error
     else:
         raise ValueError(
             f"Unknown data {source!r}: choose one of {', '.join(SOURCES)}PATH."
         )
-    if labels_per_class is not None:
-        dataset = splits.limit_labels(dataset, labels_per_class, seed)
+    if labels is not None:
+        dataset = splits.limit_labels(dataset, labels, seed)
     if unlabeled is not None:
         kept = dataset.pretraining[: dataset.train_count + unlabeled]
         dataset = dataclasses.replace(dataset, pretraining=kept)
     return dataset
+
+
+def downloads(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
+    """Where downloads are kept: ``$STL_DATA_ROOT`` or ``data`` unless given."""
+    return pathlib.Path(given or os.environ.get("STL_DATA_ROOT", "data"))
 
 
 def _load_demo(root: pathlib.Path, name: str, **counts: int) -> Dataset:

@@ -148,8 +148,16 @@ def linear_probe(features: Tensor, labels: Tensor, *, seed: int = 0) -> LinearPr
         features: (N, D).
         labels: (N,), at least two images a class.
         seed: of the folds.
+
+    Raises:
+        ValueError: when a class has one image only.
     """
     smallest = int(labels.bincount().min())
+    if smallest < 2:
+        raise ValueError(
+            "A linear probe needs two labelled images of every class, to choose its "
+            "penalty: ask for more labels, or leave it out."
+        )
     folds = sklearn.model_selection.StratifiedKFold(
         n_splits=min(5, max(2, smallest)), shuffle=True, random_state=seed
     )

@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import os
 import pathlib
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -74,17 +75,19 @@ def ask_number(
     return ask(question, None, str(default), name, check)
 
 
-def ask_labels(name: str = "STL_LABELS_PER_CLASS") -> int | None:
-    """Ask how many labels a class to keep; None keeps all the data set has."""
+def ask_labels(name: str = "STL_LABELS") -> str | None:
+    """Ask how many labels to keep; None keeps all the data set has."""
 
-    def check(typed: str) -> int | None:
+    def check(typed: str) -> str | None:
         if typed.lower() == "all":
             return None
-        if typed.isdecimal() and int(typed) > 0:
-            return int(typed)
-        raise ValueError(f"Type a number of labels or 'all', not {typed!r}.")
+        if re.fullmatch(r"\d+%?", typed):
+            return typed
+        raise ValueError(
+            f"Type a number a class, a share such as 10%, or 'all', not {typed!r}."
+        )
 
-    return ask("How many labels a class?", None, "all", name, check)
+    return ask("How many labels (a class, or in %)?", None, "all", name, check)
 
 
 def choose(question: str, choices: Sequence[Choice], default: int, name: str) -> Any:
@@ -101,6 +104,15 @@ def choose(question: str, choices: Sequence[Choice], default: int, name: str) ->
 
     lines = [choice.label for choice in choices]
     return _answer(question, lines, str(default + 1), name, parse)
+
+
+def in_notebook() -> bool:
+    """Say whether there is a front end that shows figures."""
+    try:
+        import IPython
+    except ImportError:
+        return False
+    return hasattr(IPython.get_ipython(), "kernel")
 
 
 def show_source(*objects: Any) -> None:

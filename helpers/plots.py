@@ -161,12 +161,14 @@ def comparison(records: Sequence[dict[str, Any]]) -> Figure:
 
     Args:
         records: with ``method``, ``protocol``, ``top1_mean`` and ``top1_std`` (percent;
-            None where there was one seed).
+            None where there was one seed); ``backbone`` and ``folds`` may be there.
     """
+    networks = {record.get("backbone") for record in records}
     methods = list(dict.fromkeys(record["method"] for record in records))
     groups: dict[str, list[dict[str, Any]]] = {}
     for record in records:
-        groups.setdefault(record["protocol"], []).append(record)
+        by_fold = f", {record['folds']} folds" if record.get("folds") else ""
+        groups.setdefault(record["protocol"] + by_fold, []).append(record)
     height = 0.8 + 0.27 * len(records) + 0.36 * len(groups)
     drawing = Figure(figsize=(7, height), layout="constrained")
     place = drawing.subplots()
@@ -180,7 +182,8 @@ def comparison(records: Sequence[dict[str, Any]]) -> Figure:
             place.barh(y, mean, 0.72, xerr=std, color=color, ecolor=INK, capsize=2)
             text = f"{mean:.1f}" + (f" ± {std:.1f}" if std else "")
             place.text(mean + (std or 0) + 1, y, text, va="center", fontsize=8.5)
-            ticks.append((y, record["method"]))
+            network = f", {record.get('backbone')}" if len(networks) > 1 else ""
+            ticks.append((y, record["method"] + network))
             y += 1
         y += 0.35
     place.set_yticks([at for at, _ in ticks], [name for _, name in ticks])

@@ -152,6 +152,8 @@ def pretrain(
     Raises:
         ValueError: when there are fewer images than one batch has.
     """
+    if stop_after is not None and stop_after < 1:
+        raise ValueError(f"stop_after must be at least 1, not {stop_after}.")
     session = sessions.start(settings, dataset, devices, nodes)
     fabric, method = session.fabric, session.method
     store = _store(settings, dataset, folder, mirror)

@@ -1,6 +1,8 @@
 """The protocols of the results table, each from a backbone to a record.
 
-Every protocol scores the test split once, after everything has been decided.
+Every protocol scores the test split once, after everything has been decided. With
+``folds`` it is repeated once an official fold of the labels (STL-10 has ten of 1,000)
+instead of once a seed.
 """
 
 from __future__ import annotations
@@ -61,7 +63,12 @@ def encode(backbone: nn.Module, dataset: Dataset, *, image_size: int) -> Feature
 
 
 def knn(
-    features: Features, dataset: Dataset, *, method: str, about: dict[str, Any]
+    features: Features,
+    dataset: Dataset,
+    *,
+    method: str,
+    about: dict[str, Any],
+    folds: bool = False,
 ) -> Outcome:
     """Weighted k-NN on frozen features, k = 20."""
 
@@ -69,11 +76,16 @@ def knn(
         keys, labels = features.train[index], dataset.train.labels[index]
         return (lambda some: evaluation.knn(keys, labels, some)), []
 
-    return _frozen("k-NN", fit, features, dataset, method, about, seeds=(0,))
+    return _frozen("k-NN", fit, features, dataset, method, about, (0,), folds)
 
 
 def linear_probe(
-    features: Features, dataset: Dataset, *, method: str, about: dict[str, Any]
+    features: Features,
+    dataset: Dataset,
+    *,
+    method: str,
+    about: dict[str, Any],
+    folds: bool = False,
 ) -> Outcome:
     """A softmax layer on frozen features, its penalty chosen by cross-validation."""
 
@@ -81,7 +93,7 @@ def linear_probe(
         labels = dataset.train.labels[index]
         return evaluation.linear_probe(features.train[index], labels, seed=seed), []
 
-    return _frozen("linear probe", fit, features, dataset, method, about, seeds=(0,))
+    return _frozen("linear probe", fit, features, dataset, method, about, (0,), folds)
 
 
 def mlp_head(
@@ -92,20 +104,22 @@ def mlp_head(
     about: dict[str, Any],
     seeds: Sequence[int] = (0, 1, 2),
     settings: supervised.HeadSettings | None = None,
+    folds: bool = False,
 ) -> Outcome:
     """An MLP of 128 hidden units on frozen features: the seeds' classifier."""
     settings = settings or head_settings()
 
     def fit(index: Tensor, seed: int) -> tuple[Any, list]:
         torch.manual_seed(seed)
-        mean, std = features.train.mean(dim=0), features.train.std(dim=0) + 1e-6
-        head = supervised.MLP(features.train.shape[1], len(dataset.classes))
+        some = features.train[index]
+        mean, std = some.mean(dim=0), some.std(dim=0) + 1e-6
+        head = supervised.MLP(some.shape[1], len(dataset.classes))
         history = supervised.train_on_features(
             head,
-            (features.train[index] - mean) / std,
+            (some - mean) / std,
             dataset.train.labels[index],
             dataclasses.replace(settings, seed=seed),
-            label=f"MLP head, seed {seed}",
+            label=f"MLP head, {'fold' if folds else 'seed'} {seed}",
         )
         head = head.cpu().eval()
 
@@ -115,7 +129,7 @@ def mlp_head(
 
         return classify, history
 
-    return _frozen("MLP head", fit, features, dataset, method, about, seeds=seeds)
+    return _frozen("MLP head", fit, features, dataset, method, about, seeds, folds)
 
 
 def fine_tune(
@@ -127,37 +141,37 @@ def fine_tune(
     protocol: str = "fine-tuning",
     settings: supervised.Settings | None = None,
     seeds: Sequence[int] = (0, 1, 2),
+    folds: bool = False,
 ) -> Outcome:
-    """Train backbone and head together, a fresh backbone a seed.
+    """Train backbone and head together, a fresh backbone a repetition.
 
     Args:
-        create: returns the backbone to start from; called once a seed.
+        create: returns the backbone to start from; called once a repetition.
         dataset: its labels train, its test split scores.
         method: how the backbone was made, for the table.
         about: of the backbone file.
         protocol: name for the table.
         settings: of the training; ``fine_tuning_settings`` by default.
         seeds: of the classifier's training.
+        folds: train once an official fold, instead of once a seed.
     """
     settings = settings or fine_tuning_settings()
-    all_scores, minutes = [], []
-    for seed in seeds:
-        started = time.perf_counter()
+
+    def run(index: Tensor, seed: int) -> tuple[Tensor, Any, list]:
         torch.manual_seed(seed)
         classifier = supervised.Classifier(create(), len(dataset.classes))
         history = supervised.train_on_images(
             classifier,
-            dataset.train,
+            dataset.train[index],
             dataclasses.replace(settings, seed=seed),
-            label=f"{protocol}, {method}, seed {seed}",
+            label=f"{protocol}, {method}, {'fold' if folds else 'seed'} {seed}",
         )
         outputs = supervised.predict(
             classifier, dataset.test.images, image_size=settings.view.whole_size
         )
-        all_scores.append(evaluation.score(outputs, dataset.test.labels))
-        minutes.append((time.perf_counter() - started) / 60)
-    record = _record(protocol, all_scores, dataset, method, about, minutes)
-    return Outcome(record, all_scores[-1], classifier, history)
+        return outputs, classifier, history
+
+    return _repeat(protocol, run, dataset, method, about, seeds, folds)
 
 
 def baseline_settings(image_size: int = 48, epochs: int = 30) -> supervised.Settings:
@@ -171,12 +185,8 @@ def baseline_settings(image_size: int = 48, epochs: int = 30) -> supervised.Sett
 
 def fine_tuning_settings(image_size: int = 48, epochs: int = 30) -> supervised.Settings:
     """Training from a pre-trained backbone, at a tenth of the head's learning rate."""
-    return supervised.Settings(
-        epochs=epochs,
-        learning_rate=4e-3,
-        backbone_scale=0.1,
-        view=ViewSettings(size=image_size, scale=(0.3, 1.0), jitter=0.5),
-    )
+    settings = baseline_settings(image_size, epochs)
+    return dataclasses.replace(settings, learning_rate=4e-3, backbone_scale=0.1)
 
 
 def head_settings(epochs: int = 100) -> supervised.HeadSettings:
@@ -190,37 +200,51 @@ def _frozen(
     protocol: str,
     fit: Callable[[Tensor, int], tuple[Any, list]],
     features: Features,
+    *others: Any,
+) -> Outcome:
+    """Let every fitted classifier score the features of the test images."""
+
+    def run(index: Tensor, seed: int) -> tuple[Tensor, Any, list]:
+        classifier, history = fit(index, seed)
+        return classifier(features.test), classifier, history
+
+    return _repeat(protocol, run, *others, minutes_before=features.minutes)
+
+
+def _repeat(
+    protocol: str,
+    run: Callable[[Tensor, int], tuple[Tensor, Any, list]],
     dataset: Dataset,
     method: str,
     about: dict[str, Any],
     seeds: Sequence[int],
+    folds: bool,
+    minutes_before: float = 0.0,
 ) -> Outcome:
+    """Once a seed with all labels, or once an official fold with the fold's."""
+    if folds and not dataset.folds:
+        raise ValueError(
+            f"{dataset.name} has no official folds: take stl10 with all its labels."
+        )
+    chosen = [(torch.arange(dataset.train_count), seed) for seed in seeds]
+    if folds:
+        chosen = [(fold, number) for number, fold in enumerate(dataset.folds)]
     all_scores, minutes = [], []
-    for seed in seeds:
+    for index, seed in chosen:
         started = time.perf_counter()
-        classifier, history = fit(torch.arange(len(dataset.train)), seed)
-        outputs = classifier(features.test)
+        outputs, classifier, history = run(index, seed)
         all_scores.append(evaluation.score(outputs, dataset.test.labels))
-        minutes.append(features.minutes + (time.perf_counter() - started) / 60)
-    record = _record(protocol, all_scores, dataset, method, about, minutes)
-    return Outcome(record, all_scores[-1], classifier, history)
-
-
-def _record(
-    protocol: str,
-    all_scores: Sequence[evaluation.Scores],
-    dataset: Dataset,
-    method: str,
-    about: dict[str, Any],
-    minutes: Sequence[float],
-) -> dict[str, Any]:
-    return results.record(
+        minutes.append(minutes_before + (time.perf_counter() - started) / 60)
+    record = results.record(
         method=method,
         protocol=protocol,
         data=dataset.name,
-        labels=dataset.train_count,
+        labels=len(chosen[0][0]),
         top1=[scores.top1 for scores in all_scores],
         top5=[scores.top5 for scores in all_scores],
         minutes=about.get("minutes", 0.0) + sum(minutes) / len(minutes),
         about=about,
+        over="official folds" if folds else "seeds of the classifier",
+        folds=len(chosen) if folds else 0,
     )
+    return Outcome(record, all_scores[-1], classifier, history)

@@ -20,6 +20,7 @@ from helpers import checkpoints, hardware
 PROTOCOLS = ("baseline", "k-NN", "linear probe", "MLP head", "fine-tuning")
 REQUIRED = (
     "method",
+    "backbone",
     "protocol",
     "data",
     "labels",
@@ -34,6 +35,7 @@ REQUIRED = (
 )
 COLUMNS = {
     "method": "method",
+    "backbone": "backbone",
     "protocol": "protocol",
     "data": "data",
     "labels": "labels",
@@ -59,6 +61,7 @@ def record(
     minutes: float,
     about: dict[str, Any] | None = None,
     over: str = "seeds of the classifier",
+    folds: int = 0,
     **more: Any,
 ) -> dict[str, Any]:
     """Put a result and everything it depends on into one plain dict.
@@ -67,21 +70,24 @@ def record(
         method: how the backbone was made, such as ``PIRL`` or ``random``.
         protocol: one of ``PROTOCOLS``.
         data: name of the data set.
-        labels: number of training labels.
+        labels: number of training labels of a repetition.
         top1: test accuracy in percent, one a repetition.
         top5: likewise; Nones where there is no top-5.
         minutes: of pre-training and evaluation together, one repetition's mean.
         about: of the backbone file.
         over: what differed between repetitions.
+        folds: how many official folds of the labels the repetitions are; 0 for none.
         **more: kept as they are.
     """
     about = about or {}
     fives = [value for value in top5 if value is not None]
     return {
         "method": method,
+        "backbone": about.get("backbone", "resnet18"),
         "protocol": protocol,
         "data": data,
         "labels": labels,
+        "folds": folds,
         "pretraining_epochs": about.get("epochs_done", 0),
         "images_seen": about.get("images", 0),
         "batch_size": about.get("batch_size", 0),
@@ -106,7 +112,7 @@ def folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
 
 
 def save(result: dict[str, Any], where: str | os.PathLike[str] | None = None) -> None:
-    """Write a record; one of the same method, epochs, protocol and data is replaced.
+    """Write a record; one of the same method, protocol, data and so on is replaced.
 
     Raises:
         ValueError: when the record lacks what a reader needs to judge it.
@@ -115,20 +121,22 @@ def save(result: dict[str, Any], where: str | os.PathLike[str] | None = None) ->
     if missing:
         raise ValueError(f"A record needs {', '.join(missing)}: nothing was written.")
     epochs = f"{result['pretraining_epochs']}ep"
-    words = (result["data"], result["method"], epochs, result["protocol"])
+    folds = f"{result['folds']} folds" if result.get("folds") else ""
+    words = [result[key] for key in ("data", "method", "backbone")]
+    words += [epochs, result["protocol"], folds]
     name = re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-")
     text = json.dumps(result, indent=1) + "\n"
     checkpoints.write(folder(where) / f"{name}.json", lambda p: p.write_text(text))
 
 
 def collect(where: str | os.PathLike[str] | None = None) -> list[dict[str, Any]]:
-    """All records of a folder: by data, then protocol, then accuracy."""
+    """All records of a folder: by data, protocol, labels, then accuracy."""
     records = [json.loads(f.read_text()) for f in sorted(folder(where).glob("*.json"))]
 
     def place(one: dict[str, Any]) -> tuple[Any, ...]:
         known = one["protocol"] in PROTOCOLS
         protocol = PROTOCOLS.index(one["protocol"]) if known else len(PROTOCOLS)
-        return one["data"], protocol, one["top1_mean"]
+        return one["data"], protocol, one["labels"], one["top1_mean"]
 
     return sorted(records, key=place)
 
@@ -147,6 +155,9 @@ def frame(records: Sequence[dict[str, Any]]) -> pandas.DataFrame:
         five = one.get("top5_mean")
         shown["top5"] = "–" if five is None else f"{five:.1f}"
         shown["images_seen"] = f"{one['images_seen']:,}"
+        shown["labels"] = f"{one['labels']:,}"
+        if one.get("folds"):
+            shown["labels"] = f"{one['folds']} folds × {one['labels']:,}"
         rows.append({title: shown[name] for name, title in COLUMNS.items()})
     return pandas.DataFrame(rows, columns=list(COLUMNS.values()))
 
@@ -176,9 +187,9 @@ def markdown(records: Sequence[dict[str, Any]]) -> str:
 
 
 def _best(records: Sequence[dict[str, Any]]) -> set[int]:
-    best: dict[tuple[str, str], int] = {}
+    best: dict[tuple[str, str, int], int] = {}
     for number, one in enumerate(records):
-        key = one["data"], one["protocol"]
+        key = one["data"], one["protocol"], one["labels"]
         if key not in best or one["top1_mean"] > records[best[key]]["top1_mean"]:
             best[key] = number
     return set(best.values())

@@ -8,6 +8,7 @@ are windows into them, so nothing is held twice.
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import torch
 from torch import Tensor
@@ -79,33 +80,49 @@ class Dataset:
         )
 
 
-def limit_labels(dataset: Dataset, labels_per_class: int, seed: int = 0) -> Dataset:
-    """Keep n labels a class; the rest of ``train`` moves to ``unlabeled``.
+def limit_labels(dataset: Dataset, labels: int | str, seed: int = 0) -> Dataset:
+    """Keep few labels of every class; the rest of ``train`` moves to ``unlabeled``.
+
+    Args:
+        dataset: to be limited.
+        labels: so many of every class, such as ``20``, or a share of every class, such
+            as ``"10%"``, rounded and at least one image.
+        seed: decides which.
 
     Raises:
-        ValueError: when a class has fewer than n labelled images.
+        ValueError: when it is neither, or a class has fewer labelled images.
     """
-    labels = dataset.train.labels
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", str(labels).strip())
+    amount, percent = (float(found[1]), found[2]) if found else (0.0, "")
+    if amount == 0 or (amount > 100 if percent else amount % 1):
+        raise ValueError(
+            f"Unknown number of labels {labels!r}: give a whole number a class, such "
+            "as 20, or a share, such as 10%."
+        )
+    numbers = dataset.train.labels
     generator = torch.Generator().manual_seed(seed)
-    shuffled = torch.randperm(len(labels), generator=generator)
+    shuffled = torch.randperm(len(numbers), generator=generator)
     kept = []
     for number, name in enumerate(dataset.classes):
-        members = shuffled[labels[shuffled] == number]
-        if len(members) < labels_per_class:
+        members = shuffled[numbers[shuffled] == number]
+        share = max(1, round(amount / 100 * len(members)))
+        count = share if percent else int(amount)
+        if len(members) < count:
             raise ValueError(
                 f"Class {name!r} has {len(members)} labelled images; ask for at most "
-                f"{len(members)} labels per class."
+                f"{len(members)} labels a class."
             )
-        kept.append(members[:labels_per_class])
+        kept.append(members[:count])
     chosen = torch.cat(kept).sort().values
     rest = torch.ones(len(dataset.pretraining), dtype=torch.bool)
     rest[chosen] = False
     order = torch.cat([chosen, rest.nonzero()[:, 0]])
     reordered = dataset.pretraining[order]
     reordered.labels[len(chosen) :] = -1
+    words = f"{amount:g}% of the labels" if percent else f"{amount:g} labels a class"
     return dataclasses.replace(
         dataset,
-        name=f"{dataset.name}, {labels_per_class} labels a class",
+        name=f"{dataset.name}, {words}",
         pretraining=reordered,
         train_count=len(chosen),
         folds=(),

@@ -29,7 +29,7 @@ class HeadSettings(training.Settings):
 
     Attributes:
         batch_size: images a step; the labels left over are used in the next epoch.
-        label_smoothing: share of the target spread over all classes, in [0, 1].
+        label_smoothing: share of the target spread over all classes, in [0, 1).
         validation: share of the training labels held out, in [0, 1).
     """
 
@@ -41,6 +41,13 @@ class HeadSettings(training.Settings):
     warmup_epochs: float = 2.0
     label_smoothing: float = 0.0
     validation: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check what can be checked before any data is read."""
+        super().__post_init__()
+        for name in ("label_smoothing", "validation"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is in [0, 1), not {getattr(self, name)}.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -166,19 +173,17 @@ def _train(
     device = hardware.device()
     kept = torch.arange(len(train))
     held = kept[:0]
-    if settings.validation > 0:
-        kept, held = splits.stratified_split(
-            train.labels, settings.validation, settings.seed
-        )
+    share, seed = settings.validation, settings.seed
+    if share > 0:
+        kept, held = splits.stratified_split(train.labels, share, seed)
     train = Split(streaming.place(train.images, device), train.labels.to(device))
     optimizer = settings.build_optimizer(groups, settings.learning_rate)
-    scaler = torch.amp.GradScaler(
-        device.type, enabled=hardware.precision() == "16-mixed"
-    )
+    is_half = hardware.precision() == "16-mixed"
+    scaler = torch.amp.GradScaler(device.type, enabled=is_half)
     batch_size = min(settings.batch_size, len(kept))
     steps = len(kept) // batch_size
-    generator = torch.Generator().manual_seed(settings.seed)
-    torch.manual_seed(settings.seed)
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
     history = []
     bar = tqdm.tqdm(
         total=settings.epochs * steps,
@@ -199,7 +204,7 @@ def _train(
             step = epoch * steps + place
             factor = settings.rate_factor(step, steps, losses)
             optimizers.set_learning_rate(optimizer, settings.learning_rate, factor)
-            random = StepRandom(settings.seed, step, batch_size, device)
+            random = StepRandom(seed, step, batch_size, device)
             shown = see(some, random)
             with hardware.autocast():
                 logits = network(shown)
@@ -219,10 +224,8 @@ def _train(
             bar.update()
         entry = {"epoch": epoch + 1, "loss": loss_sum.item() / steps}
         if len(held) and ((epoch + 1) % 5 == 0 or epoch + 1 == settings.epochs):
-            entry["validation"] = _accuracy(network, see_whole, train, held)
-            bar.set_postfix_str(
-                f"loss {entry['loss']:.3f}, validation {entry['validation']:.1f} %"
-            )
+            right = entry["validation"] = _accuracy(network, see_whole, train, held)
+            bar.set_postfix_str(f"loss {entry['loss']:.3f}, validation {right:.1f} %")
         entry["seconds"] = time.perf_counter() - started
         history.append(entry)
     bar.close()
@@ -232,7 +235,7 @@ def _train(
 @torch.no_grad()
 def _accuracy(
     network: nn.Module,
-    see_whole: Callable[[Tensor], Tensor],
+    see: Callable[[Tensor], Tensor],
     train: Split,
     held: Tensor,
 ) -> float:
@@ -241,8 +244,7 @@ def _accuracy(
     right = 0
     batches = streaming.batches(train.images, held.split(256), hardware.device())
     for some, index in batches:
-        shown = see_whole(some)
         with hardware.autocast():
-            predicted = network(shown).argmax(dim=1)
+            predicted = network(see(some)).argmax(dim=1)
         right += (predicted == train.labels[index]).sum()
     return 100 * int(right) / len(held)

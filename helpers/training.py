@@ -20,7 +20,7 @@ class Settings:
     Attributes:
         epochs: passes over the images; the one dial for time.
         batch_size: images a step.
-        optimizer: how weights move; see ``optimizers``.
+        optimizer: how weights move along their gradients.
         learning_rate: at the peak of the schedule.
         weight_decay: of weights; biases and normalisation have none.
         momentum: of the optimizer, in [0, 1).

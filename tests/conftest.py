@@ -6,6 +6,7 @@ import pathlib
 import sys
 
 import pytest
+import torchvision
 
 # The project need not be installed, nor pytest be started by `python -m`.
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
@@ -14,7 +15,7 @@ sys.path.insert(0, str(PROJECT / "tests"))
 
 import small  # noqa: E402
 
-from helpers import backbones  # noqa: E402
+from helpers import backbones, demo  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +31,16 @@ def own_folders(tmp_path, monkeypatch):
 def dataset():
     """Three classes a straight line can tell apart: 24 + 24 + 18 images of 32 px."""
     return small.dataset()
+
+
+@pytest.fixture
+def stl10(tmp_path, monkeypatch):
+    """Folder with STL-10's binary files, of fewer images."""
+    small.stl10(tmp_path, demo.CLASSES)
+    monkeypatch.setattr(
+        torchvision.datasets.STL10, "_check_integrity", lambda self: True
+    )
+    return tmp_path
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """A data set and a backbone so small that a training takes a second."""
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -38,6 +39,29 @@ def dataset():
         train_count=24,
         test=split(18, seed=2),
     )
+
+
+STL10 = {"train": 40, "test": 20, "unlabeled": 1_003}
+
+
+def stl10(folder, classes):
+    """Write noise in the layout of STL-10's archive: its binary files, ten folds."""
+    folder = folder / "stl10_binary"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for name, count in STL10.items():
+        pixels = random.integers(0, 256, (count, 3, 96, 96), dtype=np.uint8)
+        pixels.tofile(folder / f"{name}_X.bin")
+        if name != "unlabeled":
+            numbers = (np.arange(count) % 10 + 1).astype(np.uint8)
+            numbers.tofile(folder / f"{name}_y.bin")
+    (folder / "class_names.txt").write_text("\n".join(classes) + "\n")
+    # Two images of every class a fold, as the official folds have a hundred.
+    pairs = [
+        [random.choice(4, 2, False) * 10 + c for c in range(10)] for _ in range(10)
+    ]
+    lines = [" ".join(map(str, np.concatenate(fold))) for fold in pairs]
+    (folder / "fold_indices.txt").write_text("\n".join(lines) + "\n")
 
 
 def backbone(name="resnet18", *, stem="imagenet", weights="random", norm="batch"):

@@ -175,6 +175,49 @@ def test_torchvisions_own_weights_can_be_loaded(tmp_path):
     assert torch.equal(loaded.layer4[1].bn2.weight, original["layer4.1.bn2.weight"])
 
 
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"backbone": "resnet18", "stem": "small", "norm": "group"},
+        {"backbone": "alexnet", "stem": "imagenet", "norm": "batch"},
+        {"backbone": "vgg11_bn", "stem": "imagenet", "norm": "batch"},
+        {"backbone": "densenet121", "stem": "imagenet", "norm": "batch"},
+        {"backbone": "efficientnet_b0", "stem": "imagenet", "norm": "batch"},
+    ],
+    ids=lambda about: about["backbone"],
+)
+def test_a_backbone_of_every_family_comes_back(tmp_path, about):
+    file = tmp_path / checkpoints.BACKBONE_FILE
+    made = backbones.build(about["backbone"], stem=about["stem"], norm=about["norm"])
+    checkpoints.save_backbone(file, made, about)
+    loaded, found = checkpoints.load_backbone(file)
+    assert found == about
+    assert loaded.feature_dim == made.feature_dim
+    expected = made.state_dict()
+    assert list(loaded.state_dict()) == list(expected)
+    for name, tensor in loaded.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+def test_a_classifier_in_the_file_is_left_out(tmp_path):
+    with torch.device("meta"):
+        original = torchvision.models.alexnet(weights=None).state_dict()
+    tensors = {name: torch.zeros(value.shape) for name, value in original.items()}
+    file = tmp_path / "alexnet.safetensors"
+    metadata = {"about": '{"backbone": "alexnet"}'}
+    safetensors.torch.save_file(tensors, file, metadata)
+    loaded, _ = checkpoints.load_backbone(file)
+    assert all((weight == 0).all() for weight in loaded.state_dict().values())
+
+
+def test_cleared_states_are_gone_everywhere_and_nothing_else_is(store):
+    store.save_state({"epoch": 7}, 7)
+    store.save_json("history.json", [1])
+    store.clear()
+    assert store.load_state() is None
+    assert names(store.folder) == names(store.mirror) == ["history.json"]
+
+
 def test_a_truncated_backbone_is_one_sentence(tmp_path, backbone):
     file = tmp_path / "file.safetensors"
     checkpoints.save_backbone(file, backbone, ABOUT)
@@ -231,7 +274,7 @@ def test_backbones_are_found_newest_first_and_damaged_ones_named(tmp_path):
 def test_a_backbone_is_described_by_what_people_choose_it_for():
     about = {"method": "pirl", "data": "stl10", "epochs_done": 7, "knn": 61.04}
     sentence = checkpoints.describe(about)
-    assert sentence == "pirl, stl10, 7 epochs, k-NN 61.0 % on its labels"
+    assert sentence == "pirl, resnet18, stl10, 7 epochs, k-NN 61.0 % on its labels"
     assert "?" in checkpoints.describe({})
 
 

@@ -225,7 +225,7 @@ def test_a_pickle_that_needs_more_is_refused_and_never_executed(
     assert not trap.exists()
     # Only the flag on the command line reads it, and then its code does run.
     arguments = ["helpers", "convert", "--path", str(file), "--folder", str(tmp_path)]
-    for flags, status in (([], 1), (["--allow-unsafe-pickle"], 0)):
+    for flags, status in (([], 2), (["--allow-unsafe-pickle"], 0)):
         monkeypatch.setattr(sys, "argv", arguments + flags)
         assert command_line.main() == status
         assert trap.exists() == (status == 0)
@@ -262,7 +262,7 @@ def test_the_notebooks_offer_a_checkpoint_of_another_project(
     path = tmp_path / "pirl.torch"
     torch.save(vissl(weights()), path)
     keyboard()
-    monkeypatch.setenv("STL_BACKBONE", "file")
+    monkeypatch.setenv("STL_WEIGHTS", "file")
     monkeypatch.setenv("STL_UPLOAD", str(path))
     random, chosen = choices.ask([tmp_path], "demo")
     assert "a checkpoint (file): VISSL PIRL" in capsys.readouterr().out

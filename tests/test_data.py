@@ -4,33 +4,13 @@ import pickle
 
 import numpy as np
 import pytest
+import small
 import torch
 import torchvision
 
 from helpers import data, demo
 
-COUNTS = {"train": 20, "test": 12, "unlabeled": 1_003}
-
-
-@pytest.fixture
-def stl10(tmp_path, monkeypatch):
-    """STL-10's binary files, with fewer images."""
-    folder = tmp_path / "stl10_binary"
-    folder.mkdir()
-    random = np.random.default_rng(0)
-    for name, count in COUNTS.items():
-        pixels = random.integers(0, 256, (count, 3, 96, 96), dtype=np.uint8)
-        pixels.tofile(folder / f"{name}_X.bin")
-        if name != "unlabeled":
-            labels = (np.arange(count) % 10 + 1).astype(np.uint8)
-            labels.tofile(folder / f"{name}_y.bin")
-    (folder / "class_names.txt").write_text("\n".join(demo.CLASSES) + "\n")
-    lines = [" ".join(map(str, random.permutation(20)[:8])) for _ in range(10)]
-    (folder / "fold_indices.txt").write_text("\n".join(lines) + "\n")
-    monkeypatch.setattr(
-        torchvision.datasets.STL10, "_check_integrity", lambda self: True
-    )
-    return tmp_path
+COUNTS = small.STL10
 
 
 def test_stl10_has_the_pixels_torchvision_reads(stl10):
@@ -71,11 +51,23 @@ def test_stl10_has_its_official_folds(stl10):
 def test_fewer_unlabeled_images_and_labels_can_be_asked_for(stl10):
     whole = data.load("stl10", root=stl10)
     fewer = data.load("stl10", root=stl10, unlabeled=7)
-    assert torch.equal(fewer.pretraining.images, whole.pretraining.images[:27])
-    assert fewer.train_count == 20
-    limited = data.load("stl10", root=stl10, labels_per_class=1, seed=3, unlabeled=0)
+    assert torch.equal(fewer.pretraining.images, whole.pretraining.images[:47])
+    assert fewer.train_count == 40
+    limited = data.load("stl10", root=stl10, labels=1, seed=3, unlabeled=0)
     assert (len(limited.train), len(limited.pretraining)) == (10, 10)
     assert limited.train.labels.sort().values.tolist() == list(range(10))
+    shares = [data.load("stl10", root=stl10, labels=share) for share in ("50%", "1%")]
+    assert [len(one.train) for one in shares] == [20, 10]
+    assert shares[0].train.labels.bincount().tolist() == [2] * 10
+
+
+def test_files_that_are_not_whole_are_one_sentence(stl10, monkeypatch):
+    def damaged(*_, **__):
+        raise RuntimeError("Dataset not found or corrupted.")
+
+    monkeypatch.setattr(torchvision.datasets, "STL10", damaged)
+    with pytest.raises(ValueError, match=r"stl10 in .* cannot be used .*: delete what"):
+        data.load("stl10", root=stl10)
 
 
 @pytest.mark.parametrize("source", ["cifar10", "cifar100"])

@@ -153,6 +153,11 @@ def test_the_linear_probe_validates_on_what_it_did_not_fit():
     assert evaluation.score(probe(features), labels).top1 > 90
 
 
+def test_one_label_a_class_is_too_few_for_a_linear_probe():
+    with pytest.raises(ValueError, match="needs two labelled images of every class"):
+        evaluation.linear_probe(torch.randn(4, 6), torch.tensor([0, 1, 1, 2]))
+
+
 def test_the_linear_probe_weighs_all_features_alike():
     """Their units do not matter."""
     features, labels = separable(60, seed=0)

@@ -125,13 +125,11 @@ def test_where_the_images_are_can_be_said(images, monkeypatch):
     kept = data.load(f"folder:{images}", image_size=32, storage="resident")
     assert isinstance(kept.test.images, torch.Tensor)
     monkeypatch.undo()
-    limited = data.load(
-        f"folder:{images}", image_size=32, labels_per_class=1, storage="stream"
-    )
+    limited = data.load(f"folder:{images}", image_size=32, labels="1", storage="stream")
     assert isinstance(limited.test.images, streaming.Files)
     assert limited.test.images.workers == hardware.workers()
     assert (len(limited.train), len(limited.unlabeled)) == (2, 4)
-    same = data.load(f"folder:{images}", image_size=32, labels_per_class=1)
+    same = data.load(f"folder:{images}", image_size=32, labels="1")
     assert torch.equal(limited.pretraining.images[:], same.pretraining.images)
 
 

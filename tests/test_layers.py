@@ -16,6 +16,7 @@ NOTEBOOKS = sorted(PACKAGE.parent.glob("*.ipynb"))
 LAYERS = [
     {"__main__", "execute", "address"},
     {"commands"},
+    {"flags"},
     {"pretraining", "protocols", "choices"},
     {"sessions"},
     {"settings"},
@@ -23,7 +24,7 @@ LAYERS = [
     {"methods"},
     {"methods.pirl", "methods.byol", "methods.simclr"},
     {"methods.pirl_options"},
-    {"methods.base", "results", "plots", "conversion"},
+    {"methods.base", "results", "plots", "conversion", "export"},
     {"checkpoints", "curves", "training"},
     {"pictures"},
     {"views", "losses"},

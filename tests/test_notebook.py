@@ -161,3 +161,18 @@ def test_show_source_dedents_methods_and_survives_fences(monkeypatch):
     assert "~~~~python\ndef step" in shown[0]["text/markdown"]
     with pytest.raises(ValueError, match="has no source"):
         notebook.show_source(len)
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"), [("all", None), ("20", "20"), ("10%", "10%"), ("", None)]
+)
+def test_labels_are_all_a_number_or_a_share(typed, expected, keyboard):
+    keyboard(typed)
+    assert notebook.ask_labels() == expected
+
+
+def test_another_number_of_labels_is_asked_for_again(keyboard, capsys):
+    prompts = keyboard("few", "1%")
+    assert notebook.ask_labels() == "1%"
+    assert len(prompts) == 2
+    assert "a share such as 10%" in capsys.readouterr().out

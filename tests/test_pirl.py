@@ -362,6 +362,6 @@ def test_the_recipes_of_the_paper_and_of_vissl_are_what_they_published():
 def test_a_preset_goes_with_any_recipe():
     for name, preset in pirl_options.PRESETS.items():
         chosen = settings.configure("pirl", "hour", **preset)
-        assert chosen.epochs == 20
+        assert chosen.epochs == pirl_options.RECIPES["hour"]["epochs"]
         assert chosen.options.head == pirl_options.PRESETS[name]["head"]
     assert methods.get("pirl").recipes is pirl_options.RECIPES

@@ -11,7 +11,14 @@ import pytest
 import small
 import torch
 
-from helpers import checkpoints, evaluation, methods, pretraining, settings
+from helpers import (
+    checkpoints,
+    evaluation,
+    methods,
+    optimizers,
+    pretraining,
+    settings,
+)
 
 pytestmark = pytest.mark.usefixtures("small_backbone")
 
@@ -41,7 +48,7 @@ def assert_same(one, other, path=""):
         assert one == other, path
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lars"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lars", "larc"])
 @pytest.mark.parametrize("name", ["pirl", "byol"])
 def test_two_sittings_equal_one_bit_for_bit(name, optimizer, dataset, tmp_path):
     chosen = configure(name, optimizer=optimizer)
@@ -75,6 +82,59 @@ def test_drawn_negatives_and_z_survive_two_sittings_bit_for_bit(dataset, tmp_pat
     everything = configure("pirl", **options | {"negatives": 0})
     other = pretraining.pretrain(everything, dataset, folder=tmp_path)
     assert other.history[0]["loss"] != whole.history[0]["loss"]
+
+
+def test_a_plateau_is_gone_on_with_bit_for_bit(dataset, tmp_path):
+    # Without patience every epoch that is no better than the best lowers the rate, and
+    # at this rate nothing is learned: losses rise and fall with the views alone.
+    chosen = configure(
+        "simclr", epochs=6, schedule="plateau", patience=0, learning_rate=1e-6
+    )
+    whole = pretraining.pretrain(chosen, dataset, folder=tmp_path / "whole")
+    for stop in (3, None):
+        parts = pretraining.pretrain(
+            chosen, dataset, folder=tmp_path / "parts", stop_after=stop
+        )
+    assert_same(state(whole), state(parts))
+    losses = [entry["loss"] for entry in whole.history]
+    peak = chosen.peak_learning_rate
+    for number, entry in enumerate(whole.history):
+        expected = peak * optimizers.plateau(losses[:number], 0)
+        assert entry["learning_rate"] == pytest.approx(expected, rel=1e-6, abs=0)
+    rates = [entry["learning_rate"] for entry in whole.history]
+    assert rates[-1] < peak
+
+
+def test_starting_over_forgets_what_was_saved(dataset, tmp_path):
+    chosen = configure()
+    places = {"folder": tmp_path / "here", "mirror": tmp_path / "drive"}
+    first = pretraining.pretrain(chosen, dataset, **places, stop_after=3)
+    again = pretraining.pretrain(chosen, dataset, **places, stop_after=1, resume=False)
+    assert [entry["epoch"] for entry in again.history] == [1]
+    assert again.history[0]["loss"] == first.history[0]["loss"]
+    for folder in (again.folder, tmp_path / "drive" / again.folder.name):
+        assert [file.name[:11] for file in folder.glob("state-*")] == ["state-00001"]
+    on = pretraining.pretrain(chosen, dataset, **places, stop_after=2)
+    assert len(on.history) == 2
+
+
+def test_gradients_are_clipped_to_a_norm_of_all_together(dataset, tmp_path):
+    norms = []
+
+    class Watching(torch.optim.SGD):
+        def step(self, *args):
+            weights = [p for g in self.param_groups for p in g["params"]]
+            norms.append(torch.cat([p.grad.flatten() for p in weights]).norm().item())
+            return super().step(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim, "SGD", Watching)
+        for limit in (0.0, 0.01):
+            chosen = configure("simclr", epochs=1, gradient_clip=limit)
+            pretraining.pretrain(chosen, dataset, folder=tmp_path)
+    assert len(norms) == 6
+    assert min(norms[:3]) > 0.02
+    assert norms[3:] == pytest.approx([0.01] * 3, rel=1e-3)
 
 
 def test_another_seed_gives_other_weights(dataset, tmp_path):
@@ -176,6 +236,11 @@ def test_progress_runs_once_from_the_first_step_to_the_last(dataset, tmp_path):
                 configure("simclr"), dataset, folder=tmp_path, stop_after=epochs
             )
     assert progress == pytest.approx([step / 12 for step in range(1, 13)])
+
+
+def test_stopping_before_the_first_epoch_is_refused(dataset, tmp_path):
+    with pytest.raises(ValueError, match="stop_after must be at least 1, not 0"):
+        pretraining.pretrain(configure(), dataset, folder=tmp_path, stop_after=0)
 
 
 def test_fewer_images_than_a_batch_is_one_sentence(dataset, tmp_path):

@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 import small
 import torch
+import torchvision
 
-from helpers import evaluation, hardware, protocols, results, splits, supervised
+from helpers import data, evaluation, hardware, protocols, results, splits, supervised
 from helpers.view_settings import ViewSettings
 
 ABOUT = {"epochs_done": 7, "images": 336, "batch_size": 16, "minutes": 2.0}
@@ -152,3 +153,60 @@ def test_fine_tuning_is_gentle_with_the_backbone_and_the_baseline_is_not():
         protocols.baseline_settings(48),
     ):
         assert settings.view.size == 48
+
+
+FOLDS = tuple(torch.arange(24)[start : start + 12] for start in (0, 6, 12))
+
+
+@pytest.mark.parametrize("name", ["knn", "linear_probe", "mlp_head"])
+def test_folds_are_repetitions_with_the_labels_of_the_fold(name, features, dataset):
+    """What the other images say and show does not matter to a fold."""
+    folded = dataclasses.replace(dataset, folds=FOLDS)
+    protocol, given = getattr(protocols, name), {"method": "PIRL", "about": {}}
+    outcome = protocol(features, folded, folds=True, **given)
+    assert outcome.record["labels"] == 12
+    assert outcome.record["folds"] == outcome.record["seeds"] == 3
+    assert outcome.record["over"] == "official folds"
+    for number, fold in enumerate(FOLDS):
+        alone = dataclasses.replace(
+            dataset, pretraining=dataset.pretraining[fold], train_count=12
+        )
+        some = dataclasses.replace(features, train=features.train[fold])
+        seeds = {"seeds": (number,)} if name == "mlp_head" else {}
+        expected = protocol(some, alone, **given, **seeds).record["top1_mean"]
+        assert outcome.record["top1"][number] == pytest.approx(expected)
+
+
+def test_fine_tuning_trains_once_a_fold_on_its_images(dataset, monkeypatch):
+    seen = []
+    train_on_images = supervised.train_on_images
+
+    def watch(classifier, train, settings, **options):
+        seen.append(train.images)
+        return train_on_images(classifier, train, settings, **options)
+
+    monkeypatch.setattr(supervised, "train_on_images", watch)
+    folded = dataclasses.replace(dataset, folds=FOLDS)
+    outcome = fine_tune(small.backbone, folded, folds=True)
+    assert outcome.record["folds"] == 3
+    for images, fold in zip(seen, FOLDS, strict=True):
+        assert torch.equal(images, dataset.train.images[fold])
+
+
+def test_folds_that_are_not_there_are_one_sentence(features, dataset):
+    with pytest.raises(ValueError, match="small has no official folds: take stl10"):
+        protocols.knn(features, dataset, method="PIRL", about={}, folds=True)
+
+
+def test_stl10s_folds_are_those_torchvision_reads(stl10, backbone):
+    whole = data.load("stl10", root=stl10)
+    features = protocols.encode(backbone, whole, image_size=20)
+    outcome = protocols.knn(features, whole, method="random", about={}, folds=True)
+    assert (outcome.record["folds"], outcome.record["labels"]) == (10, 20)
+    for number, top1 in enumerate(outcome.record["top1"]):
+        official = torchvision.datasets.STL10(stl10, split="train", folds=number)
+        keys = evaluation.encode(backbone, torch.tensor(official.data), image_size=20)
+        labels = torch.tensor(official.labels).long()
+        votes = evaluation.knn(keys, labels, features.test)
+        right = (votes.argmax(dim=1) == whole.test.labels).float().mean()
+        assert top1 == pytest.approx(100 * right.item())

@@ -7,7 +7,13 @@ import pytest
 
 from helpers import results
 
-ABOUT = {"epochs_done": 12, "images": 50_400, "batch_size": 64, "recipe": "hour"}
+ABOUT = {
+    "backbone": "vgg11",
+    "epochs_done": 12,
+    "images": 50_400,
+    "batch_size": 64,
+    "recipe": "hour",
+}
 
 
 def record(**changes):
@@ -37,6 +43,8 @@ def test_a_record_has_mean_and_deviation_over_the_repetitions():
     assert record(top1=[50.0])["top1_std"] == 0
     assert record(top5=[None, None])["top5_mean"] is None
     assert record(note="kept")["note"] == "kept"
+    assert made["backbone"] == "vgg11"
+    assert record(about={})["backbone"] == "resnet18"
 
 
 def test_records_are_saved_collected_and_replaced(tmp_path):
@@ -47,15 +55,19 @@ def test_records_are_saved_collected_and_replaced(tmp_path):
     results.save(record(method="BYOL"), tmp_path)
     results.save(record(protocol="k-NN", top1=[99.0]), tmp_path)
     results.save(record(data="cifar10"), tmp_path)
+    results.save(record(top1=[65.0] * 10, folds=10, labels=40), tmp_path)
+    results.save(record(about=ABOUT | {"backbone": "alexnet"}), tmp_path)
     found = [
-        (r["data"], r["protocol"], r["method"], r["top1_mean"])
+        (r["data"], r["protocol"], r["method"], r["labels"], r["top1_mean"])
         for r in results.collect(tmp_path)
     ]
     assert found == [
-        ("cifar10", "linear probe", "PIRL", 63.0),
-        ("demo", "k-NN", "PIRL", 99.0),
-        ("demo", "linear probe", "BYOL", 63.0),
-        ("demo", "linear probe", "PIRL", 70.0),
+        ("cifar10", "linear probe", "PIRL", 200, 63.0),
+        ("demo", "k-NN", "PIRL", 200, 99.0),
+        ("demo", "linear probe", "PIRL", 40, 65.0),
+        ("demo", "linear probe", "BYOL", 200, 63.0),
+        ("demo", "linear probe", "PIRL", 200, 63.0),
+        ("demo", "linear probe", "PIRL", 200, 70.0),
     ]
 
 
@@ -89,8 +101,8 @@ def test_the_table_shows_the_best_of_each_protocol_in_bold():
     ]
     lines = results.markdown(records).splitlines()
     assert len(lines) == 6
-    assert lines[0].startswith("| method | protocol | data |")
-    assert {line.count("|") for line in lines} == {13}
+    assert lines[0].startswith("| method | backbone | protocol | data |")
+    assert {line.count("|") for line in lines} == {14}
     assert ["**" in line for line in lines[2:]] == [False, True, False, True]
     assert "**63.0 ± 3.6**" in lines[3]
     assert "| 50,400 |" in lines[3]
@@ -103,6 +115,19 @@ def test_the_table_shows_the_best_of_each_protocol_in_bold():
     assert "row1_col0" in bold
     assert "row0_col0" not in bold
     assert "row2_col0" not in bold
+
+
+def test_folds_are_told_from_all_labels_and_have_a_best_of_their_own():
+    by_fold = {"folds": 10, "labels": 1_000, "over": "official folds"}
+    records = [
+        record(labels=5_000, top1=[80.0]),
+        record(labels=5_000, top1=[81.0], method="BYOL"),
+        record(top1=[70.0, 72.0], **by_fold),
+    ]
+    lines = results.markdown(records).splitlines()[2:]
+    assert ["**" in line for line in lines] == [False, True, True]
+    assert "| 10 folds × 1,000 |" in lines[2]
+    assert "| 5,000 |" in lines[0]
 
 
 def test_no_records_make_an_empty_table():

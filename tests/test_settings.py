@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import tyro
 
-from helpers import methods, settings
+from helpers import methods, optimizers, settings
 
 
 def test_changes_reach_the_settings_the_options_and_the_views():
@@ -31,6 +31,26 @@ def test_a_recipe_fills_what_is_not_changed():
             assert chosen.seed == 3
 
 
+@pytest.mark.parametrize("changes", [{"backbone": "vgg16"}, {"init": "imagenet"}])
+def test_a_recipes_stem_gives_way_to_what_the_network_has(changes):
+    assert settings.configure("byol", "published").stem == "pool"
+    assert settings.configure("byol", "published", **changes).stem == "imagenet"
+
+
+def test_the_schedule_reaches_the_rate():
+    chosen = settings.configure(
+        "byol", epochs=10, warmup_epochs=2, schedule="cosine", final_factor=0.1
+    )
+    rates = [chosen.rate_factor(step, 5, []) for step in range(50)]
+    expected = [
+        optimizers.schedule(step, total=50, warmup=10, final=0.1) for step in range(50)
+    ]
+    assert rates == expected
+    waiting = dataclasses.replace(chosen, schedule="plateau", patience=1)
+    assert waiting.rate_factor(4, 5, [1.0] * 3) == pytest.approx(0.5 * 0.1)
+    assert waiting.rate_factor(20, 5, [1.0] * 3) == pytest.approx(0.1)
+
+
 def test_the_learning_rate_follows_the_batch_size():
     chosen = settings.configure("byol", batch_size=64, learning_rate=0.4)
     assert chosen.peak_learning_rate == pytest.approx(0.1)
@@ -53,6 +73,18 @@ def test_the_learning_rate_follows_the_batch_size():
         ({"image_size_schedule": ((0.0, 96),)}, "growing shares between 0 and 1"),
         ({"image_size_schedule": ((0.5, 64), (0.5, 96))}, "growing shares between"),
         ({"image_size_schedule": ((0.5, 0),)}, "each with a side in pixels"),
+        ({"learning_rate": -1.0}, "learning_rate must be at least 0, not -1.0"),
+        ({"weight_decay": float("nan")}, "weight_decay must be at least 0, not nan"),
+        ({"patience": -1}, "patience must be at least 0, not -1"),
+        ({"optimizer": "adagrad"}, "Unknown optimizer 'adagrad': choose one of sgd"),
+        ({"schedule": "steps"}, "Unknown schedule 'steps': choose one of cosine"),
+        ({"backbone": "vgg"}, "Unknown backbone 'vgg'"),
+        ({"backbone": "vgg11", "stem": "pool"}, "vgg11 has only stem 'imagenet'"),
+        ({"init": "imagenet", "stem": "pool"}, "ImageNet weights fit only"),
+        ({"size": 16}, "resnet18 with stem 'imagenet' needs .* 17 px, these have 16"),
+        ({"flip": 1.5}, r"flip is a probability, in \[0, 1\], not 1.5"),
+        ({"scale": (0.5, 0.2)}, r"scale is a smaller and a larger share in \(0, 1\]"),
+        ({"hue": 0.6}, r"hue is in \[0, 0.5\], not 0.6"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(wrong, message):

@@ -49,6 +49,31 @@ def test_limiting_labels_depends_on_the_seed_alone_and_changes_nothing(dataset):
     assert torch.equal(dataset.pretraining.labels, before)
 
 
+@pytest.mark.parametrize(
+    ("labels", "count", "words"),
+    [
+        ("3", 3, "3 labels a class"),
+        ("25%", 2, "25% of the labels"),
+        ("1 %", 1, "1% of the labels"),  # at least one image
+        ("37.5%", 3, "37.5% of the labels"),
+        ("100%", 8, "100% of the labels"),
+    ],
+)
+def test_labels_are_limited_by_number_or_share_alike_in_every_class(
+    labels, count, words, dataset
+):
+    limited = splits.limit_labels(dataset, labels, seed=5)
+    assert limited.train.labels.bincount().tolist() == [count] * 3
+    assert limited.name == f"small, {words}"
+    assert len(limited.pretraining) == len(dataset.pretraining)
+
+
+@pytest.mark.parametrize("wrong", ["0", "0%", "120%", "2.5", "-3", "few", "", "10%%"])
+def test_what_is_no_number_of_labels_is_one_sentence(wrong, dataset):
+    with pytest.raises(ValueError, match=r"Unknown number of labels .*: give a whole"):
+        splits.limit_labels(dataset, wrong)
+
+
 def test_asking_for_too_many_labels_names_the_class(dataset):
     with pytest.raises(ValueError, match="'red' has 8 labelled images; ask for at mo"):
         splits.limit_labels(dataset, 9)

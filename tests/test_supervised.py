@@ -167,6 +167,48 @@ def test_the_rate_follows_the_schedule_to_the_end(dataset, built, monkeypatch):
     assert rates == pytest.approx(expected)
 
 
+def test_a_plateau_of_the_training_loss_lowers_the_rate(dataset, monkeypatch):
+    rates = []
+    step = torch.optim.AdamW.step
+
+    def watch(optimizer, *args, **kwargs):
+        rates.append(optimizer.param_groups[0]["lr"])
+        return step(optimizer, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watch)
+    settings = dataclasses.replace(
+        SETTINGS, epochs=5, warmup_epochs=0, schedule="plateau", patience=0
+    )
+    settings = dataclasses.replace(settings, learning_rate=1.0)  # too high to fall
+    history = supervised.train_on_images(classifier(), dataset.train, settings)
+    losses = [entry["loss"] for entry in history]
+    expected = [optimizers.plateau(losses[:epoch], 0) for epoch in range(5)]
+    assert rates[::2] == rates[1::2] == pytest.approx(expected)
+    assert expected[-1] < 1
+
+
+@pytest.mark.parametrize("name", ["validation", "label_smoothing"])
+def test_a_share_of_all_or_more_is_refused(name):
+    with pytest.raises(ValueError, match=rf"{name} is in \[0, 1\), not 1.0"):
+        supervised.HeadSettings(**{name: 1.0})
+
+
+def test_gradients_are_clipped(dataset, built):
+    for limit in (0.0, 1e-3):
+        settings = dataclasses.replace(
+            SETTINGS, epochs=1, optimizer="sgd", gradient_clip=limit
+        )
+        supervised.train_on_images(classifier(), dataset.train, settings)
+    norms = [
+        torch.cat(
+            [p.grad.flatten() for g in o.param_groups for p in g["params"]]
+        ).norm()
+        for o in built
+    ]
+    assert norms[0] > 0.01
+    assert norms[1] == pytest.approx(1e-3, rel=1e-3)
+
+
 def test_a_frozen_backbone_is_not_touched_by_a_head_on_its_features(dataset):
     backbone = classifier().backbone
     before = weights(backbone)
