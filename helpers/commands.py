@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import re
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -16,7 +15,6 @@ from helpers import settings as settings_of
 from helpers.splits import Dataset
 
 README = pathlib.Path("README.md")
-TABLE = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,8 +208,7 @@ def show_results(arguments: Sequence[str]) -> None:
         if not readme:
             print(table)
             return
-        text = TABLE.sub(rf"\1\n{table}\n\n\2", README.read_text())
-        README.write_text(text)
+        results.write_table(README, "results", table)
 
     _command(run, "results", show_results.__doc__, arguments)
 
