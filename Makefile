@@ -5,7 +5,7 @@ PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 NOTEBOOKS := $(wildcard *.ipynb)
 
-.PHONY: help run lab test check format figures results address clean
+.PHONY: help run lab test check format figures results bench address clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,10 @@ figures: $(READY)  ## draw the figures in images/ again
 
 results: $(READY)  ## write the table in README.md from results/
 	@$(PYTHON) -m helpers results --readme
+
+bench: $(READY)  ## measure training steps; the table goes into benchmarks/README.md
+	@$(PYTHON) -m benchmarks.throughput
+	@$(PYTHON) -m benchmarks.tables
 
 address: $(READY)  ## URL=https://github.com/<owner>/<name>: write badges and setup cells
 	@$(PYTHON) -m helpers.address "$(URL)"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import pathlib
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,7 +25,6 @@ from helpers import (
 )
 
 README = pathlib.Path("README.md")
-TABLE = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
 IMAGENET_SIZE = 224  # side in pixels that torchvision's ImageNet weights are made for
 
 
@@ -136,8 +134,6 @@ def baseline(asked: flags.Baseline) -> None:
         records.append(outcome.record)
     print(results.markdown(records))
 
-
-def convert(asked: flags.Convert) -> None:
     """Make a backbone file of another project's checkpoint."""
     file, matched = conversion.backbone_file(
         asked.path, asked.folder, asked.allow_unsafe_pickle
@@ -166,7 +162,7 @@ def show_results(asked: flags.Results) -> None:
     """Print the table of results, or write it into the README."""
     table = results.markdown(results.collect(asked.folder))
     if asked.readme:
-        README.write_text(TABLE.sub(rf"\1\n{table}\n\n\2", README.read_text()))
+        results.write_table(README, "results", table)
     else:
         print(table)
 

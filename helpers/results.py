@@ -186,6 +186,20 @@ def markdown(records: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def write_table(file: pathlib.Path, name: str, text: str) -> None:
+    """Put a table between the marks ``<!-- name -->`` and ``<!-- /name -->`` of a file.
+
+    Raises:
+        ValueError: when the marks are not there.
+    """
+    before, start, rest = file.read_text("utf-8").partition(f"<!-- {name} -->")
+    _, end, after = rest.partition(f"<!-- /{name} -->")
+    if not end:
+        raise ValueError(f"{file} has no place for {name}: mark it <!-- {name} -->.")
+    whole = f"{before}{start}\n\n{text}\n\n{end}{after}"
+    checkpoints.write(file, lambda path: path.write_text(whole, "utf-8"))
+
+
 def _best(records: Sequence[dict[str, Any]]) -> set[int]:
     best: dict[tuple[str, str, int], int] = {}
     for number, one in enumerate(records):

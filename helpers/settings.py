@@ -114,7 +114,8 @@ class Settings(training.Settings):
 
     def run_name(self, dataset: Dataset) -> str:
         """Name of the run's folder: readable, and another one for other settings."""
-        text = json.dumps([dataset.name, dataclasses.asdict(self)], sort_keys=True)
+        images = [dataset.name, len(dataset.pretraining)]
+        text = json.dumps([*images, dataclasses.asdict(self)], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:6]
         data = dataset.name.split(",")[0].replace("folder:", "")
         return f"{self.method}-{data}-{self.epochs}ep-seed{self.seed}-{digest}"

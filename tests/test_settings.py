@@ -111,6 +111,8 @@ def test_every_setting_and_the_data_change_the_name_of_the_run(dataset):
     assert names[0].startswith("byol-small-3ep-seed0-")
     limited = dataclasses.replace(dataset, name="small, 2 labels a class")
     assert first.run_name(limited) not in names
+    fewer = dataclasses.replace(dataset, pretraining=dataset.pretraining[:40])
+    assert first.run_name(fewer) not in names
     assert "," not in first.run_name(limited)
 
 

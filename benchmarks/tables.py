@@ -1,0 +1,121 @@
+"""Tables of the speed benchmarks, for the terminal and for benchmarks/README.md.
+
+    python -m benchmarks.tables
+
+writes them into the README from the files that the benchmarks left beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from helpers import results
+
+HERE = pathlib.Path(__file__).parent
+
+
+def main() -> None:
+    """Write every table whose figures are there."""
+    for name, (file, make) in TABLES.items():
+        path = HERE / file
+        if path.exists():
+            found = json.loads(path.read_text())
+            text = f"{make(found)}\n\n{origin(found['about'])}"
+            results.write_table(HERE / "README.md", name, text)
+            print(f"{name}: from {file}")
+        else:
+            print(f"{name}: there is no {file}; see README.md for how to make it")
+
+
+def throughput(found: Mapping[str, Any]) -> str:
+    """Training steps: a row a method."""
+    columns = {
+        "method": lambda name, one: name,
+        "ours (images/s)": lambda name, one: number(one["ours"]),
+        "the limit": lambda name, one: number(one["limit"]),
+        "lightly": lambda name, one: number(one["lightly"]),
+        "of the limit": lambda name, one: f"{one['of_limit']:.2f}",
+        "times lightly": lambda name, one: f"{one['over_lightly']:.1f}",
+        "TFLOP/s": lambda name, one: number(one["tflops"]),
+        "of the peak": lambda name, one: share(one["of_peak"]),
+        "peak memory (GB)": lambda name, one: f"{one['peak_memory_gb']:.1f}",
+        "STL-10 epoch (min)": lambda name, one: number(one["stl10_epoch_seconds"] / 60),
+    }
+    methods = {name: one for name, one in found.items() if name != "about"}
+    return markdown(columns, [(name, one) for name, one in methods.items()])
+
+
+def views(found: Mapping[str, Any]) -> str:
+    """Random views: a row a maker, a column a side."""
+    columns = {"views/s": lambda row: row["name"]}
+    for name in found["about"]["columns"]:
+        columns[name] = lambda row, name=name: number(row["rates"].get(name))
+    columns["note"] = lambda row: row["note"]
+    return markdown(columns, [(row,) for row in found["rows"]])
+
+
+def story(found: Mapping[str, Any]) -> str:
+    """The rest of the story: a row a part."""
+    columns = {
+        "part": lambda row: row["part"],
+        "seconds": lambda row: number(row["seconds"]),
+        "note": lambda row: row["note"],
+    }
+    return markdown(columns, [(row,) for row in found["parts"]])
+
+
+def growth(found: Mapping[str, Any]) -> str:
+    """Training steps with few and with many images resident."""
+    columns = {
+        "method": lambda row: row["method"],
+        "images": lambda row: f"{row['images']:,}",
+        "images/s": lambda row: number(row["rate"]),
+        "of the smallest set's": lambda row: f"{row['of_smallest']:.2f}",
+        "peak memory (GB)": lambda row: f"{row['peak_gb']:.2f}",
+        "of which images": lambda row: f"{row['images_gb']:.2f}",
+    }
+    return markdown(columns, [(row,) for row in found["growth"]])
+
+
+TABLES = {
+    "throughput": ("latest.json", throughput),
+    "views": ("views.json", views),
+    "story": ("story.json", story),
+    "growth": ("story.json", growth),
+}
+
+
+def markdown(columns: Mapping[str, Any], rows: Sequence[tuple]) -> str:
+    """A Markdown table; every column has a function of a row's values."""
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    for row in rows:
+        lines.append("| " + " | ".join(make(*row) for make in columns.values()) + " |")
+    return "\n".join(lines)
+
+
+def origin(about: Mapping[str, Any]) -> str:
+    """One line: where, with what, when and how."""
+    versions = ", ".join(f"{name} {text}" for name, text in about["versions"].items())
+    return (
+        f"{about['hardware']}, {about['precision']}; {versions}; {about['date']}; "
+        f"`{about['command']}`"
+    )
+
+
+def number(value: float | None) -> str:
+    """Three digits that matter; a dash for nothing."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def share(value: float | None) -> str:
+    """A share in percent; a dash for nothing."""
+    return "–" if value is None else f"{100 * value:.0f} %"
+
+
+if __name__ == "__main__":
+    main()
