@@ -18,7 +18,8 @@
 ``checkpoints``           save, resume, list and load; the backbone file
 ``pictures``              figures made of pictures, and the style of all
 ``views``                 what a method sees: batched random views, jigsaw patches
-``losses``                PIRL's loss and its memory bank
+``losses``                what lightly lacks: losses, memory bank, queue, prototypes
+``targets``               slow copies of a network, for BYOL, MoCo and DINO
 ``geometry``, ``colors``  crops, flips, blur and colours as small matrices
 ``data``                  data sets by name: demo | stl10 | cifar10 | folder
 ``colab``                 where the notebook runs: Drive, files in and out

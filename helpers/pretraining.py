@@ -84,6 +84,7 @@ def train_epoch(
             fabric.global_rank,
             fabric.world_size,
         )
+        method.before_step(step / total)
         views = method.views(images.to(device, non_blocking=True), random)
         loss = method(views, index, session.labels[index])
         session.optimizer.zero_grad()
