@@ -23,7 +23,9 @@
 ``curves``                training curves, redrawn while they grow
 ``pictures``              figures made of pictures, and the style of all
 ``views``                 what a method sees: batched random views, jigsaw patches
-``losses``                PIRL's losses and its memory bank
+``losses``                PIRL's three losses, and SupCon's
+``targets``               slow copies of a network, for BYOL, MoCo and DINO
+``memory``                what features are compared with: bank, queue, prototypes
 ``geometry``, ``colors``  crops, flips, blur and colours as small matrices
 ``photometric``           colour distortions that are no matrices
 ``data``                  data sets by name: demo | stl10 | cifar10 | folder

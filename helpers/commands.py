@@ -134,6 +134,8 @@ def baseline(asked: flags.Baseline) -> None:
         records.append(outcome.record)
     print(results.markdown(records))
 
+
+def convert(asked: flags.Convert) -> None:
     """Make a backbone file of another project's checkpoint."""
     file, matched = conversion.backbone_file(
         asked.path, asked.folder, asked.allow_unsafe_pickle

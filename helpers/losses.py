@@ -1,7 +1,7 @@
-r"""PIRL's memory bank and its three losses.
+r"""The losses that lightly lacks: PIRL's three, and SupCon's.
 
-Letters: q (B, d) are queries, f(v_I) or g(v_It); m (N, d) is the bank, one entry an
-image, all of norm 1; i (B,) are the numbers of the queries' own images; τ is the
+PIRL's letters: q (B, d) are queries, f(v_I) or g(v_It); m (N, d) is the bank, one entry
+an image, all of norm 1; i (B,) are the numbers of the queries' own images; τ is the
 temperature and s the cosine similarity.
 
 A query is compared with its candidates, its own image's entry and those of others, the
@@ -15,69 +15,11 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, distributed, nn
+from lightly.utils import dist
+from torch import Tensor, nn
 from torch.nn import functional
 
-
-class MemoryBank(nn.Module):
-    """One feature an image, the running mean of what the network said about it.
-
-    Entries have norm 1; an update is m ← normalize(μ·m + (1 − μ)·f/|f|) for the images
-    of the batch and touches no other row. All is in buffers, so checkpoints hold it.
-    Source: Misra & van der Maaten 2020, arXiv:1912.01991, section 3.3.
-
-    Args:
-        count: number of images N.
-        dim: width d of a feature.
-        momentum: μ in [0, 1).
-    """
-
-    def __init__(self, count: int, dim: int, momentum: float = 0.5) -> None:
-        """See the class; entries start as random directions until ``fill``."""
-        super().__init__()
-        self.momentum = momentum
-        entries = functional.normalize(torch.randn(count, dim), dim=1)
-        self.register_buffer("entries", entries)
-        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("updated", torch.zeros(count, dtype=torch.int64))
-
-    @property
-    def age(self) -> Tensor:
-        """How many updates ago every entry last moved, int64 (N,)."""
-        return self.updates - self.updated
-
-    @torch.no_grad()
-    def update(self, index: Tensor, features: Tensor) -> None:
-        """Move the entries ``index`` (B,) towards ``features`` (B, d).
-
-        Where several processes train together, every one learns of all their images.
-        """
-        index, features = gather(index), gather(features.float())
-        new = functional.normalize(features, dim=1)
-        mixed = self.momentum * self.entries[index] + (1 - self.momentum) * new
-        self.entries[index] = functional.normalize(mixed, dim=1)
-        self.updates += 1
-        self.updated[index] = self.updates
-
-    @torch.no_grad()
-    def fill(self, index: Tensor, features: Tensor) -> None:
-        """Replace the entries ``index`` (B,) by ``features`` (B, d)."""
-        self.entries[index] = functional.normalize(features.float(), dim=1)
-
-    def neighbors(self, index: Tensor, *, k: int = 6) -> Tensor:
-        """The k images whose entries are nearest to these images' (B,): (B, k)."""
-        similarity = self.entries[index] @ self.entries.T
-        similarity.scatter_(1, index[:, None], -torch.inf)
-        return similarity.topk(min(k, len(self.entries) - 1), dim=1).indices
-
-
-def gather(rows: Tensor) -> Tensor:
-    """The rows (B, ...) of all processes, in their order; without gradients."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return rows
-    everybody = [torch.empty_like(rows) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(everybody, rows.contiguous())
-    return torch.cat(everybody)
+from helpers import memory
 
 
 def scores(
@@ -96,7 +38,8 @@ def scores(
     Returns:
         The scores, float32 (B, N) or (B, 1 + K), and the own images' columns, (B,).
     """
-    every = functional.normalize(q.float(), dim=1) @ m.T / temperature  # (B, N)
+    with memory.full_precision(q):
+        every = memory.unit(q) @ m.T / temperature  # (B, N)
     if negatives is None:
         return every, i
     candidates = torch.cat([i[:, None], negatives], dim=1)
@@ -186,7 +129,39 @@ class ConstantNCE(nn.Module):
 
     def fix(self, scores: Tensor) -> None:
         """Set Z by the first batch of all processes; no look at it, so no waiting."""
-        each = gather(scores.logsumexp(dim=1))
+        each = memory.gather(scores.logsumexp(dim=1))
         mean = each.logsumexp(dim=0) - math.log(len(each) * scores.shape[1])
         guess = mean + math.log(self.count)
         self.log_z = torch.where(self.log_z.isinf(), guess, self.log_z)
+
+
+def contrastive(z_1: Tensor, z_2: Tensor, group: Tensor, temperature: float) -> Tensor:
+    r"""Pick the views of the own group among all other views: SupCon's L_out.
+
+    With z the 2B normalised views of the batch, P(i) the other views of i's group and
+    A(i) all views but i, it is the mean over all i of
+
+        −1/|P(i)| Σ_{p ∈ P(i)} log( exp(z_i·z_p/τ) / Σ_{a ∈ A(i)} exp(z_i·z_a/τ) ).
+
+    Where every image is a group of its own, this is SimCLR's NT-Xent. The other views
+    are those of all processes. Source: Khosla et al. 2020, arXiv:2004.11362, equation
+    2; Chen et al. 2020, arXiv:2002.05709, equation 1.
+
+    Args:
+        z_1: one view of every image, (B, d).
+        z_2: another, (B, d).
+        group: the group of every image, int64 (B,).
+        temperature: τ.
+
+    Returns:
+        A scalar, float32.
+    """
+    with memory.full_precision(z_1):
+        z = memory.unit(torch.cat([z_1, z_2]))  # (2B, d)
+        everybody, group = memory.gather(z), group.repeat(2)
+        place = torch.arange(len(everybody), device=z.device)
+        itself = place[: len(z), None] + dist.rank() * len(z) == place
+        logits = (z @ everybody.T / temperature).masked_fill(itself, -torch.inf)
+        positive = (group[:, None] == memory.gather(group)) & ~itself
+        chosen = logits.log_softmax(dim=1).where(positive, 0.0).sum(dim=1)
+        return -(chosen / positive.sum(dim=1)).mean()

@@ -65,6 +65,7 @@ def train_epoch(
     """
     settings, fabric, method = session.settings, session.fabric, session.method
     steps, device, epoch = session.steps, session.fabric.device, len(history)
+    total = settings.epochs * steps
     before = [entry["loss"] for entry in history]
     started = time.perf_counter()
     method.train()
@@ -87,6 +88,7 @@ def train_epoch(
             fabric.global_rank,
             fabric.world_size,
         )
+        method.before_step(step / total)
         views = method.views(images, random)
         loss = method(views, index, session.labels[index])
         session.optimizer.zero_grad()
@@ -99,7 +101,7 @@ def train_epoch(
                 error_if_nonfinite=False,
             )
         session.optimizer.step()
-        method.after_step((step + 1) / (settings.epochs * steps))
+        method.after_step((step + 1) / total)
         losses[place] = loss.detach()
         spreads[place] = evaluation.spread(method.embedding)
         bar.update()

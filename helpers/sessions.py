@@ -74,6 +74,11 @@ def start(settings: Settings, dataset: Dataset, devices: int, nodes: int) -> Ses
             f"{dataset.name} has {len(images)} images to learn from, fewer than one "
             f"batch of {settings.batch_size}: set batch_size to at most {len(images)}."
         )
+    if methods.get(settings.method).needs_labels and not (labels >= 0).any():
+        raise ValueError(
+            f"{settings.method} learns from labels, and {dataset.name} has none: "
+            "choose another method, such as simclr, or images with labels."
+        )
     fabric = _fabric(settings, devices, nodes)
     torch.manual_seed(settings.seed)
     backbone = backbones.build(

@@ -64,17 +64,26 @@ def stl10(folder, classes):
     (folder / "fold_indices.txt").write_text("\n".join(lines) + "\n")
 
 
+def layer(width, out, norm="batch"):
+    """A convolution that halves the side, with normalisation and ReLU."""
+    normalized = nn.GroupNorm(4, out) if norm == "group" else nn.BatchNorm2d(out)
+    convolution = nn.Conv2d(width, out, 3, stride=2, padding=1, bias=False)
+    return [convolution, normalized, nn.ReLU()]
+
+
 def backbone(name="resnet18", *, stem="imagenet", weights="random", norm="batch"):
     """A network with ``feature_dim`` and normalisation in place of a ResNet."""
-
-    def layer(width, out):
-        normalized = nn.GroupNorm(4, out) if norm == "group" else nn.BatchNorm2d(out)
-        convolution = nn.Conv2d(width, out, 3, stride=2, padding=1, bias=False)
-        return [convolution, normalized, nn.ReLU()]
-
     pool = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    network = nn.Sequential(*layer(3, 8), *layer(8, 16), *pool)
+    network = nn.Sequential(*layer(3, 8, norm), *layer(8, 16, norm), *pool)
     network.feature_dim = 16
+    return network
+
+
+def wide_backbone(*_, **__):
+    """A network that can learn shapes from 32 px, at a tenth of a ResNet's cost."""
+    deep = [*layer(3, 32), *layer(32, 64), *layer(64, 128), *layer(128, 128)]
+    network = nn.Sequential(*deep, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network.feature_dim = 128
     return network
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from helpers import losses
+from helpers import losses, memory
 
 NAMES = ("info_nce", "nce", "vissl")
 ALL = None  # the negatives of every image: all others
@@ -212,7 +212,7 @@ def test_z_is_that_of_the_first_batch_and_is_kept():
 
 def test_the_bank_is_the_running_mean_of_what_was_seen():
     torch.manual_seed(0)
-    bank = losses.MemoryBank(10, 4, momentum=0.5)
+    bank = memory.MemoryBank(10, 4, momentum=0.5)
     assert torch.allclose(bank.entries.norm(dim=1), torch.ones(10))
     before, features = bank.entries.clone(), 5 * torch.randn(3, 4)
     seen = torch.tensor([7, 2, 5])
@@ -228,7 +228,7 @@ def test_the_bank_is_the_running_mean_of_what_was_seen():
 
 def test_the_momentum_says_how_much_of_the_old_entry_stays():
     for momentum in (0.0, 0.9):
-        bank = losses.MemoryBank(1, 2, momentum)
+        bank = memory.MemoryBank(1, 2, momentum)
         bank.entries.copy_(torch.tensor([[1.0, 0.0]]))
         bank.update(torch.tensor([0]), torch.tensor([[0.0, 8.0]]))
         expected = torch.tensor([momentum, 1 - momentum])
@@ -236,7 +236,7 @@ def test_the_momentum_says_how_much_of_the_old_entry_stays():
 
 
 def test_filling_replaces_entries_and_the_state_keeps_them():
-    bank, other = losses.MemoryBank(6, 3), losses.MemoryBank(6, 3)
+    bank, other = memory.MemoryBank(6, 3), memory.MemoryBank(6, 3)
     features = torch.randn(2, 3)
     before = bank.entries.clone()
     bank.fill(torch.tensor([1, 4]), features)
@@ -249,7 +249,7 @@ def test_filling_replaces_entries_and_the_state_keeps_them():
 
 
 def test_an_entry_is_as_old_as_the_updates_since_its_own():
-    bank, other = losses.MemoryBank(5, 3), losses.MemoryBank(5, 3)
+    bank, other = memory.MemoryBank(5, 3), memory.MemoryBank(5, 3)
     bank.fill(torch.arange(5), torch.randn(5, 3))
     assert bank.age.tolist() == [0] * 5
     for seen in ([0, 1], [1, 4], [2, 4]):
@@ -260,7 +260,7 @@ def test_an_entry_is_as_old_as_the_updates_since_its_own():
 
 
 def test_neighbors_are_the_nearest_entries_of_other_images():
-    bank = losses.MemoryBank(9, 4)
+    bank = memory.MemoryBank(9, 4)
     found = bank.neighbors(torch.tensor([3, 7]), k=3)
     for row, number in enumerate((3, 7)):
         rest = [n for n in range(9) if n != number]

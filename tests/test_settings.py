@@ -59,7 +59,7 @@ def test_the_learning_rate_follows_the_batch_size():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"method": "moco"}, "Unknown method 'moco'"),
+        ({"method": "vae"}, "Unknown method 'vae'"),
         (
             {"recipe": "long"},
             "Unknown recipe 'long' of byol: choose one of .*published",

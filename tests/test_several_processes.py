@@ -9,7 +9,7 @@ import pytest
 import torch
 import two_processes
 
-from helpers import losses
+from helpers import losses, memory
 
 
 def test_two_processes_train_as_one(tmp_path, monkeypatch, small_backbone):
@@ -32,14 +32,14 @@ def test_two_processes_train_as_one(tmp_path, monkeypatch, small_backbone):
 
 def test_the_bank_learns_of_all_processes(monkeypatch):
     """The other process's rows arrive by all_gather and are written alike."""
-    bank = losses.MemoryBank(6, 4)
+    bank = memory.MemoryBank(6, 4)
     other = {torch.int64: torch.tensor([4, 1]), torch.float32: torch.randn(2, 4)}
 
     def all_gather(everybody, mine):
         everybody[0].copy_(mine)
         everybody[1].copy_(other[mine.dtype])
 
-    before, expected = bank.entries.clone(), losses.MemoryBank(6, 4)
+    before, expected = bank.entries.clone(), memory.MemoryBank(6, 4)
     expected.load_state_dict(bank.state_dict())
     index, features = torch.tensor([0, 5]), torch.randn(2, 4)
     expected.update(

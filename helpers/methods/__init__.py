@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from helpers.methods import base, byol, pirl, simclr
+import inspect
+
+from helpers.methods import (
+    barlow_twins,
+    base,
+    byol,
+    dino,
+    moco,
+    pirl,
+    simclr,
+    simsiam,
+    supcon,
+    swav,
+    vicreg,
+)
 
 METHODS: dict[str, type[base.Method]] = {
     "pirl": pirl.PIRL,
     "byol": byol.BYOL,
     "simclr": simclr.SimCLR,
+    "simsiam": simsiam.SimSiam,
+    "supcon": supcon.SupCon,
+    "swav": swav.SwAV,
+    "moco": moco.MoCo,
+    "barlow_twins": barlow_twins.BarlowTwins,
+    "vicreg": vicreg.VICReg,
+    "dino": dino.DINO,
 }
 
 
@@ -22,3 +43,12 @@ def get(name: str) -> type[base.Method]:
             f"Unknown method {name!r}: choose one of {', '.join(METHODS)}."
         )
     return METHODS[name]
+
+
+def text(name: str) -> str:
+    """What a method's file begins with, Markdown: title, idea, formula.
+
+    Raises:
+        ValueError: when there is no method of that name.
+    """
+    return inspect.getdoc(inspect.getmodule(get(name)))

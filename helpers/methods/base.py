@@ -1,16 +1,56 @@
-"""What the pre-training loop asks of a method."""
+"""What the pre-training loop asks of a method, and what several methods share."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from helpers import optimizers, views
 from helpers.randomness import StepRandom
 from helpers.view_settings import ViewSettings
+
+_SHORT = {
+    "batch_size": 64,
+    "optimizer": "adamw",
+    "learning_rate": 6e-3,
+    "weight_decay": 1e-4,
+}
+_RECIPES: dict[str, dict[str, Any]] = {
+    "minutes": {**_SHORT, "epochs": 8, "size": 40},
+    "hour": {**_SHORT, "epochs": 20, "size": 48},
+    # Common in the literature on small images: SGD, 64 px, a 3x3 stem.
+    "published": {
+        "epochs": 200,
+        "batch_size": 256,
+        "optimizer": "sgd",
+        "learning_rate": 0.06,
+        "weight_decay": 5e-4,
+        "stem": "pool",
+        "size": 64,
+        "blur": 0.5,
+    },
+}
+
+
+def recipes(
+    short: dict[str, Any] | None = None, **changes: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """The recipes all methods start from, with a method's own values on top.
+
+    Args:
+        short: changes in both short ones, ``minutes`` and ``hour``.
+        **changes: changes in one recipe, by its name.
+    """
+    shared = {"minutes": short or {}, "hour": short or {}, "published": {}}
+    return {
+        name: values | shared[name] | changes.get(name, {})
+        for name, values in _RECIPES.items()
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,18 +59,78 @@ class Options:
 
     Attributes:
         view: the distribution of the random views.
+        hidden_dim: width inside the heads.
+        output_dim: width of what the loss compares.
     """
 
     view: ViewSettings = ViewSettings()
+    hidden_dim: int = 512
+    output_dim: int = 128
+
+    @property
+    def every_view(self) -> tuple[ViewSettings, ...]:
+        """The distribution of each view of an image: two, drawn alike."""
+        return self.view, self.view
 
     @property
     def smallest_side(self) -> int:
         """Side in pixels of the smallest pictures the backbone sees."""
-        return self.view.size
+        return min(view.size for view in self.every_view)
+
+
+@dataclasses.dataclass(frozen=True)
+class PairOptions(Options):
+    """Options of methods whose two views may be drawn differently.
+
+    Attributes:
+        asymmetric: draw them as BYOL's paper does (arXiv:2006.07733, table 6): the
+            first always blurred, the second blurred in 10 % and solarized in 20 %.
+    """
+
+    asymmetric: bool = False
+
+    @property
+    def every_view(self) -> tuple[ViewSettings, ...]:
+        """The distribution of each of the two views."""
+        if not self.asymmetric:
+            return self.view, self.view
+        return (
+            dataclasses.replace(self.view, blur=1.0, solarize=0.0),
+            dataclasses.replace(self.view, blur=0.1, solarize=0.2),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiCropOptions(PairOptions):
+    """Options of methods that add small views to the two large ones.
+
+    Source: Caron et al. 2020, arXiv:2006.09882, section 3.3.
+
+    Attributes:
+        small_views: how many small views an image has.
+        small_size: their side in pixels.
+        small_scale: smallest and largest share of the image's area in them.
+    """
+
+    small_views: int = 4
+    small_size: int = 32
+    small_scale: tuple[float, float] = (0.05, 0.14)
+
+    @property
+    def every_view(self) -> tuple[ViewSettings, ...]:
+        """The distribution of each view, the two large ones first."""
+        small = dataclasses.replace(
+            self.view, size=self.small_size, scale=self.small_scale
+        )
+        return (*super().every_view, *(small for _ in range(self.small_views)))
 
 
 class Method(nn.Module):
     """A way to learn without labels: what it sees, and what it minimises.
+
+    The file of a method starts with its text: a title, what it does, its formula.
+    Whatever it remembers from step to step is a parameter or a buffer, so that a
+    checkpoint holds it.
 
     Args:
         backbone: maps (B, 3, S, S) to (B, D); its ``feature_dim`` is D.
@@ -39,10 +139,12 @@ class Method(nn.Module):
 
     Attributes:
         embedding: (B, d), detached: what the last loss compared; the collapse gauge.
+        needs_labels: whether it makes no sense without any labels.
     """
 
     Options: ClassVar[type[Options]] = Options
     recipes: ClassVar[dict[str, dict[str, Any]]] = {}
+    needs_labels: ClassVar[bool] = False
     embedding: Tensor
 
     def __init__(self, backbone: nn.Module, count: int, options: Options) -> None:
@@ -55,11 +157,9 @@ class Method(nn.Module):
         self.options = dataclasses.replace(self.options, view=view)
 
     def views(self, images: Tensor, random: StepRandom) -> Any:
-        """Two random views of images uint8 (B, 3, H, W), each (B, 3, S, S)."""
-        view = self.options.view
-        return (
-            views.random_view(images, view, random),
-            views.random_view(images, view, random),
+        """Random views of images uint8 (B, 3, H, W), each (B, 3, S, S)."""
+        return tuple(
+            views.random_view(images, view, random) for view in self.options.every_view
         )
 
     def loss(self, views: Any, index: Tensor, labels: Tensor) -> Tensor:
@@ -79,9 +179,26 @@ class Method(nn.Module):
     def start(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
         """Called once before the first step with (images, index) of the whole set."""
 
+    def before_step(self, progress: float) -> None:
+        """Called before every step; ``progress`` in [0, 1) of the run."""
+
     def after_step(self, progress: float) -> None:
-        """Called after every optimizer step; ``progress`` in [0, 1] of the run."""
+        """Called after every optimizer step; ``progress`` in (0, 1] of the run."""
 
     def groups(self) -> list[dict[str, Any]]:
         """Parameter groups for ``optimizers.build``."""
         return [{"params": optimizers.parameters(self)}]
+
+
+def features(backbone: nn.Module, views: Sequence[Tensor]) -> Tensor:
+    """Features of views of several sizes, one forward for neighbours of one size.
+
+    Args:
+        backbone: maps (B, 3, S, S) to (B, D).
+        views: V of them, each (B, 3, S, S) with an S of its own.
+
+    Returns:
+        (V·B, D), in the order of the views.
+    """
+    sizes = itertools.groupby(views, key=lambda view: view.shape[-1])
+    return torch.cat([backbone(torch.cat(list(alike))) for _, alike in sizes])

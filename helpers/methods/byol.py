@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import math
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from lightly.models.modules import heads
 from torch import Tensor, nn
 from torch.nn import functional
 
-from helpers import optimizers
+from helpers import optimizers, targets
 from helpers.methods import base
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(base.Options):
+class Options(base.PairOptions):
     """BYOL's own options.
 
     Attributes:
-        hidden_dim: width inside projection and prediction head.
-        output_dim: width of projections and predictions.
         target_momentum: τ at the start of the run; it climbs to 1 along a cosine.
         predictor_scale: times the learning rate, for the prediction head.
     """
 
     hidden_dim: int = 1024
-    output_dim: int = 128
     target_momentum: float = 0.99
     predictor_scale: float = 1.0
 
@@ -37,40 +32,16 @@ class BYOL(base.Method):
     """Grill et al. 2020, arXiv:2006.07733: equations 1 and 2, algorithm 1."""
 
     Options = Options
-    recipes: ClassVar[dict[str, dict[str, Any]]] = {
-        "minutes": {
-            "epochs": 8,
-            "batch_size": 64,
-            "optimizer": "adamw",
-            "learning_rate": 6e-3,
-            "weight_decay": 1e-4,
-            "size": 40,
-            "target_momentum": 0.97,
-            "hidden_dim": 512,
-        },
-        "hour": {
-            "epochs": 20,
-            "batch_size": 64,
-            "optimizer": "adamw",
+    # Published values for small images: SGD, 64 px, a 3x3 stem, EMA from 0.99.
+    recipes = base.recipes(
+        short={"target_momentum": 0.97, "hidden_dim": 512},
+        hour={
             "learning_rate": 4e-3,
-            "weight_decay": 1e-4,
-            "size": 48,
             "target_momentum": 0.96,
             "predictor_scale": 10.0,
-            "hidden_dim": 512,
         },
-        # Published values for small images: SGD, 64 px, a 3x3 stem, EMA from 0.99.
-        "published": {
-            "epochs": 200,
-            "batch_size": 256,
-            "optimizer": "sgd",
-            "learning_rate": 0.1,
-            "weight_decay": 5e-4,
-            "stem": "pool",
-            "size": 64,
-            "blur": 0.5,
-        },
-    }
+        published={"learning_rate": 0.1},
+    )
 
     def __init__(self, backbone: nn.Module, count: int, options: Options) -> None:
         """See ``base.Method``."""
@@ -81,7 +52,7 @@ class BYOL(base.Method):
         )
         self.prediction_head = heads.BYOLPredictionHead(out, hidden, out)
         self.online = nn.Sequential(self.backbone, self.projection_head)
-        self.target = copy.deepcopy(self.online).requires_grad_(False)
+        self.target = targets.slow_copy(self.online)
 
     def loss(
         self, views: tuple[Tensor, Tensor], index: Tensor, labels: Tensor
@@ -96,12 +67,8 @@ class BYOL(base.Method):
 
     def after_step(self, progress: float) -> None:
         """ξ ← τ·ξ + (1 − τ)·θ with τ = 1 − (1 − τ₀)·(cos(π·progress) + 1) / 2."""
-        start = self.options.target_momentum
-        momentum = 1 - (1 - start) * (math.cos(math.pi * progress) + 1) / 2
-        with torch.no_grad():
-            target = list(self.target.parameters())
-            online = list(self.online.parameters())
-            torch._foreach_lerp_(target, online, 1 - momentum)
+        momentum = targets.momentum(self.options.target_momentum, progress)
+        targets.follow(self.target, self.online, momentum)
 
     def groups(self) -> list[dict[str, Any]]:
         """The prediction head may learn faster than the rest."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from helpers import losses, views
+from helpers import losses, memory, views
 from helpers.methods import base, pirl_options
 from helpers.methods.pirl_options import Options
 from helpers.randomness import StepRandom
@@ -30,7 +30,7 @@ class PIRL(base.Method):
             self.jigsaw_head = nn.Linear(options.grid**2 * d, d)
         if options.pretext != "jigsaw":
             self.rotation_head = projection(backbone.feature_dim, options)
-        self.bank = losses.MemoryBank(count, d, options.bank_momentum)
+        self.bank = memory.MemoryBank(count, d, options.bank_momentum)
         self.criterion = {
             "infonce": losses.info_nce,
             "nce": losses.nce,

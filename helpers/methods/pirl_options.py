@@ -31,8 +31,6 @@ class Options(base.Options):
             view's.
         patch: side of the patch cut out of a cell, in pixels; None takes three quarters
             of the cell's, about the 64 of 85 of the paper.
-        output_dim: width d of f(v_I), g(v_It) and the bank's entries.
-        hidden_dim: width inside the heads.
         temperature: τ.
         weight: λ, the share of the transformed image's term in the loss.
         bank_momentum: of the memory bank.
@@ -47,8 +45,6 @@ class Options(base.Options):
     grid: int = 3
     cell: int | None = None
     patch: int | None = None
-    output_dim: int = 128
-    hidden_dim: int = 512
     temperature: float = 0.1
     weight: float = 0.5
     bank_momentum: float = 0.5

@@ -1,14 +1,26 @@
-"""SimCLR: two views of an image find each other among all views of the batch."""
+r"""SimCLR: two views of an image find each other among all views of the batch.
+
+The backbone and a projection head make $z_1$ and $z_2$ of the two views of an image.
+With $s$ the cosine similarity and a temperature $\tau$, each view has to pick its
+partner out of all other views $z_k$ of the batch:
+
+$$\mathcal{L} = -\log \frac{e^{s(z_1, z_2) / \tau}}
+{\sum_{k \neq 1} e^{s(z_1, z_k) / \tau}},$$
+
+the mean over all views. This is called *NT-Xent*. The numerator pulls the two views of
+an image together, the denominator pushes the views of different images apart, most of
+all those that are wrongly near; a small $\tau$ looks at little else. More images in a
+batch make the task harder and the features better.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
 
-from lightly import loss as lightly_loss
 from lightly.models.modules import heads
 from torch import Tensor, nn
 
+from helpers import losses
 from helpers.methods import base
 
 
@@ -18,47 +30,16 @@ class Options(base.Options):
 
     Attributes:
         temperature: τ; small values look at the hardest negatives only.
-        hidden_dim: width inside the projection head.
-        output_dim: width of the projections z.
     """
 
     temperature: float = 0.2
-    hidden_dim: int = 512
-    output_dim: int = 128
 
 
 class SimCLR(base.Method):
     """Chen et al. 2020, arXiv:2002.05709: NT-Xent, equation 1."""
 
     Options = Options
-    recipes: ClassVar[dict[str, dict[str, Any]]] = {
-        "minutes": {
-            "epochs": 8,
-            "batch_size": 64,
-            "optimizer": "adamw",
-            "learning_rate": 6e-3,
-            "weight_decay": 1e-4,
-            "size": 40,
-        },
-        "hour": {
-            "epochs": 20,
-            "batch_size": 64,
-            "optimizer": "adamw",
-            "learning_rate": 6e-3,
-            "weight_decay": 1e-4,
-            "size": 48,
-        },
-        "published": {
-            "epochs": 200,
-            "batch_size": 256,
-            "optimizer": "sgd",
-            "learning_rate": 0.06,
-            "weight_decay": 5e-4,
-            "stem": "pool",
-            "size": 64,
-            "blur": 0.5,
-        },
-    }
+    recipes = base.recipes()
 
     def __init__(self, backbone: nn.Module, count: int, options: Options) -> None:
         """See ``base.Method``."""
@@ -66,14 +47,11 @@ class SimCLR(base.Method):
         self.projection_head = heads.SimCLRProjectionHead(
             backbone.feature_dim, options.hidden_dim, options.output_dim
         )
-        self.nt_xent = lightly_loss.NTXentLoss(
-            temperature=options.temperature, gather_distributed=True
-        )
 
     def loss(
         self, views: tuple[Tensor, Tensor], index: Tensor, labels: Tensor
     ) -> Tensor:
-        """NT-Xent over both views; ``index`` and ``labels`` are not used."""
+        """NT-Xent over both views: every image is a group of its own."""
         z_1, z_2 = (self.projection_head(self.backbone(view)) for view in views)
         self.embedding = z_1.detach()
-        return self.nt_xent(z_1.float(), z_2.float())
+        return losses.contrastive(z_1, z_2, index, self.options.temperature)

@@ -1,0 +1,147 @@
+"""What features are compared with: PIRL's memory bank, queues and prototypes.
+
+All of it is in buffers or parameters, so that checkpoints hold it, and the same on all
+processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+from lightly.utils import dist
+from torch import Tensor, distributed, nn
+from torch.nn import functional
+
+
+class MemoryBank(nn.Module):
+    """One feature an image, the running mean of what the network said about it.
+
+    Entries have norm 1; an update is m ← normalize(μ·m + (1 − μ)·f/|f|) for the images
+    of the batch and touches no other row. All is in buffers, so checkpoints hold it.
+    Source: Misra & van der Maaten 2020, arXiv:1912.01991, section 3.3.
+
+    Args:
+        count: number of images N.
+        dim: width d of a feature.
+        momentum: μ in [0, 1).
+    """
+
+    def __init__(self, count: int, dim: int, momentum: float = 0.5) -> None:
+        """See the class; entries start as random directions until ``fill``."""
+        super().__init__()
+        self.momentum = momentum
+        entries = functional.normalize(torch.randn(count, dim), dim=1)
+        self.register_buffer("entries", entries)
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("updated", torch.zeros(count, dtype=torch.int64))
+
+    @property
+    def age(self) -> Tensor:
+        """How many updates ago every entry last moved, int64 (N,)."""
+        return self.updates - self.updated
+
+    @torch.no_grad()
+    def update(self, index: Tensor, features: Tensor) -> None:
+        """Move the entries ``index`` (B,) towards ``features`` (B, d).
+
+        Where several processes train together, every one learns of all their images.
+        """
+        index, features = gather(index), gather(features.float())
+        new = functional.normalize(features, dim=1)
+        mixed = self.momentum * self.entries[index] + (1 - self.momentum) * new
+        self.entries[index] = functional.normalize(mixed, dim=1)
+        self.updates += 1
+        self.updated[index] = self.updates
+
+    @torch.no_grad()
+    def fill(self, index: Tensor, features: Tensor) -> None:
+        """Replace the entries ``index`` (B,) by ``features`` (B, d)."""
+        self.entries[index] = functional.normalize(features.float(), dim=1)
+
+    def neighbors(self, index: Tensor, *, k: int = 6) -> Tensor:
+        """The k images whose entries are nearest to these images' (B,): (B, k)."""
+        similarity = self.entries[index] @ self.entries.T
+        similarity.scatter_(1, index[:, None], -torch.inf)
+        return similarity.topk(min(k, len(self.entries) - 1), dim=1).indices
+
+
+class Queue(nn.Module):
+    """The latest features of earlier batches, first in, first out.
+
+    It is a buffer, so checkpoints hold it, and the same on all processes. It starts
+    full of random directions. Source: He et al. 2020, arXiv:1911.05722, section 3.2.
+
+    Args:
+        size: number of images K.
+        *shape: of an image's features: (d,), or (V, d) for V views.
+    """
+
+    def __init__(self, size: int, *shape: int) -> None:
+        """See the class."""
+        super().__init__()
+        entries = functional.normalize(torch.randn(size, *shape), dim=-1)
+        self.register_buffer("entries", entries)  # (K, ...), newest first
+
+    @torch.no_grad()
+    def push(self, features: Tensor) -> None:
+        """Put features (B, ...) of every process in; the oldest drop out."""
+        new = torch.cat([gather(features.float()), self.entries])
+        self.entries.copy_(new[: len(self.entries)])
+
+    def share(self) -> Tensor:
+        """This process's part of the entries, where each is to look at its own."""
+        return self.entries.tensor_split(dist.world_size())[dist.rank()]
+
+
+class Prototypes(nn.Module):
+    """Learned directions of norm 1; it maps features to their cosines with them.
+
+    Args:
+        dim: width d of a feature.
+        count: number of prototypes K.
+    """
+
+    def __init__(self, dim: int, count: int) -> None:
+        """See the class; they start as random directions."""
+        super().__init__()
+        self.weight = nn.Parameter(unit(torch.randn(count, dim)))
+        self.kept: Tensor | None = None
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Cosines of features (B, d) with all prototypes: float32 (B, K)."""
+        with full_precision(features):
+            return unit(features) @ unit(self.weight).T
+
+    def freeze(self, frozen: bool) -> None:
+        """Before a step: say whether ``settle`` is to undo it."""
+        self.kept = self.weight.detach().clone() if frozen else None
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """After a step: back to norm 1, or to where they were if they are frozen."""
+        self.weight.copy_(unit(self.weight) if self.kept is None else self.kept)
+
+
+def unit(features: Tensor) -> Tensor:
+    """Features (B, d) divided by their length, float32."""
+    return functional.normalize(features.float(), dim=1)
+
+
+def gather(rows: Tensor) -> Tensor:
+    """The rows (B, ...) of all processes, in their order.
+
+    Gradients flow back to the process a row came from. There they add up over all
+    processes, and the mean over processes that follows makes them those of one process.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return rows
+    return torch.cat(dist.gather(rows.contiguous()))
+
+
+def full_precision(tensor: Tensor) -> contextlib.AbstractContextManager:
+    """A context where mixed precision is off, on the device of ``tensor``.
+
+    Without it a similarity of float32 features is computed in 16 bits.
+    """
+    return torch.autocast(tensor.device.type, enabled=False)

@@ -1,0 +1,68 @@
+r"""Barlow Twins: each number says the same of both views, and what no other says.
+
+The projections of the two views, (B, d) each, are standardised over the batch. Their
+cross-correlation $\mathcal{C}$ compares every coordinate of one with every coordinate
+of the other:
+
+$$\mathcal{L} = \sum_i (1 - \mathcal{C}_{ii})^2
++ \lambda \sum_i \sum_{j \neq i} \mathcal{C}_{ij}^2, \qquad
+\mathcal{C}_{ij} = \frac{1}{B} \sum_b z^1_{b,i}\, z^2_{b,j}.$$
+
+The first sum asks that a coordinate does not depend on the view. The second asks that
+no two coordinates say the same, which rules out a constant: no negatives, no slow copy
+and no stop-gradient are needed. The embedding is wide, because every coordinate is one
+more thing to be told apart. The loss is a sum over coordinates, so its size depends on
+their number $d$; it starts near $d$.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from lightly.loss import BarlowTwinsLoss
+from lightly.models.modules import heads
+from torch import Tensor, nn
+
+from helpers import memory
+from helpers.methods import base
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(base.PairOptions):
+    """Barlow Twins' own options.
+
+    Attributes:
+        redundancy: λ, the weight of the coordinates' correlations with each other.
+    """
+
+    redundancy: float = 5e-3
+    hidden_dim: int = 2048
+    output_dim: int = 2048
+
+
+class BarlowTwins(base.Method):
+    """Zbontar et al. 2021, arXiv:2103.03230: equations 1 and 2, algorithm 1."""
+
+    Options = Options
+    recipes = base.recipes(
+        short={"hidden_dim": 512, "output_dim": 512},
+        published={"asymmetric": True},
+    )
+
+    def __init__(self, backbone: nn.Module, count: int, options: Options) -> None:
+        """See ``base.Method``."""
+        super().__init__(backbone, count, options)
+        self.projection_head = heads.BarlowTwinsProjectionHead(
+            backbone.feature_dim, options.hidden_dim, options.output_dim
+        )
+        self.projection_head.layers[-1].bias = None  # the loss subtracts the mean
+        self.barlow = BarlowTwinsLoss(options.redundancy)
+
+    def loss(
+        self, views: tuple[Tensor, Tensor], index: Tensor, labels: Tensor
+    ) -> Tensor:
+        """(1 − C_ii)² and λ·C_ij², C over the images of all processes."""
+        z_1, z_2 = (self.projection_head(self.backbone(view)) for view in views)
+        self.embedding = z_1.detach()
+        with memory.full_precision(z_1):
+            return self.barlow(memory.gather(z_1.float()), memory.gather(z_2.float()))

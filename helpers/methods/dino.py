@@ -1,0 +1,90 @@
+r"""DINO: give every view the label that a slow teacher gives the whole image.
+
+The teacher is a slow copy of the student. A head turns features into $K$ scores $g$,
+cosines with $K$ learned directions: classes that nobody named. The teacher looks at the
+two large views, the student at all, and has to agree on every other view:
+
+$$\mathcal{L} = -\sum_k P_t^{(k)} \log P_s^{(k)}, \qquad
+P_t = \operatorname{softmax}\Bigl(\frac{g_t - c}{\tau_t}\Bigr), \quad
+P_s = \operatorname{softmax}\Bigl(\frac{g_s}{\tau_s}\Bigr).$$
+
+Subtracting the *centre* $c$, a running mean of the teacher's scores, keeps one class
+from taking all images. *Sharpening*, a teacher temperature $\tau_t$ below $\tau_s$,
+keeps all classes from being equally likely.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from lightly.loss import DINOLoss
+from lightly.models.modules import heads
+from torch import Tensor, nn
+
+from helpers import memory, targets
+from helpers.methods import base
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(base.MultiCropOptions):
+    """DINO's own options; ``output_dim`` is the number K of scores.
+
+    Attributes:
+        teacher_temperature: τ_t at the start and after 30 % of the run.
+        target_momentum: m at the start of the run; it climbs to 1 along a cosine.
+    """
+
+    teacher_temperature: tuple[float, float] = (0.04, 0.07)
+    target_momentum: float = 0.99
+    hidden_dim: int = 1024
+    output_dim: int = 1024
+
+
+class DINO(base.Method):
+    """Caron et al. 2021, arXiv:2104.14294: equations 1 to 4, algorithm 1."""
+
+    Options = Options
+    recipes = base.recipes(
+        short={
+            "small_size": 24,
+            "target_momentum": 0.97,
+            "teacher_temperature": (0.02, 0.02),
+        },
+        minutes={"epochs": 5, "output_dim": 256},
+        hour={"epochs": 12},
+        published={"asymmetric": True},
+    )
+
+    def __init__(self, backbone: nn.Module, count: int, options: Options) -> None:
+        """See ``base.Method``."""
+        super().__init__(backbone, count, options)
+        width, hidden = backbone.feature_dim, options.hidden_dim
+        mlp = heads.BarlowTwinsProjectionHead(width, hidden, 256)  # of three layers
+        prototypes = memory.Prototypes(256, options.output_dim)
+        self.projection_head = nn.Sequential(mlp, prototypes)
+        self.student = nn.Sequential(self.backbone, self.projection_head)
+        self.teacher = targets.slow_copy(self.student)
+        self.dino = DINOLoss(options.output_dim)
+        self.before_step(1.0)
+
+    def before_step(self, progress: float) -> None:
+        """τ_t climbs in a straight line, then stays."""
+        start, end = self.options.teacher_temperature
+        self.temperature = start + (end - start) * min(1.0, progress / 0.3)
+
+    def loss(self, views: tuple[Tensor, ...], index: Tensor, labels: Tensor) -> Tensor:
+        """The student's cross-entropy with the teacher, over all pairs of views."""
+        scores = self.projection_head(base.features(self.backbone, views)).chunk(
+            len(views)
+        )
+        with torch.no_grad():
+            taught = self.teacher(torch.cat(views[:2])).chunk(2)
+        self.embedding = scores[0].detach()
+        with memory.full_precision(scores[0]):
+            return self.dino(taught, scores, self.temperature)
+
+    def after_step(self, progress: float) -> None:
+        """The teacher follows the student."""
+        momentum = targets.momentum(self.options.target_momentum, progress)
+        targets.follow(self.teacher, self.student, momentum)

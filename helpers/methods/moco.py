@@ -1,0 +1,83 @@
+r"""MoCo: find your partner among thousands of remembered images.
+
+The network turns one view into a query $q$. A slow copy of it, the *momentum encoder*,
+turns the other into a key $k_+$, the one to be found. The wrong answers $k_j$ come out
+of a queue with the $K$ latest keys of earlier batches:
+
+$$\mathcal{L} = -\log \frac{e^{q \cdot k_+ / \tau}}
+{e^{q \cdot k_+ / \tau} + \sum_{j=1}^{K} e^{q \cdot k_j / \tau}},$$
+
+with all features of norm 1, and the mean over both directions. So the number of
+negatives does not depend on the batch. Keys grow old in the queue, but they stay
+comparable, because the encoder that made them moves slowly: after every step
+$\xi \leftarrow m\,\xi + (1 - m)\,\theta$. The loss may rise at first, while real
+images take the place of the random directions that the queue starts with.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from lightly.models.modules import heads
+from torch import Tensor, nn
+
+from helpers import memory, targets
+from helpers.methods import base
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(base.Options):
+    """MoCo's own options.
+
+    Attributes:
+        temperature: τ.
+        queue_size: number K of keys to remember.
+        target_momentum: m, the share of its weights that the momentum encoder keeps.
+    """
+
+    temperature: float = 0.1
+    queue_size: int = 4096
+    target_momentum: float = 0.99
+
+
+class MoCo(base.Method):
+    """Version 2, symmetric: He et al. 2020, arXiv:1911.05722 and 2003.04297."""
+
+    Options = Options
+    recipes = base.recipes(
+        short={"target_momentum": 0.97}, minutes={"queue_size": 1024}
+    )
+
+    def __init__(self, backbone: nn.Module, count: int, options: Options) -> None:
+        """See ``base.Method``."""
+        super().__init__(backbone, count, options)
+        self.projection_head = heads.MoCoProjectionHead(
+            backbone.feature_dim, options.hidden_dim, options.output_dim
+        )
+        self.online = nn.Sequential(self.backbone, self.projection_head)
+        self.target = targets.slow_copy(self.online)
+        self.queue = memory.Queue(options.queue_size, options.output_dim)
+
+    def loss(
+        self, views: tuple[Tensor, Tensor], index: Tensor, labels: Tensor
+    ) -> Tensor:
+        """Each view's query looks for the other view's key."""
+        q_1, q_2 = (memory.unit(self.online(view)) for view in views)
+        with torch.no_grad():
+            k_1, k_2 = self.keys = [memory.unit(self.target(view)) for view in views]
+        self.embedding = q_1.detach()
+        return (self.pick(q_1, k_2) + self.pick(q_2, k_1)) / 2
+
+    def pick(self, q: Tensor, k: Tensor) -> Tensor:
+        """−log of the softmax at the own key, among it and the queue; q, k (B, d)."""
+        with memory.full_precision(q):
+            scores = [(q * k).sum(dim=1, keepdim=True), q @ self.queue.entries.T]
+            logits = torch.cat(scores, dim=1) / self.options.temperature  # (B, 1 + K)
+            return -logits.log_softmax(dim=1)[:, 0].mean()
+
+    def after_step(self, progress: float) -> None:
+        """The momentum encoder follows; the queue takes the batch's keys."""
+        targets.follow(self.target, self.online, self.options.target_momentum)
+        for keys in self.keys:
+            self.queue.push(keys)

@@ -1,0 +1,90 @@
+r"""SwAV: say to which cluster the other view belongs.
+
+There are $K$ learned *prototypes* $c_k$, of norm 1 like the projections $z$ of the
+views. From the scores $z \cdot c_k$ of the batch, and of a queue of earlier images, the
+Sinkhorn algorithm makes *codes* $q$: soft assignments that use all prototypes equally
+often. From its own scores, a view $s$ has to predict the code of every other view $t$:
+
+$$\mathcal{L} = -\sum_k q_t^{(k)} \log p_s^{(k)}, \qquad
+p_s^{(k)} = \frac{e^{z_s \cdot c_k / \tau}}{\sum_{j} e^{z_s \cdot c_j / \tau}}.$$
+
+Codes come from the two large views; small views, which cost little, predict them too.
+No constant can win: codes are shared out evenly. At $\ln K$ nothing is learned.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from lightly.loss import SwaVLoss
+from lightly.models.modules import heads
+from torch import Tensor, nn
+
+from helpers import memory
+from helpers.methods import base
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(base.MultiCropOptions):
+    """SwAV's own options.
+
+    Attributes:
+        prototypes: their number K.
+        temperature: τ of the predictions p.
+        epsilon: softness of the codes; lower it if the loss stays at ln K.
+        queue_size: images remembered, with both their large views.
+        queue_start: share of the run after which the queue is used.
+        frozen: share of the run in which prototypes stand still.
+    """
+
+    prototypes: int = 512
+    temperature: float = 0.1
+    epsilon: float = 0.05
+    queue_size: int = 3840
+    queue_start: float = 0.1
+    frozen: float = 0.01
+
+
+class SwAV(base.Method):
+    """Caron et al. 2020, arXiv:2006.09882: equations 1 to 5, section 3.3."""
+
+    Options = Options
+    recipes = base.recipes(
+        short={"small_size": 24, "epsilon": 0.02, "queue_start": 0.5},
+        minutes={"epochs": 5, "prototypes": 64, "queue_size": 256},
+        hour={"epochs": 12, "prototypes": 128, "queue_size": 1024},
+        published={"optimizer": "adam", "learning_rate": 2e-3, "weight_decay": 1e-6},
+    )
+
+    def __init__(self, backbone: nn.Module, count: int, options: Options) -> None:
+        """See ``base.Method``."""
+        super().__init__(backbone, count, options)
+        width, dim = backbone.feature_dim, options.output_dim
+        self.projection_head = heads.SwaVProjectionHead(width, options.hidden_dim, dim)
+        self.prototypes = memory.Prototypes(dim, options.prototypes)
+        self.queue = memory.Queue(options.queue_size, 2, dim)
+        tau, rounds, epsilon = options.temperature, 3, options.epsilon
+        self.swav = SwaVLoss(tau, rounds, epsilon, sinkhorn_gather_distributed=True)
+        self.before_step(1.0)
+
+    def before_step(self, progress: float) -> None:
+        """Early in the run the queue is not used and the prototypes are frozen."""
+        self.uses_queue = progress >= self.options.queue_start
+        self.prototypes.freeze(progress < self.options.frozen)
+
+    def loss(self, views: tuple[Tensor, ...], index: Tensor, labels: Tensor) -> Tensor:
+        """L(s, t) over all pairs of views s ≠ t with a large t."""
+        z = self.projection_head(base.features(self.backbone, views))
+        z = memory.unit(z).chunk(len(views))
+        self.large = torch.stack(z[:2], dim=1).detach()  # (B, 2, d)
+        self.embedding = self.large[:, 0]
+        scores = [self.prototypes(one) for one in z]
+        known = self.queue.share().unbind(dim=1) if self.uses_queue else ()
+        queued = [self.prototypes(one) for one in known] or None
+        return self.swav(scores[:2], scores[2:], queued)[0]
+
+    def after_step(self, progress: float) -> None:
+        """The queue takes the large views; prototypes stay on the unit sphere."""
+        self.queue.push(self.large)
+        self.prototypes.settle()
