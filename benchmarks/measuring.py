@@ -72,11 +72,12 @@ def part(session: sessions.Session, steps: int) -> sessions.Session:
 
 def train(session: sessions.Session, steps: int) -> float:
     """Steps of the project's own loop, in the middle of a run; images a second."""
-    taken, middle = 0.0, session.settings.epochs // 2
+    taken, before = 0.0, [{"loss": 0.0}] * (session.settings.epochs // 2)
     for done in range(0, steps, session.steps):
         some = part(session, min(session.steps, steps - done))
         with tqdm.tqdm(disable=True) as bar:
-            taken += pretraining.train_epoch(some, middle, bar)["seconds"]
+            entry, _ = pretraining.train_epoch(some, before, bar)
+        taken += entry["seconds"]
     return steps * session.settings.batch_size / taken
 
 

@@ -11,7 +11,7 @@ cuts the whole image, and patches of the size that our network sees.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import PIL.Image
@@ -60,6 +60,20 @@ def pirl(shapes: list[tuple[int, ...]]) -> Callable:
 TRANSFORMS = {"byol": byol, "simclr": simclr, "swav": swav, "pirl": pirl}
 
 
+def pictures(views: Iterable[Any]) -> list[Tensor]:
+    """The pictures among a method's views; PIRL's hold a list, and numbers to draw."""
+    flat = [one for view in views for one in (view if type(view) is list else [view])]
+    return [one for one in flat if one.dim() >= 4]
+
+
+def as_ours(shown: Sequence[Tensor]) -> tuple[Any, ...]:
+    """A batch of the peer's pictures in the form of our method's views."""
+    if shown[-1].dim() < 5:
+        return tuple(shown)
+    image, patches = shown
+    return image, [patches], torch.zeros(len(image), 0, dtype=torch.int64)
+
+
 class Photographs(data.Dataset):
     """Images in memory, given out as lightly's examples get them: PIL and a number."""
 
@@ -103,7 +117,7 @@ def train(
     def epoch() -> None:
         total = torch.zeros((), device=device)
         for shown, index in loader:
-            views = tuple(view.to(device) for view in shown)
+            views = as_ours([view.to(device) for view in shown])
             loss = method.loss(views, index.to(device), labels)
             total += loss.detach()
             loss.backward()

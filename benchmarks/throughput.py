@@ -88,7 +88,9 @@ def measure(name: str, dataset: Dataset, asked: Settings) -> dict[str, Any]:
     views, index = ready(session)
     alone = bare_method(chosen, dataset).to(hardware.device())
     flops = count_flops(alone, views, index) / asked.batch_size
-    transform = peers.TRANSFORMS[name]([tuple(view.shape) for view in views])
+    transform = peers.TRANSFORMS[name](
+        [tuple(view.shape) for view in peers.pictures(views)]
+    )
     workers = hardware.workers() + 1 if asked.workers is None else asked.workers
 
     def ours(steps: int) -> float:

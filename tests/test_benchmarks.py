@@ -50,9 +50,10 @@ def test_the_loop_itself_is_measured_for_the_asked_number_of_steps(
     session = sessions.start(chosen, dataset, devices=1, nodes=1)
     epochs = []
 
-    def train_epoch(some, epoch, bar):
+    def train_epoch(some, before, bar):
+        epoch = len(before)
         epochs.append((len(list(some.shuffled(epoch))), epoch))
-        return {"seconds": 2.0}
+        return {"seconds": 2.0}, None
 
     monkeypatch.setattr(pretraining, "train_epoch", train_epoch)
     assert session.steps == 3
@@ -68,7 +69,7 @@ def test_the_peers_views_fit_our_networks(name):
     options = settings.configure(name, "published", size=40).options
     method = methods.get(name)(small.backbone(), 4, options)
     images = small.images(4, side=measuring.SIDE)
-    ours = method.views(images, StepRandom(0, 0, 4))
+    ours = peers.pictures(method.views(images, StepRandom(0, 0, 4)))
     transform = peers.TRANSFORMS[name]([tuple(view.shape) for view in ours])
     photographs = peers.Photographs(images, 6, transform)
     loader = torch.utils.data.DataLoader(photographs, batch_size=4)
@@ -78,12 +79,12 @@ def test_the_peers_views_fit_our_networks(name):
     assert index.tolist() == [0, 1, 2, 3]
     assert (len(photographs), photographs[5][1]) == (6, 1)
     labels = torch.full((4,), -1)
-    assert torch.isfinite(method.loss(tuple(theirs), index, labels))
+    assert torch.isfinite(method.loss(peers.as_ours(theirs), index, labels))
 
 
 @pytest.mark.usefixtures("small_backbone")
 def test_a_method_is_measured_from_end_to_end(monkeypatch, tmp_path, capsys):
-    peaks = {"methods": ("byol",), "image_size": 16, "batch_size": 4, "images": 16}
+    peaks = {"methods": ("byol",), "image_size": 24, "batch_size": 4, "images": 16}
     asked = throughput.Settings(
         **peaks, rounds=2, seconds=0.0, workers=0, output=tmp_path / "latest.json"
     )

@@ -344,10 +344,10 @@ def test_views_may_be_asymmetric_as_in_byols_paper(name, images):
 @pytest.mark.parametrize("name", ["swav", "dino"])
 def test_small_views_come_after_the_large_ones(name, images):
     method = test_methods.create(
-        *(name,), small_views=3, small_size=12, asymmetric=True, small_scale=(0.1, 0.2)
+        *(name,), small_views=3, small_size=18, asymmetric=True, small_scale=(0.1, 0.2)
     )
     views = seen(method, images)
-    assert [view.shape[-1] for view in views] == [20, 20, 12, 12, 12]
+    assert [view.shape[-1] for view in views] == [20, 20, 18, 18, 18]
     every = method.options.every_view
     assert [view.scale for view in every[2:]] == [(0.1, 0.2)] * 3
     assert [view.blur for view in every] == [1.0, 0.1, 0.0, 0.0, 0.0]

@@ -9,7 +9,7 @@ import pytest
 import torch
 import two_processes
 
-from helpers import losses, memory
+from helpers import memory
 
 
 def test_two_processes_train_as_one(tmp_path, monkeypatch, small_backbone):
@@ -50,7 +50,7 @@ def test_the_bank_learns_of_all_processes(monkeypatch):
         "get_world_size": lambda: 2,
         "all_gather": all_gather,
     }.items():
-        monkeypatch.setattr(losses.distributed, name, value)
+        monkeypatch.setattr(memory.distributed, name, value)
     bank.update(index, features)
     assert torch.equal(bank.entries, expected.entries)
     assert not torch.equal(bank.entries[1], before[1])
