@@ -13,7 +13,9 @@ import pytest
 from helpers import address, execute
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
-NOTEBOOKS = [PROJECT / name for name in execute.NOTEBOOKS]
+# `make run` leaves out the notebook that trains whichever other method one asks for.
+STORY = (*execute.NOTEBOOKS[:3], "train_other_methods.ipynb", *execute.NOTEBOOKS[3:])
+NOTEBOOKS = [PROJECT / name for name in STORY]
 TINY = {
     "STL_DATA": "demo-tiny",
     "STL_EPOCHS": "2",
