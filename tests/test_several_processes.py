@@ -1,6 +1,5 @@
 """Two processes on CPUs learn what one learns with the same global batch."""
 
-import json
 import socket
 import subprocess
 import sys
@@ -9,25 +8,43 @@ import pytest
 import torch
 import two_processes
 
-from helpers import memory
+from helpers import memory, methods
 
 
-def test_two_processes_train_as_one(tmp_path, monkeypatch, small_backbone):
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """What two processes computed."""
+    folder = tmp_path_factory.mktemp("two")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
-    command += [f"--master-port={port}", two_processes.__file__, str(tmp_path)]
+    command += [f"--master-port={port}", two_processes.__file__, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3_000:]
-    many = json.loads((tmp_path / "losses.json").read_text())
+    return torch.load(folder / "results.pt", weights_only=True)
+
+
+@pytest.mark.parametrize("name", two_processes.VARIANTS)
+def test_two_processes_train_as_one(
+    name, together, tmp_path, monkeypatch, small_backbone
+):
     monkeypatch.setattr(torch.nn, "BatchNorm1d", two_processes.group_norm)
-    for name in two_processes.VARIANTS:
-        one = two_processes.train(name, tmp_path / "one", devices=1)
-        assert many[name]["loss"] == pytest.approx(one["loss"], rel=1e-4), name
-        weights = torch.tensor(many[name]["weights"])
-        assert (weights - one["weights"]).abs().max() < 1e-4, name
-        assert one["loss"][-1] != one["loss"][0]
+    many, one = together["train"][name], two_processes.train(name, tmp_path, devices=1)
+    assert torch.allclose(many["loss"], one["loss"], rtol=1e-4)
+    assert (many["weights"] - one["weights"]).abs().max() < 1e-4
+    assert one["loss"][-1] != one["loss"][0]
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_two_processes_have_the_gradients_and_buffers_of_one(
+    name, together, monkeypatch
+):
+    monkeypatch.setattr(torch.nn, "BatchNorm1d", two_processes.group_norm)
+    many, one = together["step"][name], two_processes.step(name)
+    assert one["gradients"].abs().max() > 1e-3
+    for part, value in one.items():
+        assert (many[part] - value).abs().max() < 2e-6 * (1 + value.abs().max()), part
 
 
 def test_the_bank_learns_of_all_processes(monkeypatch):

@@ -1,9 +1,8 @@
-"""Trains in as many processes as share it and writes the losses, for a test.
+"""Trains in as many processes as share it and writes what came out, for a test.
 
 Every BatchNorm becomes a GroupNorm: a CPU cannot share BatchNorm's statistics.
 """
 
-import json
 import pathlib
 import sys
 
@@ -13,7 +12,8 @@ sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[up]) for up in (0, 
 
 import small  # noqa: E402
 
-from helpers import backbones, pretraining, settings  # noqa: E402
+from helpers import backbones, methods, pretraining, settings  # noqa: E402
+from helpers.randomness import StepRandom  # noqa: E402
 
 VARIANTS = {
     "pirl": {},
@@ -24,18 +24,41 @@ VARIANTS = {
         "head": "vissl_mlp",
     },
     "byol": {},
-    "simclr": {},
+    "swav": {},
 }
 
 
 def train(name, folder, devices):
-    """Losses and final weights of a short training, as plain numbers."""
+    """Losses and final weights of a short training."""
     changes = small.SETTINGS | VARIANTS[name]
     chosen = settings.configure(name.split()[0], **changes, norm="group")
     dataset = small.dataset()
     run = pretraining.pretrain(chosen, dataset, folder=folder, devices=devices)
     weights = torch.cat([weight.flatten() for weight in run.backbone.parameters()])
-    return {"loss": [entry["loss"] for entry in run.history], "weights": weights}
+    losses = torch.tensor([entry["loss"] for entry in run.history])
+    return {"loss": losses, "weights": weights.detach()}
+
+
+def step(name, rank=0, processes=1):
+    """Loss, gradients and buffers of this process's share of one step of a method."""
+    torch.manual_seed(0)
+    options = settings.configure(name, hidden_dim=32, output_dim=16, size=20).options
+    method = methods.get(name)(small.backbone(norm="group"), 48, options)
+    images, index = small.dataset().pretraining[:8], torch.arange(8)
+    own = index.chunk(processes)[rank]
+    views = method.views(
+        images.images[own], StepRandom(0, 0, 8, "cpu", rank, processes)
+    )
+    loss = method(views, own, images.labels[own])
+    loss.backward()
+    gradients = [p.grad.flatten() for p in method.parameters() if p.requires_grad]
+    method.after_step(0.5)
+    buffers = [b.flatten() for b in method.buffers() if b.is_floating_point()]
+    return {
+        "loss": loss.detach(),
+        "gradients": torch.cat(gradients),
+        "buffers": torch.cat([*buffers, torch.zeros(1)]),
+    }
 
 
 def group_norm(width, **_):
@@ -47,9 +70,13 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.nn.BatchNorm1d = group_norm
     backbones.build = small.backbone
-    results = {}
-    for name in VARIANTS:
-        results[name] = train(name, sys.argv[1], devices=2)
-        results[name]["weights"] = results[name]["weights"].tolist()
-    if torch.distributed.get_rank() == 0:
-        pathlib.Path(sys.argv[1], "losses.json").write_text(json.dumps(results))
+    folder = pathlib.Path(sys.argv[1])
+    results = {"train": {n: train(n, folder, devices=2) for n in VARIANTS}}
+    rank, results["step"] = torch.distributed.get_rank(), {}
+    for name in methods.METHODS:
+        results["step"][name] = one = step(name, rank, processes=2)
+        for part in ("loss", "gradients"):  # as training does: the mean over processes
+            torch.distributed.all_reduce(one[part])
+            one[part] /= 2
+    if rank == 0:
+        torch.save(results, folder / "results.pt")
