@@ -1,4 +1,4 @@
-"""PIRL: an image and its shuffled jigsaw are the same thing."""
+"""PIRL: an image and its shuffled jigsaw, or the image turned, are the same thing."""
 
 from __future__ import annotations
 
