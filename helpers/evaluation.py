@@ -83,7 +83,7 @@ def encode(
     for some, _ in streaming.batches(images, numbers, hardware.device()):
         view = views.whole_view(some, image_size)
         with hardware.autocast():
-            features.append(backbone(hardware.lay_out(view)).float())
+            features.append(backbone(view).float())
     backbone.train(was_training)
     return torch.cat(features).cpu()
 

@@ -56,13 +56,11 @@ def autocast() -> contextlib.AbstractContextManager:
 
 
 def place(module: nn.Module) -> nn.Module:
-    """Move a module to the device, in the memory order its convolutions like."""
+    """Move a module to the device, in the memory order its convolutions like.
+
+    What enters takes that order from the weights of the first convolution.
+    """
     return module.to(device(), memory_format=torch.channels_last)
-
-
-def lay_out(images: Tensor) -> Tensor:
-    """Put a batch of views into the memory order that convolutions like."""
-    return images.contiguous(memory_format=torch.channels_last)
 
 
 def workers() -> int:

@@ -108,10 +108,10 @@ def train_on_images(
     view = settings.view
 
     def see(images: Tensor, random: StepRandom) -> Tensor:
-        return hardware.lay_out(views.random_view(images, view, random))
+        return views.random_view(images, view, random)
 
     def see_whole(images: Tensor) -> Tensor:
-        return hardware.lay_out(views.whole_view(images, view.whole_size))
+        return views.whole_view(images, view.whole_size)
 
     groups = [
         {"params": optimizers.parameters(classifier.head)},
@@ -155,7 +155,7 @@ def predict(
     for some, _ in streaming.batches(images, numbers, hardware.device()):
         view = views.whole_view(some, image_size)
         with hardware.autocast():
-            outputs.append(classifier(hardware.lay_out(view)).float().cpu())
+            outputs.append(classifier(view).float().cpu())
     return torch.cat(outputs)
 
 

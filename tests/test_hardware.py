@@ -82,14 +82,13 @@ def test_evaluation_computes_in_the_precision_of_training(monkeypatch):
     assert isinstance(hardware.autocast(), contextlib.nullcontext)
 
 
-def test_convolutions_get_the_order_they_like():
-    images = torch.randn(2, 3, 8, 8)
-    laid = hardware.lay_out(images)
-    assert laid.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(laid, images)
+def test_convolutions_get_the_order_they_like_and_hand_it_on():
     placed = hardware.place(torch.nn.Conv2d(3, 4, 3))
     assert placed.weight.is_contiguous(memory_format=torch.channels_last)
     assert placed.weight.device.type == hardware.device().type
+    images = torch.randn(2, 3, 8, 8, device=hardware.device())
+    made = placed(images)
+    assert made.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_the_hardware_has_a_name_for_people(monkeypatch):
