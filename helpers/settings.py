@@ -20,7 +20,8 @@ class Settings(training.Settings):
 
     Attributes:
         method: what is learned from.
-        recipe: of the method; it has set the defaults of the other values.
+        recipe: minutes (for the demo images), hour (photographs, a small machine) or
+            published (a GPU); it has set the defaults of the other values.
         options: the method's own.
         backbone: the network that learns.
         stem: how the image enters a ResNet: 7x7 convolution and max-pool (imagenet),

@@ -93,10 +93,10 @@ def test_drawn_negatives_and_z_survive_two_sittings_bit_for_bit(dataset, tmp_pat
 
 
 def test_a_plateau_is_gone_on_with_bit_for_bit(dataset, tmp_path):
-    # Without patience every epoch that is no better than the best lowers the rate, and
-    # at this rate nothing is learned: losses rise and fall with the views alone.
+    """The rate falls before and after the stop."""
+    # So slow that the loss moves by chance; no patience with epochs that are no better.
     chosen = configure(
-        "simclr", epochs=6, schedule="plateau", patience=0, learning_rate=1e-6
+        "simclr", epochs=6, schedule="plateau", patience=0, learning_rate=1e-4
     )
     whole = pretraining.pretrain(chosen, dataset, folder=tmp_path / "whole")
     for stop in (3, None):
@@ -110,7 +110,28 @@ def test_a_plateau_is_gone_on_with_bit_for_bit(dataset, tmp_path):
         expected = peak * optimizers.plateau(losses[:number], 0)
         assert entry["learning_rate"] == pytest.approx(expected, rel=1e-6, abs=0)
     rates = [entry["learning_rate"] for entry in whole.history]
-    assert rates[-1] < peak
+    assert rates[-1] < rates[3] < rates[0]
+
+
+def test_every_step_has_the_schedules_rate_from_the_first_on(dataset, tmp_path):
+    rates = []
+
+    class Watching(torch.optim.SGD):
+        def step(self, *args):
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(*args)
+
+    chosen = configure("simclr", warmup_epochs=1.0, final_factor=0.2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim, "SGD", Watching)
+        pretraining.pretrain(chosen, dataset, folder=tmp_path)
+    peak = chosen.peak_learning_rate
+    expected = [
+        peak * optimizers.schedule(step, total=12, warmup=3, final=0.2)
+        for step in range(12)
+    ]
+    assert rates == pytest.approx(expected)
+    assert rates[0] == pytest.approx(peak / 3)
 
 
 def test_starting_over_forgets_what_was_saved(dataset, tmp_path):
