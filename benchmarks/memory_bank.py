@@ -83,7 +83,7 @@ def prepare(asked: Settings, count: int) -> Callable[[int], None]:
     chosen = _configure(asked)
     torch.manual_seed(0)
     method = methods.get("pirl")(
-        backbones.build(chosen.arch, stem=chosen.stem), count, chosen.options
+        backbones.build(chosen.backbone, stem=chosen.stem), count, chosen.options
     )
     hardware.place(method).train()
     optimizer = optimizers.build(

@@ -36,7 +36,7 @@ class Settings:
 
     data: str = "demo"
     """Images, as in the notebooks' question."""
-    labels_per_class: int | None = None
+    labels: str | None = None
     """Labels to keep a class."""
     minutes: float = 60.0
     """Minutes of pre-training a variant."""
@@ -50,7 +50,7 @@ class Settings:
 
 def main(asked: Settings) -> None:
     """Train and score every variant, write the records, print the table."""
-    dataset = data.load(asked.data, labels_per_class=asked.labels_per_class)
+    dataset = data.load(asked.data, labels=asked.labels)
     print(dataset.describe())
     records = []
     for name, changes in VARIANTS.items():

@@ -137,11 +137,6 @@ def show_source(*objects: Any) -> None:
         IPython.display.display(bundle, raw=True)
 
 
-def show_text(text: str) -> None:
-    """Display Markdown, formulas between dollars included."""
-    IPython.display.display(IPython.display.Markdown(text))
-
-
 def _answer(
     question: str, lines: list[str], default: str, name: str, parse: Callable
 ) -> Any:

@@ -15,6 +15,7 @@ from matplotlib import patches
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import canvas
+import overview
 from canvas import (
     BLACK,
     BLUE,
@@ -239,6 +240,7 @@ def demo_sheet() -> None:
 
 FIGURES: tuple[Callable[[], None], ...] = (
     *(story, byol, pirl, simclr, resnet18_transfer, demo_sheet),
+    lambda: overview.methods(FOLDER / "methods.png"),
 )
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def test_a_resnet_takes_two_steps(name, stem, size, dataset):
     few = dataclasses.replace(dataset, pretraining=dataset.pretraining[:8])
     session = sessions.start(chosen, few, devices=1, nodes=1)
     before = [weight.clone() for weight in session.method.backbone.parameters()]
-    entry = pretraining.train_epoch(session, 0, tqdm.tqdm(disable=True))
+    entry, _ = pretraining.train_epoch(session, [], tqdm.tqdm(disable=True))
     assert session.steps == 2
     assert math.isfinite(entry["loss"])
     for old, new in zip(before, session.method.backbone.parameters(), strict=True):

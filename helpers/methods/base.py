@@ -139,11 +139,13 @@ class Method(nn.Module):
 
     Attributes:
         embedding: (B, d), detached: what the last loss compared; the collapse gauge.
+        formula: what computes its formula, where that is not in its own class.
         needs_labels: whether it makes no sense without any labels.
     """
 
     Options: ClassVar[type[Options]] = Options
     recipes: ClassVar[dict[str, dict[str, Any]]] = {}
+    formula: ClassVar[tuple[Any, ...]] = ()
     needs_labels: ClassVar[bool] = False
     embedding: Tensor
 

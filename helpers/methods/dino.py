@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 
 import torch
-from lightly.loss import DINOLoss
+from lightly.loss import dino_loss
 from lightly.models.modules import heads
 from torch import Tensor, nn
 
@@ -35,10 +35,10 @@ class Options(base.MultiCropOptions):
         target_momentum: m at the start of the run; it climbs to 1 along a cosine.
     """
 
-    teacher_temperature: tuple[float, float] = (0.04, 0.07)
+    teacher_temperature: tuple[float, float] = (0.04, 0.04)
     target_momentum: float = 0.99
-    hidden_dim: int = 1024
-    output_dim: int = 1024
+    hidden_dim: int = 2048
+    output_dim: int = 2048
 
 
 class DINO(base.Method):
@@ -50,11 +50,11 @@ class DINO(base.Method):
             "small_size": 24,
             "target_momentum": 0.97,
             "teacher_temperature": (0.02, 0.02),
+            "output_dim": 256,
         },
-        minutes={"epochs": 5, "output_dim": 256},
-        hour={"epochs": 12},
-        published={"asymmetric": True},
+        published={"learning_rate": 0.12, "asymmetric": True},
     )
+    formula = (dino_loss.DINOLoss.forward, targets)
 
     def __init__(self, backbone: nn.Module, count: int, options: Options) -> None:
         """See ``base.Method``."""
@@ -65,7 +65,7 @@ class DINO(base.Method):
         self.projection_head = nn.Sequential(mlp, prototypes)
         self.student = nn.Sequential(self.backbone, self.projection_head)
         self.teacher = targets.slow_copy(self.student)
-        self.dino = DINOLoss(options.output_dim)
+        self.dino = dino_loss.DINOLoss(options.output_dim)
         self.before_step(1.0)
 
     def before_step(self, progress: float) -> None:

@@ -48,6 +48,7 @@ class MoCo(base.Method):
     recipes = base.recipes(
         short={"target_momentum": 0.97}, minutes={"queue_size": 1024}
     )
+    formula = (memory.Queue, targets)
 
     def __init__(self, backbone: nn.Module, count: int, options: Options) -> None:
         """See ``base.Method``."""

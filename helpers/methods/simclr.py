@@ -40,6 +40,7 @@ class SimCLR(base.Method):
 
     Options = Options
     recipes = base.recipes()
+    formula = (losses.contrastive,)
 
     def __init__(self, backbone: nn.Module, count: int, options: Options) -> None:
         """See ``base.Method``."""

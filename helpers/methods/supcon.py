@@ -19,12 +19,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from helpers import losses
 from helpers.methods import base, simclr
 
 
 class SupCon(simclr.SimCLR):
     """Khosla et al. 2020, arXiv:2004.11362: L_out, equation 2."""
 
+    formula = (simclr.SimCLR, losses.contrastive)
     needs_labels = True
     # SGD 0.4 and a wide head: solo-learn's values for CIFAR-10 and a ResNet-18.
     recipes = base.recipes(

@@ -1,15 +1,15 @@
 r"""SwAV: say to which cluster the other view belongs.
 
-There are $K$ learned *prototypes* $c_k$, of norm 1 like the projections $z$ of the
-views. From the scores $z \cdot c_k$ of the batch, and of a queue of earlier images, the
-Sinkhorn algorithm makes *codes* $q$: soft assignments that use all prototypes equally
-often. From its own scores, a view $s$ has to predict the code of every other view $t$:
+Projections $z$ of the views are compared with $K$ learned *prototypes* $c_k$, all of
+norm 1. From the scores $z \cdot c_k$ of the batch and of a queue of earlier images the
+Sinkhorn algorithm makes *codes* $q$, soft assignments that use all prototypes equally
+often. A view $s$ has to predict the code of every other view $t$ from its own scores:
 
 $$\mathcal{L} = -\sum_k q_t^{(k)} \log p_s^{(k)}, \qquad
 p_s^{(k)} = \frac{e^{z_s \cdot c_k / \tau}}{\sum_{j} e^{z_s \cdot c_j / \tau}}.$$
 
-Codes come from the two large views; small views, which cost little, predict them too.
-No constant can win: codes are shared out evenly. At $\ln K$ nothing is learned.
+Codes come from the two large views; small ones, which cost little, predict them too. No
+constant can win, as codes are shared out evenly. A loss of $\ln K$ has learned nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 
 import torch
-from lightly.loss import SwaVLoss
+from lightly.loss import SwaVLoss, swav_loss
 from lightly.models.modules import heads
 from torch import Tensor, nn
 
@@ -52,10 +52,10 @@ class SwAV(base.Method):
     Options = Options
     recipes = base.recipes(
         short={"small_size": 24, "epsilon": 0.02, "queue_start": 0.5},
-        minutes={"epochs": 5, "prototypes": 64, "queue_size": 256},
-        hour={"epochs": 12, "prototypes": 128, "queue_size": 1024},
+        minutes={"prototypes": 64, "queue_size": 256},
         published={"optimizer": "adam", "learning_rate": 2e-3, "weight_decay": 1e-6},
     )
+    formula = (SwaVLoss.forward, swav_loss.sinkhorn)
 
     def __init__(self, backbone: nn.Module, count: int, options: Options) -> None:
         """See ``base.Method``."""
