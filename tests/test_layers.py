@@ -29,8 +29,7 @@ LAYERS = [
     {"folder", "demo"},
     {"demo_scenes"},
     {"splits", "demo_shapes", "backbones", "optimizers"},
-    {"streaming"},
-    {"randomness", "view_settings", "hardware", "notebook"},
+    {"streaming", "randomness", "view_settings", "hardware", "notebook"},
 ]
 ROW = {name: row for row, names in enumerate(LAYERS) for name in names}
 
