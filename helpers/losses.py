@@ -104,8 +104,8 @@ class ConstantNCE(nn.Module):
         P_j = exp(s(q, m_j) / τ) / Z
         L = −log P_i / (P_i + K/N) − Σ_{j in D_N} log (K/N) / (P_j + K/N)
 
-    Z is a constant: N times the mean of exp(s / τ) over the first batch the loss is
-    asked about, which are jigsaws. Unlike VISSL, no image is its own negative.
+    Z is a constant: N times the mean of exp(s / τ) over the first queries the loss is
+    asked about, g(v_It) of the first batch. Unlike VISSL, no image is its own negative.
     Source: Wu et al. 2018, arXiv:1805.01978, section 3.2; VISSL's ``nce_loss.py``.
 
     Args:
