@@ -83,8 +83,8 @@ class PairOptions(Options):
     """Options of methods whose two views may be drawn differently.
 
     Attributes:
-        asymmetric: draw them as BYOL's paper does (arXiv:2006.07733, table 6): the
-            first always blurred, the second blurred in 10 % and solarized in 20 %.
+        asymmetric: the first view always blurred, the second blurred in 10 % and
+            solarized in 20 %: as in BYOL's paper, arXiv:2006.07733, table 6.
     """
 
     asymmetric: bool = False
@@ -107,9 +107,9 @@ class MultiCropOptions(PairOptions):
     Source: Caron et al. 2020, arXiv:2006.09882, section 3.3.
 
     Attributes:
-        small_views: how many small views an image has.
-        small_size: their side in pixels.
-        small_scale: smallest and largest share of the image's area in them.
+        small_views: small views of an image, beside the two large ones.
+        small_size: side of a small view in pixels.
+        small_scale: smallest and largest share of the image's area in a small view.
     """
 
     small_views: int = 4

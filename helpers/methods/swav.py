@@ -30,7 +30,7 @@ class Options(base.MultiCropOptions):
     """SwAV's own options.
 
     Attributes:
-        prototypes: their number K.
+        prototypes: number of prototypes K.
         temperature: τ of the predictions p.
         epsilon: softness of the codes; lower it if the loss stays at ln K.
         queue_size: images remembered, with both their large views.
