@@ -6,7 +6,8 @@ memory order. The images are in memory; a real pipeline decodes them as well.
 
 lightly has a transform for PIRL, but no model and no example. The transform takes the
 corner of an image that is larger than its views, and whole cells as patches; here it
-cuts the whole image, and patches of the size that our network sees.
+cuts the whole image, enlarged so that patches of the size that our network sees fit
+into its cells with the room that ours have.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 from lightly import transforms
 from torch import Tensor
 from torch.utils import data
+from torchvision.transforms import v2
 
 from benchmarks import measuring
 from helpers import hardware
@@ -52,8 +54,9 @@ def pirl(shapes: list[tuple[int, ...]]) -> Callable:
     """PIRL's transform, with patches of our size."""
     (*_, size), (*_, patch) = shapes
     made = transforms.PIRLTransform(input_size=size)
-    colors = made.transforms[1].transform
-    made.transforms[1] = transforms.Jigsaw(3, measuring.SIDE, patch, colors)
+    side = 4 * patch  # a patch of ours is three quarters of one of three cells
+    jigsaw = transforms.Jigsaw(3, side, patch, made.transforms[1].transform)
+    made.transforms[1] = v2.Compose([v2.Resize((side, side)), jigsaw])
     return made
 
 

@@ -39,7 +39,7 @@ def scores(
         The scores, float32 (B, N) or (B, 1 + K), and the own images' columns, (B,).
     """
     with memory.full_precision(q):
-        every = memory.unit(q) @ m.T / temperature  # (B, N)
+        every = (memory.unit(q) / temperature) @ m.T  # (B, N), written once
     if negatives is None:
         return every, i
     candidates = torch.cat([i[:, None], negatives], dim=1)
@@ -161,7 +161,7 @@ def contrastive(z_1: Tensor, z_2: Tensor, group: Tensor, temperature: float) -> 
         everybody, group = memory.gather(z), group.repeat(2)
         place = torch.arange(len(everybody), device=z.device)
         itself = place[: len(z), None] + dist.rank() * len(z) == place
-        logits = (z @ everybody.T / temperature).masked_fill(itself, -torch.inf)
+        logits = (z / temperature @ everybody.T).masked_fill(itself, -torch.inf)
         positive = (group[:, None] == memory.gather(group)) & ~itself
         chosen = logits.log_softmax(dim=1).where(positive, 0.0).sum(dim=1)
         return -(chosen / positive.sum(dim=1)).mean()
