@@ -92,7 +92,7 @@ def one_seed(
     about = checkpoints.read_about(file) if file else {}
     shared = {"method": method, "about": about}
     torch.manual_seed(seed)
-    whole = protocols.baseline_settings(size).view.whole_size
+    whole = protocols.supervised_settings(size).view.whole_size
     features = protocols.encode(create(), dataset, image_size=whole)
     outcomes = [
         protocols.knn(features, dataset, **shared),
@@ -102,9 +102,7 @@ def one_seed(
             create,
             dataset,
             protocol="fine-tuning" if file else "baseline",
-            settings=protocols.fine_tuning_settings(size)
-            if file
-            else protocols.baseline_settings(size),
+            settings=protocols.supervised_settings(size),
             seeds=[seed],
             **shared,
         ),

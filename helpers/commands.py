@@ -174,7 +174,7 @@ def _fine_tuning(weights: str) -> supervised.Settings:
     file = pathlib.Path(weights)
     is_ours = file.suffix == ".safetensors" and file.is_file()
     about = checkpoints.read_about(file) if is_ours else {}
-    return protocols.fine_tuning_settings(about.get("image_size", 48))
+    return protocols.supervised_settings(about.get("image_size", 48))
 
 
 def _values(given: Sequence[str], names: Sequence[str]) -> dict[str, str]:

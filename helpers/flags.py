@@ -27,8 +27,7 @@ Unprefixed = tyro.conf.OmitArgPrefixes  # --epochs instead of --settings.epochs
 PROTOCOLS = ("k-nn", "linear-probe", "mlp-head", "fine-tuning")
 Backbone = Literal[backbones.BACKBONES]
 Stem = Literal[tuple(backbones.STEMS)]
-FINE_TUNING, HEAD = protocols.fine_tuning_settings(), protocols.head_settings()
-BASELINE = protocols.baseline_settings()
+SUPERVISED, HEAD = protocols.supervised_settings(), protocols.head_settings()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +161,7 @@ class Evaluate(Repeated):
     stem: Stem | None = None
     protocols: tuple[Literal[PROTOCOLS], ...] = PROTOCOLS
     figures: pathlib.Path | None = None
-    training: Unprefixed[supervised.Settings] = FINE_TUNING
+    training: Unprefixed[supervised.Settings] = SUPERVISED
     head: supervised.HeadSettings = HEAD
 
 
@@ -177,7 +176,7 @@ class Baseline(Repeated):
 
     backbone: Backbone = "resnet18"
     stem: Stem = "imagenet"
-    training: Unprefixed[supervised.Settings] = BASELINE
+    training: Unprefixed[supervised.Settings] = SUPERVISED
 
 
 @dataclasses.dataclass(frozen=True)

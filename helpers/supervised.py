@@ -111,7 +111,7 @@ def train_on_images(
         return views.random_view(images, view, random)
 
     def see_whole(images: Tensor) -> Tensor:
-        return views.whole_view(images, view.whole_size)
+        return views.whole_view(images, view.size)
 
     groups = [
         {"params": optimizers.parameters(classifier.head)},

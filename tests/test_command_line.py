@@ -89,7 +89,7 @@ def test_defaults_follow_what_they_depend_on(tmp_path):
     checkpoints.save_backbone(file, torch.nn.Linear(1, 1), {"image_size": 72})
     for given, size in ((str(file), 72), ("random", 48), ("nowhere", 48)):
         asked = commands.parse(["evaluate", "--weights", given])[1]
-        assert asked.training == protocols.fine_tuning_settings(size)
+        assert asked.training == protocols.supervised_settings(size)
 
 
 def test_booleans_mean_what_they_say(capsys):

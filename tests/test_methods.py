@@ -148,3 +148,15 @@ def test_byols_predictor_may_learn_faster():
     scales = {id(p): g.get("scale", 1.0) for g in method.groups() for p in g["params"]}
     assert {scales[id(p)] for p in method.prediction_head.parameters()} == {10.0}
     assert {scales[id(p)] for p in method.online.parameters()} == {1.0}
+
+
+def test_byols_targets_can_be_standardized_over_the_batch(dataset):
+    method = create("byol", standardize=True)
+    images = dataset.pretraining.images[:24]
+    view, _ = method.views(images, StepRandom(0, 1, 24))
+    for network in (method.online, method.target):
+        z = network(view)
+        assert torch.allclose(z.mean(dim=0), torch.zeros(16), atol=1e-5)
+        assert torch.allclose(z.var(dim=0, correction=0), torch.ones(16), atol=1e-2)
+    z = create("byol").online(view)
+    assert z.var(dim=0, correction=0).max() < 0.9

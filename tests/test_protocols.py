@@ -145,14 +145,29 @@ def test_fine_tuning_never_learns_from_the_test_split(dataset):
     assert torch.equal(*found)
 
 
-def test_fine_tuning_is_gentle_with_the_backbone_and_the_baseline_is_not():
-    assert protocols.fine_tuning_settings().backbone_scale == pytest.approx(0.1)
-    assert protocols.baseline_settings().backbone_scale == 1.0
-    for settings in (
-        protocols.fine_tuning_settings(48),
-        protocols.baseline_settings(48),
-    ):
-        assert settings.view.size == 48
+def test_fine_tuning_and_the_baseline_are_trained_and_scored_alike(
+    dataset, monkeypatch
+):
+    sides = []
+
+    def predict(classifier, images, *, image_size):
+        sides.append(image_size)
+        return torch.zeros(len(images), len(dataset.classes))
+
+    monkeypatch.setattr(supervised, "predict", predict)
+    settings = protocols.supervised_settings(40, epochs=1)
+    assert (settings.view.size, settings.backbone_scale) == (40, 1.0)
+    for protocol in ("baseline", "fine-tuning"):
+        protocols.fine_tune(
+            small.backbone,
+            dataset,
+            method="PIRL",
+            about=ABOUT,
+            protocol=protocol,
+            settings=settings,
+            seeds=(0,),
+        )
+    assert sides == [40, 40]
 
 
 FOLDS = tuple(torch.arange(24)[start : start + 12] for start in (0, 6, 12))

@@ -21,11 +21,15 @@ class Options(base.PairOptions):
     Attributes:
         target_momentum: τ at the start of the run; it climbs to 1 along a cosine.
         predictor_scale: times the learning rate, for the prediction head.
+        standardize: whether every coordinate of the projections has mean 0 and
+            variance 1 over the batch, as in MoCo v3, arXiv:2104.02057: short runs
+            then see targets that differ from the first step on.
     """
 
     hidden_dim: int = 1024
     target_momentum: float = 0.99
     predictor_scale: float = 1.0
+    standardize: bool = False
 
 
 class BYOL(base.Method):
@@ -36,9 +40,12 @@ class BYOL(base.Method):
     recipes = base.recipes(
         short={"target_momentum": 0.97, "hidden_dim": 512},
         hour={
-            "learning_rate": 4e-3,
+            "epochs": 24,
+            "batch_size": 32,
+            "learning_rate": 1.5e-3,
             "target_momentum": 0.96,
             "predictor_scale": 10.0,
+            "standardize": True,
         },
         published={"learning_rate": 0.1},
     )
@@ -50,6 +57,8 @@ class BYOL(base.Method):
         self.projection_head = heads.BYOLProjectionHead(
             backbone.feature_dim, hidden, out
         )
+        if options.standardize:
+            self.projection_head.layers.append(nn.BatchNorm1d(out, affine=False))
         self.prediction_head = heads.BYOLPredictionHead(out, hidden, out)
         self.online = nn.Sequential(self.backbone, self.projection_head)
         self.target = targets.slow_copy(self.online)
