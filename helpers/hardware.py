@@ -100,7 +100,8 @@ def name() -> str:
     """Name of the hardware for people and records, such as "Tesla T4"."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"{torch.get_num_threads()} CPU cores ({_cpu_model()})"
+    cores = torch.get_num_threads()
+    return f"{cores} CPU core{'s' if cores > 1 else ''} ({_cpu_model()})"
 
 
 def _cpu_model() -> str:

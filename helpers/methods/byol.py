@@ -38,14 +38,14 @@ class BYOL(base.Method):
     Options = Options
     # Published values for small images: SGD, 64 px, a 3x3 stem, EMA from 0.99.
     recipes = base.recipes(
-        short={"target_momentum": 0.97, "hidden_dim": 512},
+        short={"target_momentum": 0.97, "hidden_dim": 512, "standardize": True},
+        minutes={"learning_rate": 3e-3},
         hour={
             "epochs": 24,
             "batch_size": 32,
             "learning_rate": 1.5e-3,
             "target_momentum": 0.96,
             "predictor_scale": 10.0,
-            "standardize": True,
         },
         published={"learning_rate": 0.1},
     )
@@ -54,11 +54,13 @@ class BYOL(base.Method):
         """See ``base.Method``."""
         super().__init__(backbone, count, options)
         hidden, out = options.hidden_dim, options.output_dim
-        self.projection_head = heads.BYOLProjectionHead(
-            backbone.feature_dim, hidden, out
+        last = nn.BatchNorm1d(out, affine=False) if options.standardize else None
+        self.projection_head = heads.ProjectionHead(
+            [
+                (backbone.feature_dim, hidden, nn.BatchNorm1d(hidden), nn.ReLU()),
+                (hidden, out, last, None),
+            ]
         )
-        if options.standardize:
-            self.projection_head.layers.append(nn.BatchNorm1d(out, affine=False))
         self.prediction_head = heads.BYOLPredictionHead(out, hidden, out)
         self.online = nn.Sequential(self.backbone, self.projection_head)
         self.target = targets.slow_copy(self.online)
