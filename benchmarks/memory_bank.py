@@ -72,9 +72,8 @@ def main(asked: Settings) -> None:
     grown = peaks[1] - peaks[0]
     print(f"time: {100 * (medians[1] / medians[0] - 1):+.1f} %")
     print(
-        f"memory: {grown / MIB:+,.0f} MiB, of which the bank's entries are "
-        f"{entries / MIB:,.0f} MiB; a score matrix grew by {scores / MIB:,.0f} MiB, so "
-        f"the rest is {(grown - entries) / scores:.1f} of them"
+        f"peak memory: {grown / MIB:+,.0f} MiB; the bank's entries grew by "
+        f"{entries / MIB:,.0f} MiB, a score matrix by {scores / MIB:,.0f} MiB"
     )
 
 

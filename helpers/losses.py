@@ -39,7 +39,7 @@ def scores(
         The scores, float32 (B, N) or (B, 1 + K), and the own images' columns, (B,).
     """
     with memory.full_precision(q):
-        every = (memory.unit(q) / temperature) @ m.T  # (B, N), written once
+        every = (memory.unit(q) / temperature) @ m.T  # τ divides the small matrix
     if negatives is None:
         return every, i
     candidates = torch.cat([i[:, None], negatives], dim=1)

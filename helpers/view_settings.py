@@ -55,9 +55,9 @@ class ViewSettings:
 
     @property
     def whole_size(self) -> int:
-        """Side at which whole images are shown to a network trained on these views.
+        """Side at which whole images are shown to a backbone that is frozen.
 
-        Crops enlarge what is in them, so a network has seen things larger than a whole
+        Crops enlarge what is in them, so it has seen things larger than a whole
         image of the same side shows them; a third more pixels make up for that.
         Source: Touvron et al. 2019, arXiv:1906.06423.
         """

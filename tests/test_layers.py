@@ -22,11 +22,10 @@ LAYERS = [
     {"settings"},
     {"evaluation", "supervised"},
     {"methods"},
-    {"methods.supcon"},
+    {"methods.supcon", "methods.vicreg"},
     {
         *("methods.pirl", "methods.byol", "methods.simclr", "methods.simsiam"),
-        *("methods.moco", "methods.swav", "methods.barlow_twins", "methods.vicreg"),
-        "methods.dino",
+        *("methods.moco", "methods.swav", "methods.barlow_twins", "methods.dino"),
     },
     {"methods.pirl_options"},
     {"methods.base", "results", "plots", "conversion", "export"},

@@ -148,15 +148,21 @@ def test_fine_tuning_moves_the_head_ten_times_as_fast(dataset, built):
     assert len(rates) == len(list(network.parameters()))
 
 
-def test_the_rate_follows_the_schedule_to_the_end(dataset, built, monkeypatch):
-    rates = []
+@pytest.fixture
+def rates(monkeypatch):
+    """AdamW's learning rate at every step that is taken."""
+    seen = []
     step = torch.optim.AdamW.step
 
     def watch(optimizer, *args, **kwargs):
-        rates.append(optimizer.param_groups[0]["lr"])
+        seen.append(optimizer.param_groups[0]["lr"])
         return step(optimizer, *args, **kwargs)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", watch)
+    return seen
+
+
+def test_the_rate_follows_the_schedule_to_the_end(dataset, built, rates):
     settings = dataclasses.replace(SETTINGS, epochs=4, warmup_epochs=1)
     supervised.train_on_images(classifier(), dataset.train, settings)
     total = len(rates)
@@ -167,15 +173,7 @@ def test_the_rate_follows_the_schedule_to_the_end(dataset, built, monkeypatch):
     assert rates == pytest.approx(expected)
 
 
-def test_a_plateau_of_the_training_loss_lowers_the_rate(dataset, monkeypatch):
-    rates = []
-    step = torch.optim.AdamW.step
-
-    def watch(optimizer, *args, **kwargs):
-        rates.append(optimizer.param_groups[0]["lr"])
-        return step(optimizer, *args, **kwargs)
-
-    monkeypatch.setattr(torch.optim.AdamW, "step", watch)
+def test_a_plateau_of_the_training_loss_lowers_the_rate(dataset, rates):
     settings = dataclasses.replace(
         SETTINGS, epochs=5, warmup_epochs=0, schedule="plateau", patience=0
     )

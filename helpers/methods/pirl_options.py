@@ -125,37 +125,11 @@ IMAGENET = {
     "patch": 64,
 }
 
-RECIPES: dict[str, dict[str, Any]] = {
-    "minutes": {
-        "epochs": 7,
-        "batch_size": 64,
-        "optimizer": "adamw",
-        "learning_rate": 12e-3,
-        "weight_decay": 1e-4,
-        "size": 40,
-        "cell": 27,
-        "patch": 20,
-    },
-    "hour": {
-        "epochs": 40,
-        "batch_size": 64,
-        "optimizer": "adamw",
-        "learning_rate": 6e-3,
-        "weight_decay": 1e-4,
-        "size": 48,
-        "cell": 27,
-        "patch": 20,
-    },
-    "published": {
-        "epochs": 200,
-        "batch_size": 256,
-        "optimizer": "sgd",
-        "learning_rate": 0.06,
-        "weight_decay": 5e-4,
-        "stem": "pool",
-        "size": 64,
-        "blur": 0.5,
-    },
+RECIPES = base.recipes(
+    short={"cell": 27, "patch": 20},
+    minutes={"epochs": 7, "learning_rate": 12e-3},
+    hour={"epochs": 40},
+) | {
     "paper": {**IMAGENET, **PRESETS["paper"]},
     "mlp_blur": {**IMAGENET, **PRESETS["mlp_blur"]},
 }

@@ -25,7 +25,7 @@ from lightly.models.modules import heads
 from torch import Tensor, nn
 
 from helpers import memory
-from helpers.methods import base
+from helpers.methods import barlow_twins, base
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,16 +49,7 @@ class VICReg(base.Method):
     """Bardes, Ponce & LeCun 2022, arXiv:2105.04906: equations 1 to 6."""
 
     Options = Options
-    recipes = base.recipes(
-        short={"hidden_dim": 512, "output_dim": 512},
-        # Adam, 2e-3 for 512 images: used with a ResNet-18 and 64 px on STL-10.
-        published={
-            "optimizer": "adam",
-            "learning_rate": 1e-3,
-            "weight_decay": 1e-6,
-            "asymmetric": True,
-        },
-    )
+    recipes = barlow_twins.BarlowTwins.recipes  # the same heads, trained alike
     formula = (vicreg_loss.variance_loss, vicreg_loss.covariance_loss)
 
     def __init__(self, backbone: nn.Module, count: int, options: Options) -> None:
