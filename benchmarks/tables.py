@@ -1,4 +1,4 @@
-"""Tables of the speed benchmarks, for the terminal and for benchmarks/README.md.
+"""Tables of the benchmarks, for the terminal and for benchmarks/README.md.
 
     python -m benchmarks.tables
 
@@ -80,11 +80,26 @@ def growth(found: Mapping[str, Any]) -> str:
     return markdown(columns, [(row,) for row in found["growth"]])
 
 
+def equal_time(found: Mapping[str, Any]) -> str:
+    """What the same time of pre-training buys: a row a variant."""
+    columns = {
+        "variant": lambda row: row["variant"],
+        "epochs": lambda row: str(row["epochs"]),
+        "images seen": lambda row: f"{row['images']:,}",
+        "minutes": lambda row: number(row["minutes"]),
+        "k-NN (%)": lambda row: f"{row['knn']:.1f}",
+        "linear probe (%)": lambda row: f"{row['linear']:.1f}",
+    }
+    return markdown(columns, [(row,) for row in found["rows"]])
+
+
 TABLES = {
     "throughput": ("latest.json", throughput),
     "views": ("views.json", views),
     "story": ("story.json", story),
     "growth": ("story.json", growth),
+    "resolution": ("resolution.json", equal_time),
+    "pirl": ("pirl.json", equal_time),
 }
 
 

@@ -5,9 +5,10 @@ an image, all of norm 1; i (B,) are the numbers of the queries' own images; τ i
 temperature and s the cosine similarity.
 
 A query is compared with its candidates, its own image's entry and those of others, the
-negatives D_N: all N entries, or the own one and some that were drawn. ``scores`` makes
-s(q, m_j) / τ of them, and a loss makes one number of the scores. Every loss attracts q
-to m_i and repels it from the negatives; an image is never among its own negatives.
+negatives D_N: all N entries, or the own one and some that were drawn, (B, K) numbers as
+``others`` makes them. Every loss is a function of q, m, i, τ and those numbers, or None
+for all, and returns a scalar, float32, the mean over the batch. It attracts q to m_i
+and repels it from the negatives; an image is never among its own negatives.
 """
 
 from __future__ import annotations
@@ -21,64 +22,61 @@ from torch.nn import functional
 
 from helpers import memory
 
+PART = 16_384  # entries of the bank that are looked at together
 
-def scores(
+
+def info_nce(
     q: Tensor, m: Tensor, i: Tensor, temperature: float, negatives: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """s(q, m_j) / τ for all candidates j, by one matrix product with the bank.
-
-    Args:
-        q: queries (B, d).
-        m: the bank (N, d).
-        i: the queries' own images, (B,).
-        temperature: τ.
-        negatives: numbers of other images, (B, K), as ``others`` makes them; None
-            takes all of them.
-
-    Returns:
-        The scores, float32 (B, N) or (B, 1 + K), and the own images' columns, (B,).
-    """
-    with memory.full_precision(q):
-        every = (memory.unit(q) / temperature) @ m.T  # τ divides the small matrix
-    if negatives is None:
-        return every, i
-    candidates = torch.cat([i[:, None], negatives], dim=1)
-    return every.gather(1, candidates), torch.zeros_like(i)
-
-
-def others(drawn: Tensor, i: Tensor) -> Tensor:
-    """Make of numbers below N − 1 those of images that are not i: D_N.
-
-    Args:
-        drawn: (B, K), uniform in 0 ... N − 2.
-        i: the queries' own images, (B,).
-
-    Returns:
-        (B, K), uniform in 0 ... N − 1 without i.
-    """
-    return drawn + (drawn >= i[:, None])
-
-
-def info_nce(scores: Tensor, own: Tensor) -> Tensor:
-    r"""Pick the own image among all candidates, mean over the batch.
+) -> Tensor:
+    r"""Pick the own image among all candidates.
 
         L(m_i, q) = −log h(m_i, q)
         h(m_j, q) = exp(s(m_j, q) / τ) / Σ_k exp(s(m_k, q) / τ),   k in {i} ∪ D_N
 
     The loss of the models with MLP heads (VISSL's ``cross_entropy``, τ = 0.1).
     Source: van den Oord et al. 2018, arXiv:1807.03748, equation 4.
-
-    Args:
-        scores: of ``scores``, (B, K).
-        own: the column of the own image, (B,).
-
-    Returns:
-        A scalar, float32; so do the other two.
     """
-    return functional.cross_entropy(scores, own)
+    if negatives is not None:
+        return functional.cross_entropy(*scores(q, m, i, temperature, negatives))
+    with memory.full_precision(q):
+        query = memory.unit(q) / temperature
+        own = (query * m[i]).sum(dim=1)  # s(m_i, q) / τ
+        return (LogSumExp.apply(query, m) - own).mean()
 
 
-def nce(scores: Tensor, own: Tensor) -> Tensor:
+class LogSumExp(torch.autograd.Function):
+    """log Σ_k exp(q·m_k) over the whole bank, a part of it at a time.
+
+    The gradient is the mean of the entries, each weighted by its h, and is summed up in
+    the same pass; so there is no matrix of B x N scores to be written and read again.
+    Source: Milakov & Gimelshein 2018, arXiv:1805.02867, algorithm 3.
+    """
+
+    @staticmethod
+    def forward(ctx, q: Tensor, m: Tensor) -> Tensor:
+        """Of queries (B, d) and the bank (N, d): (B,)."""
+        highest = q.new_full((len(q), 1), -torch.inf)
+        total, pull = torch.zeros_like(highest), torch.zeros_like(q)
+        for part in m.split(PART):
+            weight = q @ part.T
+            before, highest = highest, highest.maximum(weight.amax(1, keepdim=True))
+            weight.sub_(highest).exp_()
+            shrink = (before - highest).exp_()  # what was summed knew another highest
+            total = shrink * total + weight.sum(1, keepdim=True)
+            pull = shrink * pull + weight @ part
+        ctx.save_for_backward(pull / total)
+        return (highest + total.log())[:, 0]
+
+    @staticmethod
+    def backward(ctx, slope: Tensor) -> tuple[Tensor, None]:
+        """The bank learns nothing from a loss; it follows f(v_I)."""
+        (mean,) = ctx.saved_tensors
+        return slope[:, None] * mean, None
+
+
+def nce(
+    q: Tensor, m: Tensor, i: Tensor, temperature: float, negatives: Tensor | None = None
+) -> Tensor:
     r"""Tell the own image from each of the others: the paper's loss (τ = 0.07).
 
         L(m_i, q) = −log h(m_i, q) − Σ_{j in D_N} log(1 − h(m_j, q))
@@ -87,7 +85,8 @@ def nce(scores: Tensor, own: Tensor) -> Tensor:
     the h of a negative is divided by, the paper leaves open; here it is that of m_i's.
     Source: Misra & van der Maaten 2020, arXiv:1912.01991, equations 3 to 5.
     """
-    log_h = functional.log_softmax(scores, dim=1)
+    every, own = scores(q, m, i, temperature, negatives)
+    log_h = functional.log_softmax(every, dim=1)
     # A negative that has it all, h = 1 after rounding, would make log(1 − h) infinite.
     rejected = torch.log1p(-log_h.exp().clamp(max=1 - 1e-6))
     of_own = own[:, None]
@@ -118,11 +117,19 @@ class ConstantNCE(nn.Module):
         self.count = count
         self.register_buffer("log_z", torch.tensor(math.inf))
 
-    def forward(self, scores: Tensor, own: Tensor) -> Tensor:
-        """The loss of scores (B, 1 + K), with the own image in column ``own`` (B,)."""
-        self.fix(scores.detach())
-        noise = math.log((scores.shape[1] - 1) / self.count)  # log K/N
-        u = scores - self.log_z - noise  # the odds, as a logarithm: log P_j / (K/N)
+    def forward(
+        self,
+        q: Tensor,
+        m: Tensor,
+        i: Tensor,
+        temperature: float,
+        negatives: Tensor | None = None,
+    ) -> Tensor:
+        """The loss; the first call sets Z."""
+        every, own = scores(q, m, i, temperature, negatives)
+        self.fix(every.detach())
+        noise = math.log((every.shape[1] - 1) / self.count)  # log K/N
+        u = every - self.log_z - noise  # the odds, as a logarithm: log P_j / (K/N)
         # −log σ(u_i) − Σ log σ(−u_j), where −log σ(−u) = softplus(u) = u − log σ(u).
         loss = functional.softplus(u).sum(dim=1) - u.gather(1, own[:, None])[:, 0]
         return loss.mean()
@@ -133,6 +140,35 @@ class ConstantNCE(nn.Module):
         mean = each.logsumexp(dim=0) - math.log(len(each) * scores.shape[1])
         guess = mean + math.log(self.count)
         self.log_z = torch.where(self.log_z.isinf(), guess, self.log_z)
+
+
+def scores(
+    q: Tensor, m: Tensor, i: Tensor, temperature: float, negatives: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """s(q, m_j) / τ for all candidates j, by one matrix product with the bank.
+
+    Returns:
+        The scores, float32 (B, N) or (B, 1 + K), and the own images' columns, (B,).
+    """
+    with memory.full_precision(q):
+        every = (memory.unit(q) / temperature) @ m.T  # τ divides the small matrix
+    if negatives is None:
+        return every, i
+    candidates = torch.cat([i[:, None], negatives], dim=1)
+    return every.gather(1, candidates), torch.zeros_like(i)
+
+
+def others(drawn: Tensor, i: Tensor) -> Tensor:
+    """Make of numbers below N − 1 those of images that are not i: D_N.
+
+    Args:
+        drawn: (B, K), uniform in 0 ... N − 2.
+        i: the queries' own images, (B,).
+
+    Returns:
+        (B, K), uniform in 0 ... N − 1 without i.
+    """
+    return drawn + (drawn >= i[:, None])
 
 
 def contrastive(z_1: Tensor, z_2: Tensor, group: Tensor, temperature: float) -> Tensor:

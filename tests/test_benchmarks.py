@@ -1,16 +1,18 @@
 """The benchmarks measure what they say; their figures become tables."""
 
+import dataclasses
 import itertools
 import json
 import subprocess
 import sys
+import types
 
 import pytest
 import small
 import torch
 
-from benchmarks import measuring, peers, tables, throughput, views
-from helpers import methods, pretraining, results, sessions, settings
+from benchmarks import equal_time, measuring, peers, tables, throughput, views
+from helpers import data, methods, pretraining, results, sessions, settings
 from helpers.randomness import StepRandom
 
 
@@ -134,6 +136,57 @@ def test_views_are_measured_and_what_is_missing_says_so(monkeypatch):
     }
 
 
+PLAIN = {name: value for name, value in small.SETTINGS.items() if name != "epochs"}
+VARIANTS = {
+    "plain": PLAIN,
+    "growing": {**PLAIN, "image_size_schedule": ((0.75, 32),)},
+}
+
+
+@pytest.fixture
+def compared(monkeypatch, tmp_path, dataset, small_backbone):
+    """Two variants of a training that takes a moment; how a comparison is asked for."""
+    few = {"few": equal_time.Comparison("simclr", VARIANTS)}
+    monkeypatch.setattr(equal_time, "COMPARISONS", few)
+    monkeypatch.setattr(data, "load", lambda *_, **__: dataset)
+    return equal_time.Settings(
+        "few", minutes=0.0, folder=tmp_path / "runs", output=tmp_path
+    )
+
+
+def test_variants_are_trained_scored_and_kept(compared, monkeypatch, capsys):
+    equal_time.main(compared)
+    found = json.loads((compared.output / "few.json").read_text())
+    assert [row["variant"] for row in found["rows"]] == list(VARIANTS)
+    for row in found["rows"]:
+        assert (row["epochs"], row["images"]) == (1, 48)
+        assert 0 <= row["knn"] <= 100
+        assert 0 <= row["linear"] <= 100
+    assert tables.equal_time(found) in capsys.readouterr().out
+    monkeypatch.setattr(pretraining, "train_epoch", None)  # nothing is trained again
+    equal_time.main(compared)
+    again = json.loads((compared.output / "few.json").read_text())
+    assert again["rows"] == found["rows"]
+
+
+def test_as_many_epochs_are_run_as_fit_into_the_time(
+    compared, monkeypatch, dataset, tmp_path
+):
+    trained = []
+
+    def pretrain(chosen, *_, **__):
+        trained.append([chosen.view_at(n).size for n in range(chosen.epochs)])
+        return types.SimpleNamespace(minutes=chosen.epochs / 2)
+
+    monkeypatch.setattr(pretraining, "pretrain", pretrain)
+    asked = dataclasses.replace(compared, minutes=4.0)
+    for variant in VARIANTS.values():
+        for _ in range(2):  # measured once
+            found = equal_time.fitting_epochs("simclr", variant, dataset, asked)
+            assert found == 8
+    assert trained == [[20], [20, 20, 20, 32]]
+
+
 FIGURES = {
     "about": {
         "hardware": "a machine",
@@ -176,9 +229,9 @@ def test_tables_are_written_where_their_marks_are(tmp_path, monkeypatch, capsys)
     text = readme.read_text()
     assert tables.throughput(FIGURES) in text
     assert "a machine, bf16-mixed; torch 2.11; 2026-01-02; `python -m bench" in text
-    assert text.count("old") == 3
+    assert text.count("old") == len(tables.TABLES) - 1
     assert text.startswith("before\n<!-- throughput -->")
-    assert text.endswith("<!-- /growth -->\nafter\n")
+    assert text.endswith(f"<!-- /{list(tables.TABLES)[-1]} -->\nafter\n")
     assert "views: there is no views.json" in capsys.readouterr().out
     with pytest.raises(ValueError, match="no place for speed: mark it <!-- speed -->"):
         results.write_table(readme, "speed", "table")

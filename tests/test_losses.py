@@ -26,7 +26,7 @@ def computed(name, q, m, i, temperature, negatives=ALL):
         "nce": losses.nce,
         "vissl": losses.ConstantNCE(len(m)),
     }[name]
-    return criterion(*losses.scores(q, m, i, temperature, negatives))
+    return criterion(q, m, i, temperature, negatives)
 
 
 def exponentials(q, m, i, temperature, negatives):
@@ -124,13 +124,30 @@ def test_the_query_is_repelled_from_its_negatives(name, negatives):
         assert step @ m[own] > 0
 
 
+@pytest.mark.parametrize("part", [1, 3, 7])
+def test_parts_of_the_bank_add_up(part, monkeypatch):
+    """However the bank is cut, and where an exponential alone would overflow."""
+    q, m, i = example()
+    q.requires_grad_()
+    for temperature in (0.5, 0.005):
+        plain = torch.nn.functional.cross_entropy(*losses.scores(q, m, i, temperature))
+        monkeypatch.setattr(losses, "PART", part)
+        value = losses.info_nce(q, m, i, temperature)
+        assert torch.allclose(value, plain, rtol=1e-5)
+        one, other = (torch.autograd.grad(x, q)[0] for x in (value, plain))
+        assert torch.allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_score_of_the_own_image_counts_once(name):
     """Less loss for a larger score of the own image, more for the negatives' scores."""
     torch.manual_seed(0)
-    given, own = torch.randn(4, 9, requires_grad=True), torch.tensor([0, 3, 8, 3])
-    criterion = {"info_nce": losses.info_nce, "nce": losses.nce}
-    criterion.get(name, losses.ConstantNCE(9))(given, own).backward()
+    given, own = 0.2 * torch.randn(4, 9), torch.tensor([0, 3, 8, 3])
+    given.requires_grad_()
+    # Queries of norm 1, whose cosines with these entries are the given numbers.
+    rest = (1 - given.square().sum(dim=1, keepdim=True)).sqrt()
+    q, m = torch.cat([given, rest], dim=1), torch.eye(10)[:9]
+    computed(name, q, m, own, 0.5).backward()
     mask = torch.nn.functional.one_hot(own, 9).bool()
     assert (given.grad[mask] < 0).all()
     assert (given.grad[~mask] > 0).all()
@@ -139,9 +156,9 @@ def test_the_score_of_the_own_image_counts_once(name):
 def test_one_negative_is_a_logistic_regression():
     """With two candidates, −log h − log(1 − h') is twice the cross-entropy."""
     torch.manual_seed(0)
-    given, own = torch.randn(5, 2), torch.zeros(5, dtype=torch.int64)
-    expected = 2 * losses.info_nce(given, own)
-    assert torch.allclose(losses.nce(given, own), expected)
+    q, own = torch.randn(5, 2), torch.zeros(5, dtype=torch.int64)
+    expected = 2 * losses.info_nce(q, torch.eye(2), own, 0.5)
+    assert torch.allclose(losses.nce(q, torch.eye(2), own, 0.5), expected)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -198,16 +215,16 @@ def test_z_is_that_of_the_first_batch_and_is_kept():
     q, m, i = example()
     loss, again = losses.ConstantNCE(7), losses.ConstantNCE(7)
     assert loss.log_z.isinf()
-    loss(*losses.scores(q, m, i, 0.2))
+    loss(q, m, i, 0.2)
     expected = math.log(constant_z(q, m, i, 0.2, ALL))
     assert loss.log_z.item() == pytest.approx(expected, abs=1e-5)
     other = -q.flip(0)
-    second = loss(*losses.scores(other, m, i, 0.2)).item()
+    second = loss(other, m, i, 0.2).item()
     z = constant_z(q, m, i, 0.2, ALL)
     assert second == pytest.approx(naive("vissl", other, m, i, 0.2, ALL, z), rel=2e-5)
     assert second != pytest.approx(computed("vissl", other, m, i, 0.2).item())
     again.load_state_dict(loss.state_dict())
-    assert again(*losses.scores(other, m, i, 0.2)).item() == second
+    assert again(other, m, i, 0.2).item() == second
 
 
 def test_the_bank_is_the_running_mean_of_what_was_seen():

@@ -173,9 +173,7 @@ def test_the_loss_weighs_its_terms(weight, pretext, images):
     image, transformed, drawn = method.views(images[:6], StepRandom(0, 0, 6))
 
     def term(q):
-        return losses.info_nce(
-            *losses.scores(q, method.bank.entries, index, 0.1)
-        ).item()
+        return losses.info_nce(q, method.bank.entries, index, 0.1).item()
 
     first = [term(method.g(view)) for view in transformed]
     assert len(first) == (2 if pretext == "both" else 1)
@@ -224,9 +222,7 @@ def test_drawn_negatives_are_what_the_loss_compares_with(images):
     negatives = losses.others(drawn, index)
 
     def term(q):
-        return losses.nce(
-            *losses.scores(q, method.bank.entries, index, 0.1, negatives)
-        ).item()
+        return losses.nce(q, method.bank.entries, index, 0.1, negatives).item()
 
     expected = (term(method.g(patches)) + term(method.f(image))) / 2
     assert value == pytest.approx(expected, rel=1e-5)

@@ -83,7 +83,7 @@ class PIRL(base.Method):
 
         def compare(q: Tensor) -> Tensor:  # L(m_I, q)
             m = self.bank.entries
-            return self.criterion(*losses.scores(q, m, index, tau, negatives))
+            return self.criterion(q, m, index, tau, negatives)
 
         f, every_g = self.f(image), [self.g(view) for view in transformed]
         pretext = sum(compare(g) for g in every_g) / len(every_g)
