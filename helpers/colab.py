@@ -102,4 +102,6 @@ def device_sentence() -> str:
         return "GPU: the one of this Apple chip."
     if in_colab():
         return "No GPU: choose Runtime -> Change runtime type -> T4 GPU, then Run all."
-    return f"No GPU: {torch.get_num_threads()} CPU threads, enough for the demo images."
+    threads = torch.get_num_threads()
+    plural = "s" if threads > 1 else ""
+    return f"No GPU: {threads} CPU thread{plural}, enough for the demo images."
