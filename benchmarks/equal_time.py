@@ -3,24 +3,27 @@
     python -m benchmarks.equal_time pirl --data folder:imagenette96 --labels 100
     python -m benchmarks.equal_time resolution --minutes 15
 
-Every variant changes one thing of the first, or takes a preset in its place. An epoch
-of each is timed, and as many are run as fit into the time, each variant with a schedule
-of its own; then k-NN and linear probe score the frozen backbone on the test images.
+Every variant changes one thing of the first, or takes a preset in its place. A few
+steps of each are timed, and as many epochs are run as fit into the time, each variant
+with a schedule of its own; then k-NN and linear probe score the frozen backbone on the
+test images.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import pathlib
-import tempfile
 from typing import Any, Literal
 
 import tyro
 
 from benchmarks import measuring, tables
-from helpers import data, pretraining, protocols, settings
+from helpers import data, pretraining, protocols, sessions, settings
 from helpers.methods import pirl_options
 from helpers.splits import Dataset
+
+STEPS = 20  # that are timed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,16 +131,31 @@ def fitting_epochs(
     method: str, changes: dict[str, Any], dataset: Dataset, asked: Settings
 ) -> int:
     """How many epochs of a variant fit into the time; measured once and kept."""
-    # Views that grow need as many epochs as show the share of every size.
-    timed = 4 if changes.get("image_size_schedule") else 1
-    chosen = settings.configure(method, asked.recipe, epochs=timed, **changes)
+    chosen = settings.configure(method, asked.recipe, epochs=1, **changes)
     kept = asked.folder / "timing" / chosen.run_name(dataset)
     if not kept.exists():
-        with tempfile.TemporaryDirectory() as folder:
-            run = pretraining.pretrain(chosen, dataset, folder=folder)
+        taken = epoch_seconds(chosen, dataset)
         kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(str(60 * run.minutes / timed))
+        kept.write_text(str(taken))
     return max(1, round(60 * asked.minutes / float(kept.read_text())))
+
+
+def epoch_seconds(chosen: settings.Settings, dataset: Dataset) -> float:
+    """Seconds an epoch takes, in the mean over the sizes that views grow through."""
+    view, growing = chosen.options.view, chosen.image_size_schedule
+    sizes = [view.size, *(size for _, size in growing)]
+    starts = [0.0, *(share for share, _ in growing), 1.0]
+    taken = 0.0
+    for size, (start, end) in zip(sizes, itertools.pairwise(starts), strict=True):
+        options = dataclasses.replace(
+            chosen.options, view=dataclasses.replace(view, size=size)
+        )
+        alone = dataclasses.replace(chosen, options=options, image_size_schedule=())
+        session = sessions.start(alone, dataset, devices=1, nodes=1)
+        measuring.train(session, 2)  # in the first steps kernels are chosen
+        rate = measuring.train(session, STEPS)
+        taken += (end - start) * len(dataset.pretraining) / rate
+    return taken
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ import itertools
 import json
 import subprocess
 import sys
-import types
 
 import pytest
 import small
@@ -172,19 +171,21 @@ def test_variants_are_trained_scored_and_kept(compared, monkeypatch, capsys):
 def test_as_many_epochs_are_run_as_fit_into_the_time(
     compared, monkeypatch, dataset, tmp_path
 ):
-    trained = []
+    sizes = []
 
-    def pretrain(chosen, *_, **__):
-        trained.append([chosen.view_at(n).size for n in range(chosen.epochs)])
-        return types.SimpleNamespace(minutes=chosen.epochs / 2)
+    def train(session, steps):  # 4 images a second at 20 px, 1 at 32 px
+        sizes.append(session.settings.image_size)
+        return {20: 4.0, 32: 1.0}[sizes[-1]]
 
-    monkeypatch.setattr(pretraining, "pretrain", pretrain)
+    monkeypatch.setattr(measuring, "train", train)
     asked = dataclasses.replace(compared, minutes=4.0)
-    for variant in VARIANTS.values():
-        for _ in range(2):  # measured once
-            found = equal_time.fitting_epochs("simclr", variant, dataset, asked)
-            assert found == 8
-    assert trained == [[20], [20, 20, 20, 32]]
+    for variant, epochs in (("plain", 20), ("growing", 11)):  # of 12 and of 21 seconds
+        for _ in range(2):
+            found = equal_time.fitting_epochs(
+                "simclr", VARIANTS[variant], dataset, asked
+            )
+            assert found == epochs
+    assert sizes == [20, 20, 20, 20, 32, 32]  # the second time it was known
 
 
 FIGURES = {
