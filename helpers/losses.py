@@ -14,6 +14,7 @@ and repels it from the negatives; an image is never among its own negatives.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from lightly.utils import dist
@@ -53,7 +54,7 @@ class LogSumExp(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, q: Tensor, m: Tensor) -> Tensor:
+    def forward(ctx: Any, q: Tensor, m: Tensor) -> Tensor:
         """Of queries (B, d) and the bank (N, d): (B,)."""
         highest = q.new_full((len(q), 1), -torch.inf)
         total, pull = torch.zeros_like(highest), torch.zeros_like(q)
@@ -68,7 +69,7 @@ class LogSumExp(torch.autograd.Function):
         return (highest + total.log())[:, 0]
 
     @staticmethod
-    def backward(ctx, slope: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
         """The bank learns nothing from a loss; it follows f(v_I)."""
         (mean,) = ctx.saved_tensors
         return slope[:, None] * mean, None
