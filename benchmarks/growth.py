@@ -1,4 +1,4 @@
-"""Speed and peak memory of training with so many images resident, as one JSON line.
+"""Peak memory of training with so many images resident, as one JSON line.
 
     python -m benchmarks.growth --method pirl --images 100000
 
@@ -25,13 +25,26 @@ class Settings:
     images: int = 5_000
     """Images in memory, 96 px."""
     steps: int = 4
-    """Training steps, after one that is not counted."""
+    """Training steps."""
     batch_size: int = 128
     """Images a step."""
 
 
 def main(asked: Settings) -> None:
     """Train a few steps and print what they cost."""
+    session = start(asked)
+    measuring.train(session, asked.steps)
+    found = {
+        "method": asked.method,
+        "images": asked.images,
+        "peak_gb": measuring.peak_memory(),
+        "images_gb": session.images.nbytes / 1e9,
+    }
+    print(json.dumps(found))
+
+
+def start(asked: Settings) -> sessions.Session:
+    """A run with so many images resident, before its first step."""
     chosen = settings.configure(
         asked.method,
         "published",
@@ -40,17 +53,7 @@ def main(asked: Settings) -> None:
         stem="imagenet",
         learning_rate=1e-6,
     )
-    dataset = measuring.noise(asked.images)
-    session = sessions.start(chosen, dataset, devices=1, nodes=1)
-    measuring.train(session, 1)
-    found = {
-        "method": asked.method,
-        "images": asked.images,
-        "rate": measuring.train(session, asked.steps),
-        "peak_gb": measuring.peak_memory(),
-        "images_gb": dataset.pretraining.images.nbytes / 1e9,
-    }
-    print(json.dumps(found))
+    return sessions.start(chosen, measuring.noise(asked.images), devices=1, nodes=1)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
     python -m benchmarks.story
 
 A part that is measured on fewer images than its row says is extrapolated linearly, and
-its note says so. Growth is measured in a process of its own for every number of images.
+its note says so. With few and with many images training takes turns in one process; the
+peak memory is that of a process of its own for every number of images.
 """
 
 from __future__ import annotations
@@ -108,28 +109,37 @@ def features(asked: Settings) -> list[dict[str, Any]]:
 
 
 def grow(method: str, asked: Settings) -> list[dict[str, Any]]:
-    """Speed and memory with few and with many images, in turns."""
-    rows: dict[int, dict[str, Any]] = {}
-
-    def turn(count: int) -> float:
-        chosen = growth.Settings(method, count, asked.steps, asked.batch_size)
-        flags = [f"--{k.replace('_', '-')}={v}" for k, v in vars(chosen).items()]
-        command = [sys.executable, "-m", "benchmarks.growth", *flags]
-        done = subprocess.run(
-            command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
-        rows[count] = json.loads(done.stdout.splitlines()[-1])
-        return rows[count]["rate"]
-
+    """Speed with few and with many images, in turns; memory of each alone."""
     print(f"{method} with few and many images resident", flush=True)
-    turns = {f"{count:,}": functools.partial(turn, count) for count in asked.images}
+    sizes = [
+        growth.Settings(method, count, asked.steps, asked.batch_size)
+        for count in asked.images
+    ]
+    rows = [alone(size) for size in sizes]
+    turns = {}
+    for size in sizes:
+        session = growth.start(size)
+        measuring.train(session, 2)  # in the first steps kernels are chosen
+        turns[f"{size.images:,}"] = functools.partial(
+            measuring.train, session, asked.steps
+        )
     rates = list(measuring.in_turns(turns, asked.rounds).values())
     return [
         row
         | {"rate": statistics.median(found)}
         | {"of_smallest": measuring.ratio(found, rates[0])}
-        for row, found in zip(rows.values(), rates, strict=True)
+        for row, found in zip(rows, rates, strict=True)
     ]
+
+
+def alone(size: growth.Settings) -> dict[str, Any]:
+    """The peak memory of a process of its own."""
+    flags = [f"--{k.replace('_', '-')}={v}" for k, v in vars(size).items()]
+    command = [sys.executable, "-m", "benchmarks.growth", *flags]
+    done = subprocess.run(
+        command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def part(name: str, seconds: float, note: str) -> dict[str, Any]:
