@@ -168,9 +168,7 @@ def test_variants_are_trained_scored_and_kept(compared, monkeypatch, capsys):
     assert again["rows"] == found["rows"]
 
 
-def test_as_many_epochs_are_run_as_fit_into_the_time(
-    compared, monkeypatch, dataset, tmp_path
-):
+def test_as_many_epochs_are_run_as_fit_into_the_time(compared, monkeypatch, dataset):
     sizes = []
 
     def train(session, steps):  # 4 images a second at 20 px, 1 at 32 px
