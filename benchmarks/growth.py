@@ -31,7 +31,7 @@ class Settings:
 
 
 def main(asked: Settings) -> None:
-    """Train a few steps and print what they cost."""
+    """Train a few steps and print the peak memory."""
     session = start(asked)
     measuring.train(session, asked.steps)
     found = {

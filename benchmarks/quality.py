@@ -92,8 +92,8 @@ def one_seed(
     about = checkpoints.read_about(file) if file else {}
     shared = {"method": method, "about": about}
     torch.manual_seed(seed)
-    whole = protocols.supervised_settings(size).view.whole_size
-    features = protocols.encode(create(), dataset, image_size=whole)
+    training = protocols.supervised_settings(size)
+    features = protocols.encode(create(), dataset, image_size=training.view.whole_size)
     outcomes = [
         protocols.knn(features, dataset, **shared),
         protocols.linear_probe(features, dataset, **shared),
@@ -102,7 +102,7 @@ def one_seed(
             create,
             dataset,
             protocol="fine-tuning" if file else "baseline",
-            settings=protocols.supervised_settings(size),
+            settings=training,
             seeds=[seed],
             **shared,
         ),

@@ -179,8 +179,7 @@ def supervised_settings(image_size: int = 48, epochs: int = 30) -> supervised.Se
 
     Baseline and fine-tuning share them, so that the start alone explains a difference.
     On held-out training labels of photographs, a backbone slower than the baseline's
-    cost accuracy; a head ten times faster changed little there, and cost much on the
-    few labels of the demo images.
+    cost accuracy.
     """
     return supervised.Settings(
         epochs=epochs,
