@@ -44,10 +44,10 @@ class Settings:
     """Methods whose growth is measured."""
     images: tuple[int, ...] = (5_000, 100_000)
     """Numbers of resident images."""
-    rounds: int = 3
+    rounds: int = 20
     """Turns of each number of images; medians are reported."""
-    steps: int = 4
-    """Training steps a turn."""
+    steps: int = 2
+    """Training steps a turn; short turns, since machines change their mind."""
     batch_size: int = 128
     """Images a step."""
     output: pathlib.Path = pathlib.Path("benchmarks/story.json")

@@ -34,15 +34,17 @@ def info_nce(
         L(m_i, q) = −log h(m_i, q)
         h(m_j, q) = exp(s(m_j, q) / τ) / Σ_k exp(s(m_k, q) / τ),   k in {i} ∪ D_N
 
-    The loss of the models with MLP heads (VISSL's ``cross_entropy``, τ = 0.1).
+    The loss of the models with MLP heads (VISSL's ``cross_entropy``, τ = 0.1). In mixed
+    precision only the products with the whole bank are of 16 bits, never the own score.
     Source: van den Oord et al. 2018, arXiv:1807.03748, equation 4.
     """
     if negatives is not None:
         return functional.cross_entropy(*scores(q, m, i, temperature, negatives))
+    dtype = memory.product_type(q)
     with memory.full_precision(q):
         query = memory.unit(q) / temperature
         own = (query * m[i]).sum(dim=1)  # s(m_i, q) / τ
-        return (LogSumExp.apply(query, m) - own).mean()
+        return (LogSumExp.apply(query, m, dtype) - own).mean()
 
 
 class LogSumExp(torch.autograd.Function):
@@ -50,29 +52,31 @@ class LogSumExp(torch.autograd.Function):
 
     The gradient is the mean of the entries, each weighted by its h, and is summed up in
     the same pass; so there is no matrix of B x N scores to be written and read again.
+    The two products are of numbers rounded to ``dtype``; sums and exponentials are not.
     Source: Milakov & Gimelshein 2018, arXiv:1805.02867, algorithm 3.
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, m: Tensor) -> Tensor:
+    def forward(ctx: Any, q: Tensor, m: Tensor, dtype: torch.dtype) -> Tensor:
         """Of queries (B, d) and the bank (N, d): (B,)."""
         highest = q.new_full((len(q), 1), -torch.inf)
         total, pull = torch.zeros_like(highest), torch.zeros_like(q)
         for part in m.split(PART):
-            weight = q @ part.T
+            part = part.to(dtype)
+            weight = (q.to(dtype) @ part.T).to(q.dtype)
             before, highest = highest, highest.maximum(weight.amax(1, keepdim=True))
             weight.sub_(highest).exp_()
             shrink = (before - highest).exp_()  # what was summed knew another highest
             total = shrink * total + weight.sum(1, keepdim=True)
-            pull = shrink * pull + weight @ part
+            pull = shrink * pull + weight.to(dtype) @ part
         ctx.save_for_backward(pull / total)
         return (highest + total.log())[:, 0]
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
         """The bank learns nothing from a loss; it follows f(v_I)."""
         (mean,) = ctx.saved_tensors
-        return slope[:, None] * mean, None
+        return slope[:, None] * mean, None, None
 
 
 def nce(

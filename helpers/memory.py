@@ -145,3 +145,10 @@ def full_precision(tensor: Tensor) -> contextlib.AbstractContextManager:
     Without it a similarity of float32 features is computed in 16 bits.
     """
     return torch.autocast(tensor.device.type, enabled=False)
+
+
+def product_type(tensor: Tensor) -> torch.dtype:
+    """What mixed precision rounds factors of products to; float32 where it is off."""
+    kind = tensor.device.type
+    mixed = torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if mixed else torch.float32

@@ -138,6 +138,21 @@ def test_parts_of_the_bank_add_up(part, monkeypatch):
         assert torch.allclose(one, other, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_sixteen_bits_round_products_with_the_bank_and_nothing_else(dtype):
+    """Many entries: their errors cancel; the sum and the own score are float32."""
+    torch.manual_seed(0)
+    m = torch.nn.functional.normalize(torch.randn(20_000, 128), dim=1)
+    q, i = torch.randn(16, 128, requires_grad=True), torch.arange(16)
+    exact = losses.info_nce(q, m, i, 0.1)
+    with torch.autocast("cpu", dtype=dtype):
+        mixed = losses.info_nce(q, m, i, 0.1)
+    assert mixed.dtype == torch.float32
+    assert abs(mixed - exact) < 1e-3
+    one, other = (torch.autograd.grad(x, q)[0] for x in (mixed, exact))
+    assert 0 < (one - other).norm() < 5e-3 * other.norm()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_score_of_the_own_image_counts_once(name):
     """Less loss for a larger score of the own image, more for the negatives' scores."""
