@@ -52,7 +52,7 @@ class LogSumExp(torch.autograd.Function):
 
     The gradient is the mean of the entries, each weighted by its h, and is summed up in
     the same pass; so there is no matrix of B x N scores to be written and read again.
-    The two products are of numbers rounded to ``dtype``; sums and exponentials are not.
+    The two products with a part are in ``dtype``; all else stays in that of q.
     Source: Milakov & Gimelshein 2018, arXiv:1805.02867, algorithm 3.
     """
 
