@@ -16,6 +16,7 @@ from helpers import (
     conversion,
     export,
     flags,
+    hardware,
     plots,
     pretraining,
     protocols,
@@ -58,6 +59,7 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
 def pretrain(asked: flags.Pretrain) -> None:
     """Pre-train a backbone."""
     where = asked.where
+    hardware.check_processes(where.devices, where.nodes)  # before images are read
     run = pretraining.pretrain(
         asked.settings,
         asked.images.load(),

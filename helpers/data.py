@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pathlib
 from collections.abc import Callable
 
+import filelock
 import numpy as np
 import torch
 import torchvision
 
-from helpers import demo, folder, splits
+from helpers import demo, folder, hardware, splits
 from helpers.splits import Dataset, Split
 
 SOURCES = {
@@ -28,7 +30,7 @@ def load(
     source: str = "demo",
     *,
     root: str | os.PathLike[str] | None = None,
-    image_size: int = 96,
+    image_size: int = folder.USUAL_SIZE,
     labels: int | str | None = None,
     seed: int = 0,
     unlabeled: int | None = None,
@@ -65,7 +67,8 @@ def load(
         dataset = folder.load(path, image_size, storage=storage, workers=workers)
     elif source in LOADERS:
         try:
-            dataset = LOADERS[source](root)
+            with _alone(root):
+                dataset = LOADERS[source](root)
         except RuntimeError as error:  # torchvision's, for files that are not whole
             raise ValueError(
                 f"{source} in {str(root)!r} cannot be used ({error}): delete what is "
@@ -86,6 +89,14 @@ def load(
 def downloads(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
     """Where downloads are kept: ``$STL_DATA_ROOT`` or ``data`` unless given."""
     return pathlib.Path(given or os.environ.get("STL_DATA_ROOT", "data"))
+
+
+def _alone(root: pathlib.Path) -> contextlib.AbstractContextManager:
+    """Let one process of several on this machine download and unpack at a time."""
+    if not hardware.has_company():
+        return contextlib.nullcontext()
+    root.mkdir(parents=True, exist_ok=True)
+    return filelock.FileLock(root / ".lock")
 
 
 def _load_demo(root: pathlib.Path, name: str, **counts: int) -> Dataset:

@@ -16,6 +16,7 @@ from helpers import (
     checkpoints,
     data,
     export,
+    folder,
     protocols,
     results,
     settings,
@@ -51,7 +52,7 @@ class Images:
     data: str = "demo"
     labels: str | None = None
     labels_seed: int = 0
-    folder_image_size: int = 96
+    folder_image_size: int = folder.USUAL_SIZE
     data_root: pathlib.Path = dataclasses.field(
         default_factory=lambda: data.downloads()  # below "data", the name is the field
     )

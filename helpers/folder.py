@@ -7,6 +7,7 @@ image: the shorter side is resized to the asked size and the middle is kept.
 from __future__ import annotations
 
 import concurrent.futures
+import hashlib
 import os
 import pathlib
 import warnings
@@ -18,6 +19,7 @@ import tqdm
 from helpers import hardware, streaming
 from helpers.splits import Dataset, Split
 
+USUAL_SIZE = 96  # STL-10's
 STORAGES = ("auto", "resident", "stream")
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
 
@@ -61,13 +63,16 @@ def load(
             return read(files, image_size, f"reading {what}")
         return stream(files, image_size, workers)
 
+    size = "" if image_size == USUAL_SIZE else f" at {image_size} px"
+    names = [file.relative_to(root).as_posix() for file, _ in train + extra]
     pretraining = take(train + extra, "images to learn from")
     return Dataset(
-        name=f"folder:{root.name}",
+        name=f"folder:{root.name}{size}",
         classes=classes,
         pretraining=pretraining,
         train_count=int((pretraining.labels >= 0).sum()),
         test=take(test, "test images"),
+        files=hashlib.sha256("\n".join(names).encode()).hexdigest(),
     )
 
 

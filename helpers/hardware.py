@@ -81,6 +81,39 @@ def free_memory() -> float:
     return least / _processes()
 
 
+def check_processes(devices: int, nodes: int) -> None:
+    """Compare the processes that are asked for with those that torchrun has started.
+
+    Raises:
+        ValueError: when they differ, or this machine has fewer GPUs.
+    """
+    if devices < 1 or nodes < 1:
+        raise ValueError(
+            f"devices and nodes must be at least 1, not {devices} and {nodes}."
+        )
+    started, here = int(os.environ.get("WORLD_SIZE", "1")), _processes()
+    if started == 1 < devices * nodes:
+        raise ValueError(
+            f"{devices * nodes} processes need a launcher: start them with `torchrun "
+            f"--nnodes {nodes} --nproc-per-node {devices} -m helpers` and all flags."
+        )
+    if started != devices * nodes:
+        raise ValueError(
+            f"{started} processes were started, {devices} x {nodes} are asked for: "
+            f"give --devices {here} --nodes {started // here}."
+        )
+    if torch.cuda.is_available() and devices > torch.cuda.device_count():
+        raise ValueError(
+            f"This machine has {torch.cuda.device_count()} GPU(s), fewer than the "
+            f"{devices} asked for: lower --devices and --nproc-per-node."
+        )
+
+
+def has_company() -> bool:
+    """Whether other processes of this run are on this machine."""
+    return _processes() > 1
+
+
 def _processes() -> int:
     """Processes of this run on this machine, as torchrun says."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -78,6 +78,7 @@ def build(
     learning_rate: float,
     weight_decay: float,
     momentum: float = 0.9,
+    fused: bool = True,
 ) -> torch.optim.Optimizer:
     """Build an optimizer; normalisation parameters and biases are not decayed.
 
@@ -88,6 +89,8 @@ def build(
         learning_rate: the peak of the schedule, as it is (no batch-size rule here).
         weight_decay: for weights of two dimensions and more.
         momentum: of SGD, Nesterov, LARS and LARC; Adam's first beta.
+        fused: whether Adam is one kernel, which also undoes a loss scaler's factor:
+            nobody sees the gradients as they are.
 
     Raises:
         ValueError: on an unknown name.
@@ -115,7 +118,8 @@ def build(
         )
     if name in ("adam", "adamw"):
         create = torch.optim.Adam if name == "adam" else torch.optim.AdamW
-        return create(split, lr=learning_rate, betas=(momentum, 0.999), fused=True)
+        kernel = {"fused": True} if fused else {"foreach": True}
+        return create(split, lr=learning_rate, betas=(momentum, 0.999), **kernel)
     if name == "lars":
         return LARS(split, lr=learning_rate, momentum=momentum)
     # apex's coefficient: the ratio stands alone and is not multiplied with a rate.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -131,8 +132,8 @@ def pretrain(
     """Pre-train a backbone, or go on where an earlier call was stopped.
 
     The state is saved after every epoch. All randomness of a step comes from the seed
-    and the step's number, so an interrupted run ends with exactly the weights of one
-    that was not, and several processes see the same batches as one.
+    and the step's number, so an interrupted run ends with the weights of one that was
+    not, on a CPU bit for bit, and several processes see the same batches as one.
 
     Args:
         settings: from ``configure``.
@@ -162,6 +163,8 @@ def pretrain(
     if not resume and fabric.global_rank == 0:
         store.clear()
     history = sessions.restore(session, store)
+    if history and fabric.global_rank == 0 and not _is_handed_on(store, history):
+        sessions.hand_on(session, store, dataset, history)
     log = logs.Log(store.folder / "logs", history)
     bar = tqdm.tqdm(
         total=settings.epochs * session.steps,
@@ -208,6 +211,14 @@ def _store(
         checkpoints.folder(folder) / name,
         pathlib.Path(mirror) / name if mirror else None,
     )
+
+
+def _is_handed_on(store: checkpoints.Store, history: Sequence[dict[str, Any]]) -> bool:
+    """Whether the backbone file here is that of the history's last epoch."""
+    file = store.folder / checkpoints.BACKBONE_FILE
+    with contextlib.suppress(ValueError):
+        return checkpoints.read_about(file).get("epochs_done") == len(history)
+    return False
 
 
 def _check_finite(entry: dict[str, Any]) -> None:

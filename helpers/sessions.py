@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import logging
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -62,7 +63,9 @@ class Session:
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
         """All images and their numbers, one after another."""
-        numbers = torch.arange(len(self.images)).split(256)
+        count = len(self.images)
+        # Parts of equal size: BatchNorm can do nothing with one image left over.
+        numbers = torch.arange(count).tensor_split(math.ceil(count / 256))
         return streaming.batches(self.images, numbers, self.fabric.device)
 
 
@@ -79,6 +82,12 @@ def start(settings: Settings, dataset: Dataset, devices: int, nodes: int) -> Ses
             f"{settings.method} learns from labels, and {dataset.name} has none: "
             "choose another method, such as simclr, or images with labels."
         )
+    hardware.check_processes(devices, nodes)
+    if settings.batch_size % (devices * nodes):
+        raise ValueError(
+            f"A batch of {settings.batch_size} cannot be shared equally by "
+            f"{devices * nodes} processes: set batch_size to a multiple of that."
+        )
     fabric = _fabric(settings, devices, nodes)
     torch.manual_seed(settings.seed)
     backbone = backbones.build(
@@ -93,7 +102,7 @@ def start(settings: Settings, dataset: Dataset, devices: int, nodes: int) -> Ses
         method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
     rate = settings.peak_learning_rate
     steps = settings.epochs * (len(images) // settings.batch_size)
-    if compiles(settings.compile, steps, fabric.device):
+    if compiles(settings.compile, steps, fabric.device, fabric.world_size):
         method.compile()  # in place: its names and its checkpoints stay as they are
     optimizer = settings.build_optimizer(method.groups(), rate)
     method, optimizer = fabric.setup(method, optimizer)
@@ -113,7 +122,8 @@ def restore(session: Session, store: checkpoints.Store) -> list[dict[str, Any]]:
         return []
     session.method.load_state_dict(saved["method"])
     session.optimizer.load_state_dict(saved["optimizer"])
-    fabric.strategy.precision.load_state_dict(saved["scaler"])
+    if saved["scaler"]:  # it has none where it was saved in another precision
+        fabric.strategy.precision.load_state_dict(saved["scaler"])
     return saved["history"]
 
 
@@ -123,7 +133,11 @@ def save(
     dataset: Dataset,
     history: list[dict[str, Any]],
 ) -> None:
-    """Write all that ``restore`` needs, and the backbone to hand on."""
+    """Write the backbone to hand on, and then all that ``restore`` needs.
+
+    In this order a run whose state says that it is finished has its backbone.
+    """
+    hand_on(session, store, dataset, history)
     state = {
         "method": session.method.state_dict(),
         "optimizer": session.optimizer.state_dict(),
@@ -131,21 +145,30 @@ def save(
         "history": history,
     }
     store.save_state(state, len(history))
+
+
+def hand_on(
+    session: Session,
+    store: checkpoints.Store,
+    dataset: Dataset,
+    history: list[dict[str, Any]],
+) -> None:
+    """Write what others read: the history and the backbone file."""
     store.save_json("history.json", history)
     about = session.settings.about(dataset, history)
     about |= {"hardware": hardware.name(), "processes": session.fabric.world_size}
     store.save_backbone(session.method.backbone, about)
 
 
-def compiles(choice: str, steps: int, device: torch.device) -> bool:
+def compiles(choice: str, steps: int, device: torch.device, processes: int = 1) -> bool:
     """Whether to compile: as chosen, or on a GPU when a run has many steps.
 
-    It depends on the steps of the whole run, so that a resumed one computes alike.
+    It depends on the steps of the whole run, so that a resumed one computes alike. The
+    statistics that several processes share break a compiled network into many parts.
     """
     can = device.type == "cuda" and importlib.util.find_spec("triton") is not None
-    return choice == "on" or (
-        choice == "auto" and can and steps >= STEPS_WORTH_COMPILING
-    )
+    pays = processes == 1 and steps >= STEPS_WORTH_COMPILING
+    return choice == "on" or (choice == "auto" and can and pays)
 
 
 def _fabric(settings: Settings, devices: int, nodes: int) -> lightning_fabric.Fabric:

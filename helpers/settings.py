@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import re
 from typing import Any, Literal
 
 from helpers import backbones, methods, training, views
@@ -57,7 +58,6 @@ class Settings(training.Settings):
         backbones.check(
             self.backbone, stem=self.stem, weights=self.init, norm=self.norm
         )
-        backbones.check_side(self.backbone, self.stem, self.options.smallest_side)
         if self.monitor_every < 1:
             raise ValueError(
                 f"monitor_every must be at least 1, not {self.monitor_every}."
@@ -73,6 +73,10 @@ class Settings(training.Settings):
                 "image_size_schedule needs growing shares between 0 and 1, each with a "
                 "side in pixels, such as 0.75 96: 96 px in the last quarter."
             )
+        for size in (self.options.view.size, *(s for _, s in self.image_size_schedule)):
+            view = dataclasses.replace(self.options.view, size=size)
+            options = dataclasses.replace(self.options, view=view)
+            backbones.check_side(self.backbone, self.stem, options.smallest_side)
 
     def view_at(self, epoch: int) -> ViewSettings:
         """The view of an epoch, of which the first is 0, with the side it has then."""
@@ -114,11 +118,12 @@ class Settings(training.Settings):
         }
 
     def run_name(self, dataset: Dataset) -> str:
-        """Name of the run's folder: readable, and another one for other settings."""
-        images = [dataset.name, len(dataset.pretraining)]
+        """Name of the run's folder: readable, another for other settings or images."""
+        images = [dataset.name, *dataset.pretraining.images.shape, dataset.files]
         text = json.dumps([*images, dataclasses.asdict(self)], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:6]
-        data = dataset.name.split(",")[0].replace("folder:", "")
+        data = dataset.name.split(",")[0].removeprefix("folder:")
+        data = re.sub(r"[^\w.-]+", "-", data)
         return f"{self.method}-{data}-{self.epochs}ep-seed{self.seed}-{digest}"
 
 

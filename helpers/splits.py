@@ -45,12 +45,14 @@ class Dataset:
     """A data set for pre-training and for evaluation.
 
     Attributes:
-        name: as it was asked for, with the labels a class where they were limited.
+        name: as it was asked for, with the labels a class where they were limited;
+            other images or labels have another name.
         classes: names of the classes.
         pretraining: every image to learn from: ``train``, then ``unlabeled``.
         train_count: how many of those have labels for training.
         test: read once, at the end.
         folds: numbers of the training images in each official fold; STL-10 has ten.
+        files: digest of the files' names, where the name does not say which they are.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Dataset:
     train_count: int
     test: Split
     folds: tuple[Tensor, ...] = ()
+    files: str = ""
 
     @property
     def train(self) -> Split:
@@ -120,6 +123,7 @@ def limit_labels(dataset: Dataset, labels: int | str, seed: int = 0) -> Dataset:
     reordered = dataset.pretraining[order]
     reordered.labels[len(chosen) :] = -1
     words = f"{amount:g}% of the labels" if percent else f"{amount:g} labels a class"
+    words += f", seed {seed}" if seed else ""
     return dataclasses.replace(
         dataset,
         name=f"{dataset.name}, {words}",

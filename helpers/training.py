@@ -68,6 +68,7 @@ class Settings:
             learning_rate=learning_rate,
             weight_decay=self.weight_decay,
             momentum=self.momentum,
+            fused=self.gradient_clip == 0,  # what is clipped has to be seen
         )
 
     def rate_factor(self, step: int, steps: int, losses: Sequence[float]) -> float:

@@ -1,6 +1,8 @@
 """Data sets by name, from small archives in the official layouts."""
 
+import concurrent.futures
 import pickle
+import time
 
 import numpy as np
 import pytest
@@ -144,3 +146,24 @@ def test_an_unknown_name_is_answered_with_the_known_ones():
 
 def test_every_source_that_is_offered_can_be_loaded():
     assert set(data.SOURCES) == {*data.LOADERS, "folder:"}
+
+
+def test_processes_of_one_machine_prepare_the_images_one_after_another(
+    dataset, tmp_path, monkeypatch
+):
+    inside, most = [], []
+
+    def load(root):
+        inside.append(root)
+        most.append(len(inside))
+        time.sleep(0.05)
+        inside.pop()
+        return dataset
+
+    monkeypatch.setitem(data.LOADERS, "demo", load)
+    for processes, is_alone in (("1", False), ("4", True)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+        most.clear()
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: data.load("demo", root=tmp_path / "new"), range(4)))
+        assert (max(most) == 1) is is_alone

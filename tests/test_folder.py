@@ -28,7 +28,7 @@ def test_a_folder_is_read_in_a_fixed_order(images):
     PIL.Image.new("RGB", (32, 32), (1, 2, 3)).save(loose / "x.PNG")
     (loose / "notes.txt").write_text("no image")
     dataset = data.load(f"folder:{images}", image_size=32)
-    assert dataset.name == "folder:my pets"
+    assert dataset.name == "folder:my pets at 32 px"
     assert dataset.classes == ("cat", "dog")
     assert dataset.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert dataset.train.images[:, :, 0, 0].tolist() == [

@@ -141,3 +141,39 @@ def test_a_constant_is_made_once():
     one, other = (hardware.constant((1.0, 2.0), torch.device("cpu")) for _ in range(2))
     assert one is other
     assert torch.equal(one, torch.tensor([1.0, 2.0]))
+
+
+@pytest.mark.parametrize(
+    ("started", "here", "devices", "nodes", "message"),
+    [
+        (None, None, 0, 1, "devices and nodes must be at least 1, not 0 and 1"),
+        (None, None, 2, 3, "6 processes need a launcher: .*--nnodes 3 --nproc-per-no"),
+        (
+            "8",
+            "4",
+            1,
+            1,
+            "8 processes were started, 1 x 1 are asked .*--devices 4 --no",
+        ),
+        ("2", "2", 4, 1, "2 processes were started, 4 x 1 are asked for"),
+    ],
+)
+def test_processes_that_nobody_started_are_refused(
+    started, here, devices, nodes, message, monkeypatch
+):
+    for name, value in (("WORLD_SIZE", started), ("LOCAL_WORLD_SIZE", here)):
+        if value:
+            monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=message) as raised:
+        hardware.check_processes(devices, nodes)
+    assert "\n" not in str(raised.value)
+
+
+def test_more_gpus_than_there_are_is_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    hardware.check_processes(4, 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError, match=r"has 2 GPU\(s\), fewer than the 4"):
+        hardware.check_processes(4, 1)

@@ -309,6 +309,35 @@ def test_a_new_machine_goes_on_from_the_mirror(dataset, tmp_path):
     assert (drive / run.folder.name / checkpoints.BACKBONE_FILE).is_file()
 
 
+def test_a_finished_run_of_another_machine_has_its_backbone_here(dataset, tmp_path):
+    chosen, drive = configure(), tmp_path / "drive"
+    pretraining.pretrain(chosen, dataset, folder=tmp_path / "old", mirror=drive)
+    run = pretraining.pretrain(chosen, dataset, folder=tmp_path / "new", mirror=drive)
+    stored, about = checkpoints.load_backbone(run.backbone_file)
+    assert about["epochs_done"] == chosen.epochs
+    assert_same(stored.state_dict(), run.backbone.state_dict())
+    written = run.backbone_file.stat().st_mtime_ns
+    pretraining.pretrain(chosen, dataset, folder=tmp_path / "new", mirror=drive)
+    assert run.backbone_file.stat().st_mtime_ns == written
+
+
+def test_a_run_whose_state_is_whole_has_its_backbone(dataset, tmp_path, monkeypatch):
+    """The state is written last: a run that counts as finished is."""
+
+    def stop(store, state, epoch):
+        raise KeyboardInterrupt
+
+    chosen = configure()
+    pretraining.pretrain(chosen, dataset, folder=tmp_path, stop_after=3)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(checkpoints.Store, "save_state", stop)
+        pretraining.pretrain(chosen, dataset, folder=tmp_path)
+    (file,) = tmp_path.glob("*/backbone.safetensors")
+    assert checkpoints.read_about(file)["epochs_done"] == chosen.epochs
+    run = pretraining.pretrain(chosen, dataset, folder=tmp_path)
+    assert len(run.history) == chosen.epochs
+
+
 def test_a_damaged_state_costs_one_epoch_and_changes_nothing(dataset, tmp_path):
     chosen = configure("pirl")
     whole = pretraining.pretrain(chosen, dataset, folder=tmp_path / "whole")

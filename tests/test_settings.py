@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import tyro
 
-from helpers import methods, optimizers, settings
+from helpers import methods, optimizers, settings, splits
 
 
 def test_changes_reach_the_settings_the_options_and_the_views():
@@ -113,7 +113,29 @@ def test_every_setting_and_the_data_change_the_name_of_the_run(dataset):
     assert first.run_name(limited) not in names
     fewer = dataclasses.replace(dataset, pretraining=dataset.pretraining[:40])
     assert first.run_name(fewer) not in names
-    assert "," not in first.run_name(limited)
+    smaller = splits.Split(dataset.pretraining.images[..., :20], fewer.train.labels)
+    assert (
+        first.run_name(dataclasses.replace(dataset, pretraining=smaller)) not in names
+    )
+    elsewhere = dataclasses.replace(dataset, files="1a2b")
+    assert first.run_name(elsewhere) not in names
+    named = dataclasses.replace(
+        dataset, name="folder:my pets at 32 px, 2 labels a class"
+    )
+    assert first.run_name(named).startswith("byol-my-pets-at-32-px-3ep-seed0-")
+
+
+def test_other_labels_have_another_name(dataset):
+    names = {splits.limit_labels(dataset, 2, seed).name for seed in range(3)}
+    assert len(names) == 3
+    assert splits.limit_labels(dataset, 2).name == "small, 2 labels a class"
+
+
+def test_every_side_of_a_schedule_must_suit_the_backbone():
+    with pytest.raises(ValueError, match=r"vgg11 .*32"):
+        settings.configure(
+            "byol", backbone="vgg11", size=64, image_size_schedule=((0.5, 16),)
+        )
 
 
 def test_a_backbone_says_how_it_was_made(dataset):
