@@ -13,6 +13,7 @@
 ``settings``              everything a pre-training run depends on
 ``evaluation``            features, k-NN, linear probe: how good is a backbone?
 ``supervised``            the one supervised loop: baseline, MLP head, fine-tuning
+``classifiers``           what ends in class scores: heads, backbone with head
 ``methods``               one file a method: what it sees, what it minimises
 ``results``               one record a finished run, tables made of the records
 ``plots``                 every figure of results: maps, histograms, bars

@@ -52,7 +52,10 @@ MOUNT = """\
     except Exception as error:
         print(f"Google Drive could not be mounted: {error!r}.")
     project = pathlib.Path("/content/drive/MyDrive/self-supervised-stl10")
-    print(f"The project is read from your Google Drive: {project}.")\
+    print(f"The project is read from your Google Drive: {project}.")
+    # Drive writes open files late: what is written often stays on this machine.
+    os.environ.setdefault("STL_CHECKPOINTS", "/content/checkpoints")
+    os.environ.setdefault("STL_DATA_ROOT", "/content/data")\
 """
 
 

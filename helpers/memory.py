@@ -19,7 +19,7 @@ class MemoryBank(nn.Module):
 
     Entries have norm 1; an update is m ← normalize(μ·m + (1 − μ)·f/|f|) for the images
     of the batch and touches no other row. All is in buffers, so checkpoints hold it.
-    Source: Misra & van der Maaten 2020, arXiv:1912.01991, section 3.3.
+    Source: Misra & van der Maaten 2020, arXiv:1912.01991, section 2.2.
 
     Args:
         count: number of images N.

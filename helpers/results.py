@@ -83,7 +83,7 @@ def record(
     fives = [value for value in top5 if value is not None]
     return {
         "method": method,
-        "backbone": about.get("backbone", "resnet18"),
+        "backbone": _backbone(about),
         "protocol": protocol,
         "data": data,
         "labels": labels,
@@ -104,6 +104,12 @@ def record(
         "date": datetime.date.today().isoformat(),
         **more,
     }
+
+
+def _backbone(about: dict[str, Any]) -> str:
+    """Name of a backbone, with its stem where that is another than torchvision's."""
+    name, stem = about.get("backbone", "resnet18"), about.get("stem", "imagenet")
+    return name if stem == "imagenet" else f"{name}, {stem} stem"
 
 
 def folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from helpers import hardware, optimizers, splits, streaming, training, views
+from helpers.classifiers import Classifier
 from helpers.randomness import StepRandom
 from helpers.splits import Split
 from helpers.view_settings import ViewSettings
@@ -63,31 +64,11 @@ class Settings(HeadSettings):
     backbone_scale: float = 1.0
     view: ViewSettings = ViewSettings(scale=(0.4, 1.0), jitter=0.5)
 
-
-class MLP(nn.Sequential):
-    """The seeds' classifier on features: D to 128, ReLU, to the classes."""
-
-    def __init__(self, feature_dim: int, classes: int, hidden: int = 128) -> None:
-        """See the class."""
-        super().__init__(
-            nn.Linear(feature_dim, hidden),
-            nn.ReLU(inplace=True),
-            nn.Linear(hidden, classes),
-        )
-
-
-class Classifier(nn.Module):
-    """A backbone and a head: images (B, 3, S, S) to class logits (B, C)."""
-
-    def __init__(self, backbone: nn.Module, classes: int) -> None:
-        """Add one linear layer to a backbone."""
-        super().__init__()
-        self.backbone = backbone
-        self.head = nn.Linear(backbone.feature_dim, classes)
-
-    def forward(self, views: Tensor) -> Tensor:
-        """Class logits (B, C)."""
-        return self.head(self.backbone(views))
+    def __post_init__(self) -> None:
+        """Check what can be checked before any data is read."""
+        super().__post_init__()
+        if self.batch_size < 2:
+            raise ValueError("batch_size is at least 2: features are standardised.")
 
 
 def train_on_images(
@@ -120,7 +101,7 @@ def train_on_images(
             "scale": settings.backbone_scale,
         },
     ]
-    return _train(classifier, groups, train, see, see_whole, settings, label)
+    return fit(classifier, groups, train, see, see_whole, settings, label)
 
 
 def train_on_features(
@@ -137,7 +118,7 @@ def train_on_features(
     def see(some: Tensor, random: StepRandom | None = None) -> Tensor:
         return some
 
-    return _train(head, groups, Split(features, labels), see, see, settings, label)
+    return fit(head, groups, Split(features, labels), see, see, settings, label)
 
 
 @torch.no_grad()
@@ -159,7 +140,7 @@ def predict(
     return torch.cat(outputs)
 
 
-def _train(
+def fit(
     network: nn.Module,
     groups: list[dict[str, Any]],
     train: Split,
@@ -168,7 +149,20 @@ def _train(
     settings: HeadSettings,
     label: str,
 ) -> list[dict[str, Any]]:
-    """Train on images or features: ``see`` makes of them what the network sees."""
+    """Train on images or features; what both ways to train have in common.
+
+    Args:
+        network: changed in place.
+        groups: of its parameters, for ``optimizers.build``.
+        train: images or features, with labels.
+        see: makes of a batch what the network sees in training.
+        see_whole: likewise in validation.
+        settings: how it is trained.
+        label: said beside the progress bar.
+
+    Returns:
+        See ``train_on_images``.
+    """
     hardware.place(network)
     device = hardware.device()
     kept = torch.arange(len(train))

@@ -35,7 +35,7 @@ PANELS = (
     Panel("SimCLR", ("find the partner", "among the batch")),
     Panel("SupCon", ("find the class", "among the batch")),
     Panel(
-        *("MoCo", ("find the partner", "in the queue")),
+        *("MoCo", ("find the partner", "beside the queue")),
         **{"below": ("queue", YELLOW), "slow": True, "stop": True},
     ),
     Panel(

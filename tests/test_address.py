@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from IPython.core import interactiveshell
 
-from helpers import address
+from helpers import address, checkpoints, data
 
 URL = "https://github.com/some-owner/some.project"
 PYPROJECT = """\
@@ -161,6 +161,9 @@ def shell(monkeypatch, tmp_path):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("STL_CHECKPOINTS", "STL_DATA_ROOT"):
+        monkeypatch.setenv(name, "")  # so that the end of the test unsets it
+        monkeypatch.delenv(name)
     running = interactiveshell.InteractiveShell()
     monkeypatch.setattr(running, "system", system)
 
@@ -208,3 +211,6 @@ def test_the_setup_cell_reads_the_project_from_drive(shell, colab, tmp_path, cap
     assert f"is read from your Google Drive: {folder}.\n" in capsys.readouterr().out
     assert pathlib.Path.cwd() == folder
     assert shell.commands == ["pip install --quiet -r requirements-colab.txt"]
+    content = tmp_path / "content"
+    assert checkpoints.folder() == content / "checkpoints"
+    assert data.downloads() == content / "data"

@@ -21,7 +21,7 @@ LAYERS = [
     {"sessions"},
     {"settings"},
     {"evaluation", "supervised"},
-    {"methods"},
+    {"methods", "classifiers"},
     {"methods.supcon", "methods.vicreg"},
     {
         *("methods.pirl", "methods.byol", "methods.simclr", "methods.simsiam"),

@@ -45,6 +45,8 @@ def test_a_record_has_mean_and_deviation_over_the_repetitions():
     assert record(note="kept")["note"] == "kept"
     assert made["backbone"] == "vgg11"
     assert record(about={})["backbone"] == "resnet18"
+    assert record(about={"stem": "imagenet"})["backbone"] == "resnet18"
+    assert record(about={"stem": "pool"})["backbone"] == "resnet18, pool stem"
 
 
 def test_records_are_saved_collected_and_replaced(tmp_path):

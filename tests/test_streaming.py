@@ -12,6 +12,7 @@ import torch
 
 from helpers import (
     checkpoints,
+    classifiers,
     evaluation,
     pretraining,
     sessions,
@@ -218,7 +219,7 @@ def test_evaluation_reads_a_stream(stored, dataset):
     outputs = []
     for some in (dataset.train.images, files.select(slice(24))):
         torch.manual_seed(0)
-        classifier = supervised.Classifier(small.backbone(), 3)
+        classifier = classifiers.Classifier(small.backbone(), 3)
         chosen = supervised.Settings(epochs=1, batch_size=8)
         train = splits.Split(some, dataset.train.labels)
         history = supervised.train_on_images(classifier, train, chosen)

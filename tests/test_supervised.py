@@ -6,7 +6,15 @@ import pytest
 import small
 import torch
 
-from helpers import evaluation, hardware, optimizers, splits, supervised, view_settings
+from helpers import (
+    classifiers,
+    evaluation,
+    hardware,
+    optimizers,
+    splits,
+    supervised,
+    view_settings,
+)
 
 SETTINGS = supervised.Settings(
     epochs=12,
@@ -27,7 +35,7 @@ def exact(monkeypatch):
 
 def classifier(seed=0):
     torch.manual_seed(seed)
-    return supervised.Classifier(small.backbone(), classes=3)
+    return classifiers.Classifier(small.backbone(), classes=3)
 
 
 def weights(network):
@@ -185,6 +193,12 @@ def test_a_plateau_of_the_training_loss_lowers_the_rate(dataset, rates):
     assert expected[-1] < 1
 
 
+def test_a_batch_of_one_image_is_refused():
+    with pytest.raises(ValueError, match="batch_size is at least 2"):
+        supervised.Settings(batch_size=1)
+    assert supervised.HeadSettings(batch_size=1).batch_size == 1
+
+
 @pytest.mark.parametrize("name", ["validation", "label_smoothing"])
 def test_a_share_of_all_or_more_is_refused(name):
     with pytest.raises(ValueError, match=rf"{name} is in \[0, 1\), not 1.0"):
@@ -211,7 +225,7 @@ def test_a_frozen_backbone_is_not_touched_by_a_head_on_its_features(dataset):
     backbone = classifier().backbone
     before = weights(backbone)
     features = evaluation.encode(backbone, dataset.train.images, image_size=20)
-    head = supervised.MLP(16, 3)
+    head = classifiers.MLP(16, 3)
     start = weights(head)
     supervised.train_on_features(head, features, dataset.train.labels, SETTINGS)
     for name, value in backbone.state_dict().items():

@@ -15,7 +15,7 @@ from helpers.randomness import StepRandom
 
 
 class PIRL(base.Method):
-    """Misra & van der Maaten 2020, arXiv:1912.01991: equation 5, section 3.3."""
+    """Misra & van der Maaten 2020, arXiv:1912.01991: equation 5, section 2.2."""
 
     Options = Options
     recipes = pirl_options.RECIPES

@@ -8,9 +8,10 @@ $$\mathcal{L} = -\tfrac{1}{2} \cos(p_1, \operatorname{sg}(z_2))
 - \tfrac{1}{2} \cos(p_2, \operatorname{sg}(z_1)).$$
 
 The loss is between 1 and −1, and a constant output would reach −1 at once. There is no
-negative example and no slow target against that. What prevents it is the stop-gradient
-alone: without it the network collapses within an epoch. The prediction head has to keep
-up with $z$ as it moves, so its learning rate stays constant over the whole run.
+negative example and no slow target against that. What prevents it are the stop-gradient
+and the prediction head together: the paper finds that training fails without either.
+The head has to keep up with $z$ as it moves, so its learning rate stays constant over
+the whole run.
 """
 
 from __future__ import annotations
