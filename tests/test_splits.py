@@ -36,7 +36,7 @@ def test_limiting_labels_moves_the_rest_to_unlabeled(dataset):
     assert (limited.unlabeled.labels == -1).all()
     images = {image for image, _ in rows(dataset.pretraining)}
     assert {image for image, _ in rows(limited.pretraining)} == images
-    assert limited.name == "small, 2 labels a class"
+    assert limited.name == "small, 2 labels a class, seed 5"
     assert limited.test is dataset.test
     assert limited.folds == ()
 
@@ -52,11 +52,11 @@ def test_limiting_labels_depends_on_the_seed_alone_and_changes_nothing(dataset):
 @pytest.mark.parametrize(
     ("labels", "count", "words"),
     [
-        ("3", 3, "3 labels a class"),
-        ("25%", 2, "25% of the labels"),
-        ("1 %", 1, "1% of the labels"),  # at least one image
-        ("37.5%", 3, "37.5% of the labels"),
-        ("100%", 8, "100% of the labels"),
+        ("3", 3, "3 labels a class, seed 5"),
+        ("25%", 2, "25% of the labels, seed 5"),
+        ("1 %", 1, "1% of the labels, seed 5"),  # at least one image
+        ("37.5%", 3, "37.5% of the labels, seed 5"),
+        ("100%", 8, "100% of the labels, seed 5"),
     ],
 )
 def test_labels_are_limited_by_number_or_share_alike_in_every_class(
