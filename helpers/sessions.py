@@ -161,10 +161,11 @@ def hand_on(
 
 
 def compiles(choice: str, steps: int, device: torch.device, processes: int = 1) -> bool:
-    """Whether to compile: as chosen, or on a GPU when a run has many steps.
+    """Whether to compile: as chosen, or on one GPU when a run has many steps.
 
-    It depends on the steps of the whole run, so that a resumed one computes alike. The
-    statistics that several processes share break a compiled network into many parts.
+    It depends on the steps of the whole run, so that a resumed one computes alike.
+    Several processes share BatchNorm's statistics, at which torch's compiler is said
+    to break the network into parts; whether it still pays has not been measured.
     """
     can = device.type == "cuda" and importlib.util.find_spec("triton") is not None
     pays = processes == 1 and steps >= STEPS_WORTH_COMPILING

@@ -35,7 +35,7 @@ class Settings(training.Settings):
         image_size_schedule: pairs of a share of the epochs and the side in pixels that
             views have from there on: ``0.75 96`` is 96 px in the last quarter.
         precision: of the arithmetic; auto takes the hardware's fastest.
-        compile: whether to compile the network; auto: on a GPU when the run is long.
+        compile: whether to compile the network; auto: on one GPU when the run is long.
         monitor_every: epochs between two k-NN checks on the training labels.
     """
 

@@ -46,7 +46,7 @@ class Dataset:
 
     Attributes:
         name: as it was asked for, with the labels a class where they were limited;
-            other images or labels have another name.
+            other labels have another name.
         classes: names of the classes.
         pretraining: every image to learn from: ``train``, then ``unlabeled``.
         train_count: how many of those have labels for training.
