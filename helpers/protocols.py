@@ -183,7 +183,7 @@ def supervised_settings(image_size: int = 48, epochs: int = 30) -> supervised.Se
     """
     return supervised.Settings(
         epochs=epochs,
-        batch_size=16,
+        batch_size=24,
         learning_rate=1e-3,
         view=ViewSettings(size=image_size, scale=(0.3, 1.0), jitter=0.5),
     )
