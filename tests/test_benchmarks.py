@@ -10,8 +10,25 @@ import pytest
 import small
 import torch
 
-from benchmarks import equal_time, measuring, peers, tables, throughput, views
-from helpers import data, methods, pretraining, results, sessions, settings
+from benchmarks import (
+    equal_time,
+    measuring,
+    peers,
+    quality,
+    tables,
+    throughput,
+    views,
+)
+from helpers import (
+    data,
+    methods,
+    pretraining,
+    protocols,
+    results,
+    sessions,
+    settings,
+    supervised,
+)
 from helpers.randomness import StepRandom
 
 
@@ -241,6 +258,30 @@ def test_the_readme_has_a_place_for_every_table():
     for name in tables.TABLES:
         assert f"<!-- {name} -->" in text
         assert f"<!-- /{name} -->" in text
+
+
+def test_classifiers_of_a_seed_count_as_one(dataset, small_backbone, monkeypatch):
+    seen = []
+    train = supervised.train_on_images
+
+    def noted(classifier, images, settings, **more):
+        seen.append(settings.seed)
+        return train(classifier, images, settings, **more)
+
+    short = dataclasses.replace(protocols.supervised_settings(20, 1), batch_size=8)
+    monkeypatch.setattr(protocols, "supervised_settings", lambda *_: short)
+    monkeypatch.setattr(supervised, "train_on_images", noted)
+    asked = quality.Settings(classifiers=2)
+    records = []
+    for seed in (0, 1):
+        records += quality.one_seed("random", None, dataset, asked, 20, seed)
+    assert seen == [0, 1, 2, 3]
+    merged = {one["protocol"]: one for one in quality.merge(records)}
+    assert set(merged) == {"k-NN", "linear probe", "MLP head", "baseline"}
+    first, second = (one for one in records if one["protocol"] == "baseline")
+    assert len(first["top1"]) == 2
+    assert merged["baseline"]["top1"] == [first["top1_mean"], second["top1_mean"]]
+    assert merged["baseline"]["over"] == "seeds of everything"
 
 
 def test_importing_the_package_alone_loads_nothing_heavy():
