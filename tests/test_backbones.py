@@ -194,3 +194,52 @@ def test_what_cannot_be_built_is_one_sentence(wrong, message):
     with pytest.raises(ValueError, match=message) as raised:
         backbones.build(**wrong)
     assert "\n" not in str(raised.value)
+
+
+SHAPES = [  # kernel, stride, padding
+    (3, 1, 1),
+    (3, 2, 1),
+    (1, 1, 0),
+    (1, 2, 0),
+    (3, 1, 0),
+    (7, 2, 3),
+    (4, 3, 1),
+]
+
+
+@pytest.mark.parametrize(
+    ("side", "kernel", "stride", "padding"),
+    [(n, k, s, p) for n in (1, 2, 3, 4, 5) for k, s, p in SHAPES if n + 2 * p >= k],
+)
+def test_a_convolution_is_torchs_whatever_the_map(side, kernel, stride, padding):
+    torch.manual_seed(0)
+    theirs = nn.Conv2d(4, 5, kernel, stride, padding).double()
+    ours = copy.deepcopy(theirs)
+    ours.__class__ = backbones.Convolution
+    found = []
+    for layer in (theirs, ours):
+        maps = torch.linspace(-1, 1, 8 * side * side).view(2, 4, side, side).double()
+        maps.requires_grad_()
+        out = layer(maps)
+        (out * torch.arange(out.numel()).view(out.shape)).sum().backward()
+        found.append((out, maps.grad, layer.weight.grad, layer.bias.grad))
+    for expected, value in zip(*found, strict=True):
+        torch.testing.assert_close(value, expected)
+
+
+def test_the_last_maps_of_a_patch_are_not_convolved(monkeypatch):
+    convolve, sides = nn.Conv2d._conv_forward, []
+
+    def noted(self, maps, *weights):
+        sides.append(maps.shape[-1])
+        return convolve(self, maps, *weights)
+
+    monkeypatch.setattr(nn.Conv2d, "_conv_forward", noted)
+    backbone = backbones.build("resnet18").eval()
+    with torch.no_grad():
+        backbone(torch.zeros(1, 3, 40, 40))
+        assert len(sides) == 20
+        sides.clear()
+        backbone(torch.zeros(1, 3, 24, 24))
+    assert len(sides) == 15  # layer4 takes maps of 2 x 2 to a single place
+    assert min(sides) == 2
