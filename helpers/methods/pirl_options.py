@@ -131,7 +131,7 @@ COLOURS = {"brightness": 0.6, "contrast": 0.6, "saturation": 0.8, "hue": 0.5}
 
 RECIPES = base.recipes(
     short={"cell": 27, "patch": 20},
-    minutes={"epochs": 7, "learning_rate": 12e-3, **COLOURS},
+    minutes={"epochs": 9, "learning_rate": 12e-3, **COLOURS},
     hour={"epochs": 40},
 ) | {
     "paper": {**IMAGENET, **PRESETS["paper"]},
