@@ -44,6 +44,7 @@
 ``hardware``              device, precision, and their names for people
 ``logs``                  a run's CSV table and TensorBoard events
 ``notebook``              questions, and showing source
+``convolution``           convolutions of maps of a few places, faster on a CPU
 ========================  ========================================================
 
 A module imports only from rows below its own.

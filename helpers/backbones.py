@@ -17,7 +17,8 @@ from typing import Any
 
 import torchvision
 from torch import Tensor, nn
-from torch.nn import functional
+
+from helpers.convolution import Convolution
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet50w2")
 VGGS = tuple(f"vgg{depth}{end}" for depth in (11, 13, 16, 19) for end in ("", "_bn"))
@@ -152,32 +153,6 @@ def _last_width(name: str, network: nn.Module) -> int:
         return network.classifier[-1].in_features
     convolutions = [m for m in network.features if isinstance(m, nn.Conv2d)]
     return convolutions[-1].out_channels
-
-
-class Convolution(nn.Conv2d):
-    """A convolution that is one matrix product where its map ends at a single place.
-
-    The last maps of PIRL's patches do. A kernel of 3 x 3 around a single place meets it
-    with one weight in nine; libraries multiply padding by the other eight.
-    """
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Maps (B, C, H, W) to (B, C', H', W')."""
-        if not self._ends_at_one_place(*maps.shape[-2:]):
-            return super().forward(maps)
-        (top, left), (height, width) = self.padding, self.kernel_size
-        maps = maps[..., : height - top, : width - left]
-        rows, columns = maps.shape[-2:]
-        weight = self.weight[..., top : top + rows, left : left + columns]
-        product = functional.linear(maps.flatten(1), weight.flatten(1), self.bias)
-        return product[..., None, None]
-
-    def _ends_at_one_place(self, *sides: int) -> bool:
-        shape = zip(sides, self.padding, self.kernel_size, self.stride, strict=True)
-        short = (
-            0 <= side + 2 * pad - kernel < step for side, pad, kernel, step in shape
-        )
-        return self.groups == 1 and self.dilation == (1, 1) and all(short)
 
 
 class ResNet50w2(torchvision.models.ResNet):

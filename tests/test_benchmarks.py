@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import re
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ from benchmarks import (
     measuring,
     peers,
     quality,
+    small_maps,
     tables,
     throughput,
     views,
@@ -258,6 +260,14 @@ def test_the_readme_has_a_place_for_every_table():
     for name in tables.TABLES:
         assert f"<!-- {name} -->" in text
         assert f"<!-- /{name} -->" in text
+
+
+def test_small_maps_are_measured_in_turns(capsys):
+    asked = small_maps.Settings(methods=("byol",), image_size=24, rounds=2, steps=1)
+    small_maps.main(asked)
+    said = capsys.readouterr().out
+    assert "round 2 of 2: ours" in said
+    assert re.search(r"byol, 24 px: \d+\.\d\d times torch's images a second", said)
 
 
 def test_classifiers_of_a_seed_count_as_one(dataset, small_backbone, monkeypatch):

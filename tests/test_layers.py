@@ -38,7 +38,7 @@ LAYERS = [
     {"demo_scenes"},
     {"splits", "demo_shapes", "backbones", "optimizers"},
     {"streaming"},
-    {"randomness", "view_settings", "hardware", "notebook", "logs"},
+    {"randomness", "view_settings", "hardware", "notebook", "logs", "convolution"},
 ]
 ROW = {name: row for row, names in enumerate(LAYERS) for name in names}
 
