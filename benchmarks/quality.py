@@ -4,11 +4,10 @@
 
 Every seed draws its own weights, batches and views in pre-training and in the training
 of the classifiers, so that mean and standard deviation are over the whole pipeline. A
-classifier trained on few labels depends on its own seed about as much as on all else:
-several are trained for every seed of the pipeline, of the baseline too, and their mean
-is that seed's value. All protocols of a method and the baseline are recorded, with
-"seeds of everything" as what differed. Nothing is chosen on the test images, and no
-seed is left out.
+classifier trained on few labels depends much on its own seed: several are trained for
+every seed of the pipeline, of the baseline too, and their mean is that seed's value.
+All protocols of a method and the baseline are recorded, with "seeds of everything" as
+what differed. Nothing is chosen on the test images, and no seed is left out.
 """
 
 from __future__ import annotations

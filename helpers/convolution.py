@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ class Convolution(nn.Conv2d):
     def forward(self, maps: Tensor) -> Tensor:
         """Maps (B, C, H, W) to (B, C', H', W')."""
         size = self._result_size(maps)
-        # One weight a place is a matrix product for every library.
+        # With a kernel of 1 x 1 and several places torch's is a matrix product, too.
         few = 0 < math.prod(size) <= min(4, math.prod(self.kernel_size))
         other = self.groups > 1 or self.dilation != (1, 1) or maps.device.type != "cpu"
         if other or not few or torch.compiler.is_compiling():
@@ -46,14 +46,6 @@ class Convolution(nn.Conv2d):
             for side, padding, kernel, stride in shape
         )
         return height, width
-
-
-class Window(NamedTuple):
-    """A place of the result, the part of the map under it, the weights they meet."""
-
-    place: tuple[Any, ...]
-    part: tuple[Any, ...]
-    met: tuple[Any, ...]
 
 
 class PlaceByPlace(torch.autograd.Function):
@@ -109,8 +101,11 @@ def _windows(
     size: tuple[int, int],
     stride: tuple[int, int],
     padding: tuple[int, int],
-) -> Iterator[Window]:
-    every = slice(None)
+) -> Iterator[tuple[Any, Any, Any]]:
+    """Indices of a place, of the part of the map under it and of the weights it meets.
+
+    Sides are (height, width) of the map, the kernel and the result.
+    """
     vertical, horizontal = (
         [
             _overlap(place * stride[axis] - padding[axis], kernel[axis], side[axis])
@@ -120,11 +115,7 @@ def _windows(
     )
     for y, (rows, up) in enumerate(vertical):
         for x, (columns, across) in enumerate(horizontal):
-            yield Window(
-                (every, every, y, x),
-                (every, every, rows, columns),
-                (every, every, up, across),
-            )
+            yield (..., y, x), (..., rows, columns), (..., up, across)
 
 
 def _overlap(start: int, length: int, side: int) -> tuple[slice, slice]:

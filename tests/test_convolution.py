@@ -106,6 +106,6 @@ def test_the_last_maps_of_small_images_are_not_convolved(noted):
         with torch.no_grad():
             backbone(torch.zeros(1, 3, side, side))
         counts[side] = len(noted)
-    # In layer4 all but the 1 x 1 convolution that comes with the stride, for it is one
-    # product anyway; of patches of 24 px all five there and most of layer3.
+    # At 40 px layer4 ends in 2 x 2 places: its four kernels of 3 x 3 are products, its
+    # one of 1 x 1 is torch's. At 24 px all five are products, and four of layer3.
     assert counts == {96: 20, 40: 16, 24: 11}
