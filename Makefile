@@ -20,7 +20,7 @@ $(READY): requirements.txt
 	@touch $(READY)
 
 run: $(READY)  ## run all notebooks on the demo images, with a report
-	@$(PYTHON) -m helpers.execute --data $${STL_DATA:-demo}
+	@$(PYTHON) -m tools.run_notebooks --data $${STL_DATA:-demo}
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	@$(PYTHON) -m jupyter lab
@@ -37,7 +37,7 @@ format: $(READY)  ## format code and notebooks
 	@$(PYTHON) -m ruff format .
 
 figures: $(READY)  ## draw the figures in images/ again
-	@$(PYTHON) images/draw.py
+	@$(PYTHON) -m tools.figures.draw
 
 results: $(READY)  ## write the table in README.md from results/
 	@$(PYTHON) -m helpers results --readme
@@ -47,7 +47,7 @@ bench: $(READY)  ## measure training steps; the table goes into benchmarks/READM
 	@$(PYTHON) -m benchmarks.tables
 
 address: $(READY)  ## URL=https://github.com/<owner>/<name>: write badges and setup cells
-	@$(PYTHON) -m helpers.address "$(URL)"
+	@$(PYTHON) -m tools.set_address "$(URL)"
 
 clean:  ## remove what running and testing left behind
 	@rm -rf runs .pytest_cache .ruff_cache

@@ -19,9 +19,11 @@ from typing import Any, Literal
 import tyro
 
 from benchmarks import measuring, tables
-from helpers import data, pretraining, protocols, sessions, settings
+from helpers import data
+from helpers.data.dataset import Dataset
+from helpers.evaluation import protocols
 from helpers.methods import pirl_options
-from helpers.splits import Dataset
+from helpers.training import pretraining, sessions, settings
 
 STEPS = 20  # that are timed
 
@@ -140,7 +142,7 @@ def fitting_epochs(
     return max(1, round(60 * asked.minutes / float(kept.read_text())))
 
 
-def epoch_seconds(chosen: settings.Settings, dataset: Dataset) -> float:
+def epoch_seconds(chosen: settings.PretrainingSettings, dataset: Dataset) -> float:
     """Seconds an epoch takes, in the mean over the sizes that views grow through."""
     view, growing = chosen.options.view, chosen.image_size_schedule
     sizes = [view.size, *(size for _, size in growing)]

@@ -13,7 +13,7 @@ import json
 import tyro
 
 from benchmarks import measuring
-from helpers import sessions, settings
+from helpers.training import sessions, settings
 
 
 @dataclasses.dataclass(frozen=True)

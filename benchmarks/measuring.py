@@ -21,8 +21,9 @@ import torch
 import torchvision
 import tqdm
 
-from helpers import checkpoints, hardware, pretraining, sessions
-from helpers.splits import Dataset, Split
+from helpers import files, hardware
+from helpers.data.dataset import Dataset, Split
+from helpers.training import pretraining, sessions
 
 SIDE = 96  # of the images in pixels, as in STL-10
 PACKAGES = {"torch": torch, "torchvision": torchvision, "lightly": lightly}
@@ -148,5 +149,5 @@ def about(module: str, asked: Any) -> dict[str, Any]:
 def write(file: pathlib.Path, content: Mapping[str, Any]) -> None:
     """Write figures as JSON."""
     text = json.dumps(content, indent=1, default=str) + "\n"
-    checkpoints.write(file, lambda path: path.write_text(text))
+    files.write(file, lambda path: path.write_text(text))
     print(f"Written to {file}")

@@ -20,8 +20,10 @@ from collections.abc import Callable
 import torch
 import tyro
 
-from helpers import backbones, hardware, methods, optimizers, settings
-from helpers.randomness import StepRandom
+from helpers import hardware, methods
+from helpers.models import backbones
+from helpers.training import optimizers, settings
+from helpers.views.randomness import StepRandom
 
 MIB = 2**20
 
@@ -106,7 +108,7 @@ def prepare(asked: Settings, count: int) -> Callable[[int], None]:
     return step
 
 
-def _configure(asked: Settings) -> settings.Settings:
+def _configure(asked: Settings) -> settings.PretrainingSettings:
     return settings.configure(
         "pirl",
         "published",

@@ -19,17 +19,11 @@ from collections.abc import Sequence
 import torch
 import tyro
 
-from helpers import (
-    backbones,
-    checkpoints,
-    data,
-    methods,
-    pretraining,
-    protocols,
-    results,
-    settings,
-)
-from helpers.splits import Dataset
+from helpers import data, methods
+from helpers.data.dataset import Dataset
+from helpers.evaluation import protocols, results
+from helpers.models import backbones, weight_files
+from helpers.training import pretraining, settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,9 +85,9 @@ def one_seed(
     def create():
         if file is None:
             return backbones.build()
-        return checkpoints.load_backbone(file)[0]
+        return weight_files.load_backbone(file)[0]
 
-    about = checkpoints.read_about(file) if file else {}
+    about = weight_files.read_about(file) if file else {}
     shared = {"method": method, "about": about}
     seeds = range(seed * asked.classifiers, (seed + 1) * asked.classifiers)
     torch.manual_seed(seed)

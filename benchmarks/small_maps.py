@@ -13,8 +13,9 @@ import dataclasses
 import tyro
 
 from benchmarks import measuring
-from helpers import hardware, sessions, settings
-from helpers.convolution import Convolution
+from helpers import hardware
+from helpers.models.small_maps import Convolution
+from helpers.training import sessions, settings
 
 
 @dataclasses.dataclass(frozen=True)

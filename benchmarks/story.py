@@ -22,7 +22,9 @@ import torch
 import tyro
 
 from benchmarks import growth, measuring, tables
-from helpers import backbones, evaluation, plots
+from helpers.evaluation import probes
+from helpers.figures import charts
+from helpers.models import backbones, encoding, nearest_neighbors
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 MODULES = ("helpers", "helpers.pretraining", "helpers.commands")
@@ -56,7 +58,7 @@ class Settings:
 
 def main(asked: Settings) -> None:
     """Measure every part, print the tables, write the file."""
-    parts = [*imports(), encoding(asked), *features(asked)]
+    parts = [*imports(), encoded(asked), *features(asked)]
     found = {
         "about": measuring.about("benchmarks.story", asked),
         "parts": parts,
@@ -77,14 +79,14 @@ def imports() -> list[dict[str, Any]]:
     return rows
 
 
-def encoding(asked: Settings) -> dict[str, Any]:
+def encoded(asked: Settings) -> dict[str, Any]:
     """Features of many images under a frozen ResNet-18."""
     sample = min(asked.encode, asked.encode_sample)
     images = measuring.noise(sample).pretraining.images
     backbone = backbones.build()
-    evaluation.encode(backbone, images[:256], image_size=asked.image_size)
+    encoding.encode(backbone, images[:256], image_size=asked.image_size)
     taken = measuring.seconds(
-        lambda: evaluation.encode(backbone, images, image_size=asked.image_size)
+        lambda: encoding.encode(backbone, images, image_size=asked.image_size)
     )
     note = f"ResNet-18 at {asked.image_size} px"
     if sample < asked.encode:
@@ -97,9 +99,11 @@ def features(asked: Settings) -> list[dict[str, Any]]:
     torch.manual_seed(0)
     labels = torch.arange(asked.labels) % 10
     made = torch.randn(10, 512)[labels] + 3 * torch.randn(asked.labels, 512)
-    probe = measuring.seconds(lambda: evaluation.linear_probe(made, labels))
-    neighbors = measuring.seconds(lambda: evaluation.knn(made, labels, made))
-    points = measuring.seconds(lambda: plots.tsne(made, labels, list("abcdefghij")))
+    probe = measuring.seconds(lambda: probes.linear_probe(made, labels))
+    neighbors = measuring.seconds(
+        lambda: nearest_neighbors.classify(made, labels, made)
+    )
+    points = measuring.seconds(lambda: charts.tsne(made, labels, list("abcdefghij")))
     count = f"{asked.labels:,} features"
     return [
         part(f"linear probe on {count}", probe, "four penalties, five folds, refit"),

@@ -12,7 +12,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from helpers import results
+from helpers.evaluation import results
 
 HERE = pathlib.Path(__file__).parent
 

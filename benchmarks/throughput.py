@@ -22,10 +22,12 @@ from torch import Tensor
 from torch.utils import flop_counter
 
 from benchmarks import measuring, peers, tables
-from helpers import backbones, hardware, methods, sessions, settings
+from helpers import hardware, methods
+from helpers.data.dataset import Dataset
 from helpers.methods import base
-from helpers.randomness import StepRandom
-from helpers.splits import Dataset
+from helpers.models import backbones
+from helpers.training import sessions, settings
+from helpers.views.randomness import StepRandom
 
 MEASURED = ("byol", "pirl", "simclr", "swav")
 # Dense 16-bit TFLOP/s by the vendor's data sheet.
@@ -160,7 +162,7 @@ def bare_step(
     return steps * len(index) / measuring.seconds(repeat)
 
 
-def bare_method(chosen: settings.Settings, dataset: Dataset) -> base.Method:
+def bare_method(chosen: settings.PretrainingSettings, dataset: Dataset) -> base.Method:
     """The same network in float32, outside the engine."""
     backbone = backbones.build("resnet18", stem=chosen.stem)
     create = methods.get(chosen.method)

@@ -24,8 +24,8 @@ from torch.utils import data
 
 from benchmarks import measuring, peers, tables
 from helpers import hardware, views
-from helpers.randomness import StepRandom
-from helpers.view_settings import ViewSettings
+from helpers.views.randomness import StepRandom
+from helpers.views.settings import ViewSettings
 
 try:
     import kornia.augmentation as kornia

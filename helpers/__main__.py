@@ -15,7 +15,7 @@ import sys
 
 import torch
 
-from helpers import commands
+from helpers.cli import commands
 
 
 def main() -> int:

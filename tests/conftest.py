@@ -12,10 +12,12 @@ import torchvision
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 sys.path.insert(0, str(PROJECT / "tests"))
+sys.path.insert(0, str(PROJECT / "tests" / "methods"))  # what every method is asked
 
 import small  # noqa: E402
 
-from helpers import backbones, demo  # noqa: E402
+from helpers.data import demo  # noqa: E402
+from helpers.models import backbones  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from helpers import splits
+from helpers.data.dataset import Dataset, Split
 
 
 def images(count, side=32, seed=0, low=0, high=256):
@@ -25,14 +25,14 @@ def split(count, seed):
     labels = torch.arange(count) % 3
     pixels = images(count, seed=seed, high=100)
     pixels[torch.arange(count), labels] += 120
-    return splits.Split(pixels, labels)
+    return Split(pixels, labels)
 
 
 def dataset():
     """24 labelled, 24 unlabeled and 18 test images of 32 px in three classes."""
     pretraining = split(48, seed=1)
     pretraining.labels[24:] = -1
-    return splits.Dataset(
+    return Dataset(
         name="small",
         classes=("red", "green", "blue"),
         pretraining=pretraining,

@@ -21,17 +21,10 @@ from benchmarks import (
     throughput,
     views,
 )
-from helpers import (
-    data,
-    methods,
-    pretraining,
-    protocols,
-    results,
-    sessions,
-    settings,
-    supervised,
-)
-from helpers.randomness import StepRandom
+from helpers import data, methods
+from helpers.evaluation import protocols, results
+from helpers.training import pretraining, sessions, settings, supervised
+from helpers.views.randomness import StepRandom
 
 
 def test_contenders_take_turns_and_rounds_are_compared_with_themselves():

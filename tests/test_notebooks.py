@@ -10,12 +10,12 @@ import sys
 
 import pytest
 
-from helpers import address, execute
+from tools import run_notebooks, set_address
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 # The last is for one method at a time, so `make run` leaves it out.
 NOTEBOOKS = [
-    PROJECT / name for name in (*execute.NOTEBOOKS, "train_other_methods.ipynb")
+    PROJECT / name for name in (*run_notebooks.NOTEBOOKS, "train_other_methods.ipynb")
 ]
 TINY = {
     "STL_DATA": "demo-tiny",
@@ -53,7 +53,9 @@ def test_it_starts_with_a_title_a_question_and_a_figure(notebook):
 
 def test_the_setup_cell_is_the_same_everywhere(notebook):
     setup = [c for c in cells(notebook) if "setup" in c["metadata"].get("tags", [])]
-    assert [source(cell) for cell in setup] == [address.setup_source(address.read())]
+    assert [source(cell) for cell in setup] == [
+        set_address.setup_source(set_address.read())
+    ]
 
 
 def test_code_cells_are_short_and_never_ask_by_themselves(notebook):

@@ -10,7 +10,8 @@ import pytest
 import small
 import test_methods
 
-from helpers import methods, pretraining, settings
+from helpers import methods
+from helpers.training import pretraining, settings
 
 README = pathlib.Path(__file__).resolve().parent.parent / "README.md"
 

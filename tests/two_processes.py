@@ -12,8 +12,10 @@ sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[up]) for up in (0, 
 
 import small  # noqa: E402
 
-from helpers import backbones, methods, pretraining, settings  # noqa: E402
-from helpers.randomness import StepRandom  # noqa: E402
+from helpers import methods  # noqa: E402
+from helpers.models import backbones  # noqa: E402
+from helpers.training import pretraining, settings  # noqa: E402
+from helpers.views.randomness import StepRandom  # noqa: E402
 
 VARIANTS = {
     "pirl": {},

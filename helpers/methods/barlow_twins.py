@@ -23,8 +23,7 @@ from lightly.loss import barlow_twins_loss
 from lightly.models.modules import heads
 from torch import Tensor, nn
 
-from helpers import memory
-from helpers.methods import base
+from helpers.methods import base, memory
 
 
 @dataclasses.dataclass(frozen=True)

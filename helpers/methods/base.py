@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from helpers import optimizers, views
-from helpers.randomness import StepRandom
-from helpers.view_settings import ViewSettings
+from helpers import views
+from helpers.views.randomness import StepRandom
+from helpers.views.settings import ViewSettings
 
 _SHORT = {
     "batch_size": 64,
@@ -189,7 +189,12 @@ class Method(nn.Module):
 
     def groups(self) -> list[dict[str, Any]]:
         """Parameter groups for ``optimizers.build``."""
-        return [{"params": optimizers.parameters(self)}]
+        return [{"params": parameters(self)}]
+
+
+def parameters(*modules: nn.Module) -> list[nn.Parameter]:
+    """All parameters of several modules, in order."""
+    return [parameter for module in modules for parameter in module.parameters()]
 
 
 def features(backbone: nn.Module, views: Sequence[Tensor]) -> Tensor:

@@ -10,8 +10,7 @@ from lightly.models.modules import heads
 from torch import Tensor, nn
 from torch.nn import functional
 
-from helpers import optimizers, targets
-from helpers.methods import base
+from helpers.methods import base, ema
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +62,7 @@ class BYOL(base.Method):
         )
         self.prediction_head = heads.BYOLPredictionHead(out, hidden, out)
         self.online = nn.Sequential(self.backbone, self.projection_head)
-        self.target = targets.slow_copy(self.online)
+        self.target = ema.slow_copy(self.online)
 
     def loss(
         self, views: tuple[Tensor, Tensor], index: Tensor, labels: Tensor
@@ -78,15 +77,15 @@ class BYOL(base.Method):
 
     def after_step(self, progress: float) -> None:
         """ξ ← τ·ξ + (1 − τ)·θ with τ = 1 − (1 − τ₀)·(cos(π·progress) + 1) / 2."""
-        momentum = targets.momentum(self.options.target_momentum, progress)
-        targets.follow(self.target, self.online, momentum)
+        momentum = ema.momentum(self.options.target_momentum, progress)
+        ema.follow(self.target, self.online, momentum)
 
     def groups(self) -> list[dict[str, Any]]:
         """The prediction head may learn faster than the rest."""
-        predictor = optimizers.parameters(self.prediction_head)
+        predictor = base.parameters(self.prediction_head)
         scale = self.options.predictor_scale
         return [
-            {"params": optimizers.parameters(self.online)},
+            {"params": base.parameters(self.online)},
             {"params": predictor, "scale": scale},
         ]
 

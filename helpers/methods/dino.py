@@ -22,8 +22,7 @@ from lightly.loss import dino_loss
 from lightly.models.modules import heads
 from torch import Tensor, nn
 
-from helpers import memory, targets
-from helpers.methods import base
+from helpers.methods import base, ema, memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +53,7 @@ class DINO(base.Method):
         },
         published={"learning_rate": 0.12, "asymmetric": True},
     )
-    formula = (dino_loss.DINOLoss.forward, targets)
+    formula = (dino_loss.DINOLoss.forward, ema)
 
     def __init__(self, backbone: nn.Module, count: int, options: Options) -> None:
         """See ``base.Method``."""
@@ -64,7 +63,7 @@ class DINO(base.Method):
         prototypes = memory.Prototypes(256, options.output_dim)
         self.projection_head = nn.Sequential(mlp, prototypes)
         self.student = nn.Sequential(self.backbone, self.projection_head)
-        self.teacher = targets.slow_copy(self.student)
+        self.teacher = ema.slow_copy(self.student)
         self.dino = dino_loss.DINOLoss(options.output_dim)
         self.before_step(1.0)
 
@@ -86,5 +85,5 @@ class DINO(base.Method):
 
     def after_step(self, progress: float) -> None:
         """The teacher follows the student."""
-        momentum = targets.momentum(self.options.target_momentum, progress)
-        targets.follow(self.teacher, self.student, momentum)
+        momentum = ema.momentum(self.options.target_momentum, progress)
+        ema.follow(self.teacher, self.student, momentum)

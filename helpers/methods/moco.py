@@ -22,8 +22,7 @@ import torch
 from lightly.models.modules import heads
 from torch import Tensor, nn
 
-from helpers import memory, targets
-from helpers.methods import base
+from helpers.methods import base, ema, memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +47,7 @@ class MoCo(base.Method):
     recipes = base.recipes(
         short={"target_momentum": 0.97}, minutes={"queue_size": 1024}
     )
-    formula = (memory.Queue, targets)
+    formula = (memory.Queue, ema)
 
     def __init__(self, backbone: nn.Module, count: int, options: Options) -> None:
         """See ``base.Method``."""
@@ -57,7 +56,7 @@ class MoCo(base.Method):
             backbone.feature_dim, options.hidden_dim, options.output_dim
         )
         self.online = nn.Sequential(self.backbone, self.projection_head)
-        self.target = targets.slow_copy(self.online)
+        self.target = ema.slow_copy(self.online)
         self.queue = memory.Queue(options.queue_size, options.output_dim)
 
     def loss(
@@ -79,6 +78,6 @@ class MoCo(base.Method):
 
     def after_step(self, progress: float) -> None:
         """The momentum encoder follows; the queue takes the batch's keys."""
-        targets.follow(self.target, self.online, self.options.target_momentum)
+        ema.follow(self.target, self.online, self.options.target_momentum)
         for keys in self.keys:
             self.queue.push(keys)

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from helpers import losses, memory, views
-from helpers.methods import base, pirl_options
+from helpers import views
+from helpers.methods import base, losses, memory, pirl_options
 from helpers.methods.pirl_options import Options
-from helpers.randomness import StepRandom
+from helpers.views.randomness import StepRandom
 
 
 class PIRL(base.Method):

@@ -20,8 +20,7 @@ import dataclasses
 from lightly.models.modules import heads
 from torch import Tensor, nn
 
-from helpers import losses
-from helpers.methods import base
+from helpers.methods import base, losses
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,6 @@ from lightly.loss import NegativeCosineSimilarity
 from lightly.models.modules import heads
 from torch import Tensor, nn
 
-from helpers import optimizers
 from helpers.methods import base
 
 
@@ -67,6 +66,6 @@ class SimSiam(base.Method):
 
     def groups(self) -> list[dict[str, Any]]:
         """The prediction head's learning rate stays out of the schedule."""
-        encoder = optimizers.parameters(self.backbone, self.projection_head)
-        predictor = optimizers.parameters(self.prediction_head)
+        encoder = base.parameters(self.backbone, self.projection_head)
+        predictor = base.parameters(self.prediction_head)
         return [{"params": encoder}, {"params": predictor, "constant": True}]

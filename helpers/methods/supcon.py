@@ -19,8 +19,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from helpers import losses
-from helpers.methods import base, simclr
+from helpers.methods import base, losses, simclr
 
 
 class SupCon(simclr.SimCLR):

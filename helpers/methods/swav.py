@@ -21,8 +21,7 @@ from lightly.loss import SwaVLoss, swav_loss
 from lightly.models.modules import heads
 from torch import Tensor, nn
 
-from helpers import memory
-from helpers.methods import base
+from helpers.methods import base, memory
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,8 +24,7 @@ from lightly.loss import vicreg_loss
 from lightly.models.modules import heads
 from torch import Tensor, nn
 
-from helpers import memory
-from helpers.methods import barlow_twins, base
+from helpers.methods import barlow_twins, base, memory
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,187 @@
+"""Data sets by name: ``demo``, ``stl10``, ``cifar10``, ``cifar100``, ``folder:``."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable
+
+import filelock
+import numpy as np
+import torch
+import torchvision
+
+from helpers import files, hardware
+from helpers.data import demo, folder
+from helpers.data.dataset import Dataset, Split, limit_labels
+
+SOURCES = {
+    "demo": "drawn by code in seconds, nothing to download",
+    "demo-tiny": "a handful of those: to see in seconds that everything works",
+    "stl10": "STL-10: 2.6 GB download, 100,000 unlabeled images",
+    "cifar10": "CIFAR-10: 170 MB download, 32 px",
+    "cifar100": "CIFAR-100: 170 MB download, 32 px",
+    "folder:": "your own images: folder:PATH with train/ and test/ class folders",
+}
+
+
+def load(
+    source: str = "demo",
+    *,
+    root: str | os.PathLike[str] | None = None,
+    image_size: int = folder.USUAL_SIZE,
+    labels: int | str | None = None,
+    seed: int = 0,
+    unlabeled: int | None = None,
+    storage: str = "auto",
+    workers: int | None = None,
+) -> Dataset:
+    """Load a data set by name.
+
+    Args:
+        source: one of ``SOURCES``; ``folder:PATH`` for your own images.
+        root: where downloads are kept; ``$STL_DATA_ROOT`` or ``data`` by default.
+        image_size: side in pixels of the images of ``folder:PATH``.
+        labels: keep so many labels a class, or such a share as ``"10%"``, and count
+            the other labelled images as unlabeled; None keeps all.
+        seed: decides which labels are kept.
+        unlabeled: keep only the first so many unlabeled images; None keeps all.
+        storage: where the images of ``folder:PATH`` are while they are used:
+            ``resident`` in memory, ``stream`` on the disk, or ``auto``: in memory where
+            they fit; other sources are always resident.
+        workers: processes that decode a stream; None takes the cores there are.
+
+    Raises:
+        ValueError: when the source is unknown or what it names cannot be used.
+    """
+    root = files.data_folder(root)
+    path = source.removeprefix("folder:")
+    if storage not in folder.STORAGES:
+        raise ValueError(
+            f"Unknown storage {storage!r}: choose one of {', '.join(folder.STORAGES)}."
+        )
+    if storage == "stream" and source == path:
+        raise ValueError("Only folder:PATH can be streamed: leave storage at 'auto'.")
+    if source != path:
+        dataset = folder.load(path, image_size, storage=storage, workers=workers)
+    elif source in LOADERS:
+        try:
+            with _alone(root):
+                dataset = LOADERS[source](root)
+        except RuntimeError as error:  # torchvision's, for files that are not whole
+            raise ValueError(
+                f"{source} in {str(root)!r} cannot be used ({error}): delete what is "
+                "there and run again."
+            ) from error
+    else:
+        raise ValueError(
+            f"Unknown data {source!r}: choose one of {', '.join(SOURCES)}PATH."
+        )
+    if labels is not None:
+        dataset = limit_labels(dataset, labels, seed)
+    if unlabeled is not None:
+        kept = dataset.pretraining[: dataset.train_count + unlabeled]
+        dataset = dataclasses.replace(dataset, pretraining=kept)
+    return dataset
+
+
+def _alone(root: pathlib.Path) -> contextlib.AbstractContextManager:
+    """Let one process of several on this machine download and unpack at a time."""
+    if not hardware.has_company():
+        return contextlib.nullcontext()
+    root.mkdir(parents=True, exist_ok=True)
+    return filelock.FileLock(root / ".lock")
+
+
+def _load_demo(root: pathlib.Path, name: str, **counts: int) -> Dataset:
+    """The demo images, drawn once and kept."""
+    parts = {}
+    for split, count in counts.items():
+        # The drawing code's version is in the name: a new drawing is a new file.
+        file = root / f"demo-{demo.VERSION}" / f"{split}-{count}.npz"
+        if not file.exists():
+            images, labels = demo.draw(split, count)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            beside = file.with_name(f"{os.getpid()}-{file.name}")
+            np.savez(beside, images=images, labels=labels)
+            beside.replace(file)
+        with np.load(file) as stored:
+            parts[split] = stored["images"], stored["labels"]
+    train, unlabeled, test = parts["train"], parts["unlabeled"], parts["test"]
+    images = torch.from_numpy(np.concatenate([train[0], unlabeled[0]]))
+    labels = torch.full((len(images),), -1)
+    labels[: counts["train"]] = torch.from_numpy(train[1])
+    return Dataset(
+        name=name,
+        classes=demo.CLASSES,
+        pretraining=Split(images, labels),
+        train_count=counts["train"],
+        test=Split(torch.from_numpy(test[0]), torch.from_numpy(test[1])),
+    )
+
+
+def _load_stl10(root: pathlib.Path) -> Dataset:
+    """STL-10 by torchvision (download, MD5), its unlabeled images read once."""
+    test = torchvision.datasets.STL10(root, split="test", download=True)
+    base = pathlib.Path(test.root) / test.base_folder
+    pixels = 3 * 96 * 96
+    sources = [base / "train_X.bin", base / "unlabeled_X.bin"]
+    counts = [file.stat().st_size // pixels for file in sources]
+    images = torch.empty(sum(counts), 3, 96, 96, dtype=torch.uint8)
+    start = 0
+    for file, count in zip(sources, counts, strict=True):
+        stored = np.memmap(file, np.uint8, "r", shape=(count, 3, 96, 96))
+        for first in range(0, count, 1_000):  # a little at a time: never held twice
+            # The file's images are column by column.
+            some = stored[first : first + 1_000].transpose(0, 1, 3, 2)
+            images[start + first : start + first + len(some)] = torch.from_numpy(
+                np.ascontiguousarray(some)
+            )
+        start += count
+    labels = torch.full((len(images),), -1)
+    numbers = np.fromfile(base / "train_y.bin", np.uint8).astype(np.int64) - 1
+    labels[: counts[0]] = torch.from_numpy(numbers)
+    folds = (base / "fold_indices.txt").read_text().splitlines()
+    return Dataset(
+        name="stl10",
+        classes=tuple(test.classes),
+        pretraining=Split(images, labels),
+        train_count=counts[0],
+        test=Split(
+            torch.from_numpy(np.ascontiguousarray(test.data)),
+            torch.from_numpy(test.labels.astype(np.int64)),
+        ),
+        folds=tuple(torch.tensor([int(n) for n in line.split()]) for line in folds),
+    )
+
+
+def _load_cifar(name: str, root: pathlib.Path) -> Dataset:
+    """CIFAR by torchvision; all its training images are labelled."""
+    create = getattr(torchvision.datasets, name)
+    parts = []
+    for is_train in (True, False):
+        part = create(root, train=is_train, download=True)
+        images = torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous()
+        parts.append(Split(images, torch.tensor(part.targets)))
+    return Dataset(
+        name=name.lower(),
+        classes=tuple(part.classes),
+        pretraining=parts[0],
+        train_count=len(parts[0]),
+        test=parts[1],
+    )
+
+
+LOADERS: dict[str, Callable[[pathlib.Path], Dataset]] = {
+    "demo": lambda root: _load_demo(
+        root, "demo", train=200, unlabeled=2_000, test=1_000
+    ),
+    "demo-tiny": lambda root: _load_demo(
+        root, "demo-tiny", train=40, unlabeled=120, test=60
+    ),
+    "stl10": _load_stl10,
+    "cifar10": lambda root: _load_cifar("CIFAR10", root),
+    "cifar100": lambda root: _load_cifar("CIFAR100", root),
+}

@@ -1,0 +1,1 @@
+"""From a backbone to a row of the results table."""

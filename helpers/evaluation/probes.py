@@ -1,0 +1,101 @@
+"""Scores of a classifier, and the linear probe.
+
+Settings are chosen on the training labels by cross-validation; the test split is only
+ever scored.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import sklearn.linear_model
+import sklearn.model_selection
+import sklearn.pipeline
+import sklearn.preprocessing
+import torch
+import torchmetrics.functional.classification as metrics
+from torch import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """What a classifier scored on a split.
+
+    Attributes:
+        top1: share of images whose class came first, in percent.
+        top5: whose class was among the first five, in percent; None below six classes.
+        confusion: int64 (C, C), rows are true classes, columns predicted ones.
+    """
+
+    top1: float
+    top5: float | None
+    confusion: Tensor
+
+
+def score(outputs: Tensor, labels: Tensor) -> Scores:
+    """Score class outputs (N, C), larger is likelier, against labels (N,)."""
+    outputs, labels = outputs.float().cpu(), labels.cpu()
+    count = outputs.shape[1]
+
+    def accuracy(k: int) -> float:
+        share = metrics.multiclass_accuracy(
+            outputs, labels, num_classes=count, top_k=k, average="micro"
+        )
+        return 100 * share.item()
+
+    confusion = metrics.multiclass_confusion_matrix(outputs, labels, num_classes=count)
+    return Scores(accuracy(1), accuracy(5) if count > 5 else None, confusion)
+
+
+def linear_probe(features: Tensor, labels: Tensor, *, seed: int = 0) -> LinearProbe:
+    """Fit a softmax layer on standardised features.
+
+    The strength of its L2 penalty is chosen by five-fold cross-validation on these
+    labels, then the layer is fitted to all of them.
+
+    Args:
+        features: (N, D).
+        labels: (N,), at least two images a class.
+        seed: of the folds.
+
+    Raises:
+        ValueError: when a class has one image only.
+    """
+    smallest = int(labels.bincount().min())
+    if smallest < 2:
+        raise ValueError(
+            "A linear probe needs two labelled images of every class, to choose its "
+            "penalty: ask for more labels, or leave it out."
+        )
+    folds = sklearn.model_selection.StratifiedKFold(
+        n_splits=min(5, max(2, smallest)), shuffle=True, random_state=seed
+    )
+    search = sklearn.model_selection.GridSearchCV(
+        sklearn.pipeline.make_pipeline(
+            sklearn.preprocessing.StandardScaler(),
+            sklearn.linear_model.LogisticRegression(max_iter=200, tol=1e-3),
+        ),
+        {"logisticregression__C": [1e-4, 1e-3, 1e-2, 1e-1]},
+        cv=folds,
+    )
+    search.fit(features.numpy(), labels.numpy())
+    return LinearProbe(search.best_estimator_, search.best_score_ * 100)
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearProbe:
+    """A fitted softmax layer.
+
+    Attributes:
+        classifier: scikit-learn's.
+        validation_top1: mean accuracy over the held-out folds, in percent.
+    """
+
+    classifier: sklearn.pipeline.Pipeline
+    validation_top1: float
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Class probabilities (N, C) of features (N, D)."""
+        probabilities = self.classifier.predict_proba(features.numpy())
+        return torch.from_numpy(np.asarray(probabilities, dtype=np.float32))

@@ -1,0 +1,59 @@
+"""Files that are whole or not there, and the folders they are kept in."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pathlib
+from collections.abc import Callable
+
+
+def checkpoints_folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
+    """Where runs are kept: ``$STL_CHECKPOINTS`` or ``checkpoints`` unless given."""
+    return _folder(given, "STL_CHECKPOINTS", "checkpoints")
+
+
+def data_folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
+    """Where downloads are kept: ``$STL_DATA_ROOT`` or ``data`` unless given."""
+    return _folder(given, "STL_DATA_ROOT", "data")
+
+
+def results_folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
+    """Where records are kept: ``$STL_RESULTS`` or ``results`` unless given."""
+    return _folder(given, "STL_RESULTS", "results")
+
+
+def _folder(
+    given: str | os.PathLike[str] | None, variable: str, usual: str
+) -> pathlib.Path:
+    return pathlib.Path(given or os.environ.get(variable, usual))
+
+
+def write(path: pathlib.Path, save: Callable[[pathlib.Path], object]) -> None:
+    """Let ``save`` write a file that appears at ``path`` whole or not at all.
+
+    Raises:
+        OSError: with one sentence when the disk is full or the folder is read-only.
+    """
+    beside = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(beside)
+        with open(beside, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except (OSError, RuntimeError) as error:
+        raise OSError(
+            f"Cannot write {path.name} into {str(path.parent)!r} ({error}): free some "
+            "space or choose another folder, then run again; what was saved is kept."
+        ) from error
+    finally:  # renamed already, unless something went wrong
+        with contextlib.suppress(OSError):
+            beside.unlink()
+
+
+def digest(path: pathlib.Path) -> str:
+    """The first digits of a file's SHA-256."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:8]

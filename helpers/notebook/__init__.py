@@ -1,0 +1,1 @@
+"""What a notebook needs around its lesson: questions, sources, Colab."""

@@ -1,0 +1,107 @@
+"""Where the notebook runs: Colab or elsewhere, Drive, files in and out, hardware."""
+
+import os
+import pathlib
+import sys
+
+import IPython.display
+
+from helpers.notebook import questions
+
+DRIVE_PROJECT = pathlib.Path("/content/drive/MyDrive/self-supervised-stl10")
+
+
+def in_colab() -> bool:
+    """Say whether this runs on Colab, which loads `google.colab` before the kernel."""
+    return "google.colab" in sys.modules
+
+
+def mirror(where: str) -> pathlib.Path | None:
+    """Return a folder on Drive that gets a copy of every file, or None for none.
+
+    Files are written on this machine first, because Drive writes open files late. A
+    Drive that refuses is said in one sentence and is no error.
+
+    Args:
+        where: "here" (this machine only) or "drive".
+    """
+    lost = "the checkpoints stay on this machine"
+    if where not in ("here", "drive"):
+        raise ValueError(f"where must be 'here' or 'drive', not {where!r}.")
+    if where == "here":
+        if in_colab():
+            print(f"No Drive: {lost} and vanish with this session.")
+        return None
+    if not in_colab():
+        print(f"Google Drive is there only on Colab: {lost}.")
+        return None
+    try:
+        from google.colab import drive
+
+        drive.mount("/content/drive")
+        folder = DRIVE_PROJECT / "checkpoints"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    except Exception as error:
+        print(f"Drive cannot be used ({error!r}): {lost} and vanish with this session.")
+        return None
+
+
+def upload(name: str = "STL_UPLOAD") -> pathlib.Path | None:
+    """Take a file from the browser on Colab, by its path elsewhere; None for none."""
+
+    def check(typed: str) -> pathlib.Path | None:
+        path = pathlib.Path(typed).expanduser()
+        if typed and not path.is_file():
+            raise ValueError(f"There is no file {typed!r}: type its path, or nothing.")
+        return path if typed else None
+
+    if os.environ.get(name) or not in_colab():
+        return questions.ask(
+            "Path of the file (nothing for none)?", None, "", name, check
+        )
+    try:
+        from google.colab import files
+
+        return next((pathlib.Path(file) for file in files.upload()), None)
+    except Exception as error:
+        print(f"Nothing was uploaded ({error!r}).")
+        return None
+
+
+def download(path: pathlib.Path | str, wanted: bool = False) -> None:
+    """Hand a file to the user: a download on Colab if `wanted`, a link elsewhere."""
+    if not pathlib.Path(path).is_file():
+        print(f"There is no file {path} to download yet.")
+    elif not in_colab():
+        # Relative in both forms, so that no home folder lands in a saved notebook.
+        near = os.path.relpath(path)
+        link = IPython.display.FileLink(near)._repr_html_()
+        bundle = {"text/html": link, "text/plain": near}
+        IPython.display.display(bundle, raw=True)
+    elif not wanted:
+        print(f"The file is {path}; say that you want the download to get it.")
+    else:
+        try:
+            from google.colab import files
+
+            files.download(str(path))
+        except Exception as error:
+            print(f"The browser did not take {path} ({error!r}).")
+
+
+def device_sentence() -> str:
+    """Say in one sentence what the hardware is and, on Colab, how to get a GPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        memory = torch.cuda.get_device_properties(0).total_memory / 2**30
+        number, name = torch.cuda.device_count(), torch.cuda.get_device_name(0)
+        return f"GPU: {number} x {name} with {memory:.0f} GiB."
+    if torch.backends.mps.is_available():
+        return "GPU: the one of this Apple chip."
+    if in_colab():
+        return "No GPU: choose Runtime -> Change runtime type -> T4 GPU, then Run all."
+    threads = torch.get_num_threads()
+    plural = "s" if threads > 1 else ""
+    return f"No GPU: {threads} CPU thread{plural}, enough for the demo images."

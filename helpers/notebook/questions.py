@@ -1,0 +1,140 @@
+"""What a notebook needs around its lesson: questions, and sources to read.
+
+It works on IPython 7.34 (Colab) and on the newest, without widgets.
+"""
+
+import dataclasses
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from IPython.core.error import StdinNotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """One line of `choose`: what is read, what is returned, what a script types."""
+
+    label: str
+    value: Any
+    key: str
+
+
+def ask(
+    question: str,
+    options: Mapping[str, str] | None,
+    default: str,
+    name: str,
+    check: Callable[[str], Any] = str,
+) -> Any:
+    """Ask one question so that *Run all* and a notebook without keyboard also work.
+
+    The environment variable `name` answers first, then the keyboard; an empty answer,
+    or no keyboard (nbval, papermill, nbconvert), takes the default. Options and answer
+    are printed, so that a saved notebook shows both.
+
+    Args:
+        question: the question, ending in a question mark.
+        options: value -> description, or None for free text. The answer is a value in
+            any case or its number; something is typed behind a value like "folder:".
+        default: the answer to nothing; it must itself be a right answer.
+        name: the environment variable that may hold the answer.
+        check: makes of the answer what `ask` returns, or raises ValueError.
+
+    Raises:
+        ValueError: if the environment variable or the default is a wrong answer.
+    """
+    values = list(options or {})
+    lines = [f"{value}  {text}" for value, text in (options or {}).items()]
+
+    def parse(typed: str) -> tuple[str, Any]:
+        answer = typed if options is None else _match(typed, values)
+        return answer, check(answer)
+
+    return _answer(question, lines, default, name, parse)
+
+
+def ask_number(
+    question: str, default: int, name: str, minimum: int = 1, maximum: int | None = None
+) -> int:
+    """Ask for a whole number from `minimum` to `maximum`, both included; see `ask`."""
+    span = f"{minimum} or more" + ("" if maximum is None else f", {maximum} at most")
+
+    def check(typed: str) -> int:
+        number = int(typed) if typed.lstrip("-").isdecimal() else minimum - 1
+        if number < minimum or (maximum is not None and number > maximum):
+            raise ValueError(f"Type a whole number ({span}), not {typed!r}.")
+        return number
+
+    return ask(question, None, str(default), name, check)
+
+
+def ask_labels(name: str = "STL_LABELS") -> str | None:
+    """Ask how many labels to keep; None keeps all the data set has."""
+
+    def check(typed: str) -> str | None:
+        if typed.lower() == "all":
+            return None
+        if re.fullmatch(r"\d+%?", typed):
+            return typed
+        raise ValueError(
+            f"Type a number a class, a share such as 10%, or 'all', not {typed!r}."
+        )
+
+    return ask("How many labels (a class, or in %)?", None, "all", name, check)
+
+
+def choose(question: str, choices: Sequence[Choice], default: int, name: str) -> Any:
+    """Ask for one line of a list of what is really there; return its `value`.
+
+    `default` is a position in `choices`, from 0; printed numbers start at 1. The keys
+    differ, and the environment variable `name` may hold a key or a printed number.
+    """
+    keys = [choice.key for choice in choices]
+
+    def parse(typed: str) -> tuple[str, Any]:
+        choice = choices[keys.index(_match(typed, keys))]
+        return choice.label, choice.value
+
+    lines = [choice.label for choice in choices]
+    return _answer(question, lines, str(default + 1), name, parse)
+
+
+def _answer(
+    question: str, lines: list[str], default: str, name: str, parse: Callable
+) -> Any:
+    """Take and print an answer; `parse` returns what to print and what to return."""
+    choices = "".join(f"  {n}. {line}\n" for n, line in enumerate(lines, start=1))
+    print(choices, end="")
+    preset = os.environ.get(name, "").strip()
+    source = f"environment variable {name}" if preset else f"default of {question!r}"
+    while True:
+        try:
+            typed = preset or input(f"{question} [{default}] ").strip()
+        except (EOFError, OSError, StdinNotImplementedError):  # there is no keyboard
+            typed = ""
+        try:
+            shown, value = parse(typed or default)
+        except ValueError as error:
+            if preset or not typed:
+                raise ValueError(f"The {source} is wrong: {error}") from None
+            print(f"{error}\n{choices}", end="")
+        else:
+            print(f"{question} -> {shown or 'nothing'}")
+            return value
+
+
+def _match(typed: str, values: Sequence[str]) -> str:
+    """Return the value that was meant, by its name, its number or its prefix."""
+    known = {str(number): value for number, value in enumerate(values, start=1)}
+    known |= {value.lower(): value for value in values}
+    match = known.get(typed.lower(), ":")
+    if match.endswith(":"):
+        head, colon, rest = typed.partition(":")
+        match = known.get(f"{head}{colon}".lower())
+        if not (match and colon and rest.strip()):
+            known_answers = f"{', '.join(values)} (completed after a colon) or a number"
+            raise ValueError(f"{typed!r} is no answer: type {known_answers}.")
+        match += rest.strip()
+    return match

@@ -1,0 +1,1 @@
+"""The two loops, with labels and without, and what carries them."""

@@ -1,0 +1,205 @@
+"""Optimizers by name, and the schedules of the learning rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+OPTIMIZERS = ("sgd", "nesterov", "adam", "adamw", "lars", "larc")
+SCHEDULES = ("cosine", "plateau", "constant")
+
+
+class LARS(torch.optim.Optimizer):
+    """SGD whose steps are scaled, weight by weight, to the weight's own norm.
+
+    Every matrix or kernel w has a trust ratio r = η‖w‖ / (‖g‖ + λ‖w‖), for λ = 0 too.
+    It takes v ← μ·v + rate·(g + λ·w), w ← w − v, where the rate is
+
+    - LARS: lr·r. Source: You et al. 2017, arXiv:1708.03888, algorithm 1.
+    - LARC (``clip``): min(r, lr), so that no weight moves faster than under SGD.
+      Source: NVIDIA's apex, ``apex.parallel.LARC``.
+
+    Vectors (biases, normalisation) have no ratio: their rate is lr.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        trust_coefficient: float = 0.001,
+        clip: bool = False,
+    ) -> None:
+        """Args are as in SGD; ``trust_coefficient`` is η, ``clip`` makes it LARC."""
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "trust_coefficient": trust_coefficient,
+            "clip": clip,
+        }
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        """Move every parameter that has a gradient once."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                state = self.state[weight]
+                if "velocity" not in state:
+                    state["velocity"] = torch.zeros_like(weight)
+                update = weight.grad.add(weight, alpha=group["weight_decay"])
+                update.mul_(self._rate(weight, group))
+                weight.sub_(state["velocity"].mul_(group["momentum"]).add_(update))
+
+    @staticmethod
+    def _rate(weight: nn.Parameter, group: dict[str, Any]) -> torch.Tensor | float:
+        if weight.ndim <= 1:
+            return group["lr"]
+        norm, gradient_norm = weight.norm(), weight.grad.norm()
+        size = gradient_norm + group["weight_decay"] * norm
+        ratio = group["trust_coefficient"] * norm / size
+        rate = ratio.clamp(max=group["lr"]) if group["clip"] else ratio * group["lr"]
+        # A weight or a gradient of norm 0 has no ratio.
+        return torch.where((norm > 0) & (gradient_norm > 0), rate, group["lr"])
+
+
+def build(
+    groups: Sequence[dict[str, Any]],
+    name: str,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    momentum: float = 0.9,
+    fused: bool = True,
+) -> torch.optim.Optimizer:
+    """Build an optimizer; normalisation parameters and biases are not decayed.
+
+    Args:
+        groups: dicts with ``params`` and optionally ``scale`` (times the learning rate)
+            and ``constant`` (True: the schedule does not touch this group).
+        name: one of ``OPTIMIZERS``.
+        learning_rate: the peak of the schedule, as it is (no batch-size rule here).
+        weight_decay: for weights of two dimensions and more.
+        momentum: of SGD, Nesterov, LARS and LARC; Adam's first beta.
+        fused: whether Adam is one kernel, which also undoes a loss scaler's factor:
+            nobody sees the gradients as they are.
+
+    Raises:
+        ValueError: on an unknown name.
+    """
+    check(name, SCHEDULES[0])
+    split = []
+    for group in groups:
+        shared = {
+            "scale": group.get("scale", 1.0),
+            "constant": group.get("constant", False),
+            "lr": learning_rate * group.get("scale", 1.0),
+        }
+        params = [p for p in group["params"] if p.requires_grad]
+        decayed = [p for p in params if p.ndim > 1]
+        rest = [p for p in params if p.ndim <= 1]
+        if decayed:
+            split.append({"params": decayed, "weight_decay": weight_decay, **shared})
+        if rest:
+            split.append({"params": rest, "weight_decay": 0.0, **shared})
+    if name in ("sgd", "nesterov"):
+        # Not fused: its momentum is never set when a loss scaler skips the first step.
+        nesterov = name == "nesterov"
+        return torch.optim.SGD(
+            split, lr=learning_rate, momentum=momentum, nesterov=nesterov, foreach=True
+        )
+    if name in ("adam", "adamw"):
+        create = torch.optim.Adam if name == "adam" else torch.optim.AdamW
+        kernel = {"fused": True} if fused else {"foreach": True}
+        return create(split, lr=learning_rate, betas=(momentum, 0.999), **kernel)
+    if name == "lars":
+        return LARS(split, lr=learning_rate, momentum=momentum)
+    # apex's coefficient: the ratio stands alone and is not multiplied with a rate.
+    return LARS(
+        split, lr=learning_rate, momentum=momentum, trust_coefficient=0.02, clip=True
+    )
+
+
+def check(optimizer: str, schedule: str) -> None:
+    """Raise a ValueError for an optimizer or a schedule that is not known."""
+    for what, value, known in (
+        ("optimizer", optimizer, OPTIMIZERS),
+        ("schedule", schedule, SCHEDULES),
+    ):
+        if value not in known:
+            raise ValueError(
+                f"Unknown {what} {value!r}: choose one of {', '.join(known)}."
+            )
+
+
+def schedule(
+    step: int,
+    *,
+    total: int,
+    warmup: int = 0,
+    final: float = 0.0,
+    kind: str = "cosine",
+    losses: Sequence[float] = (),
+    patience: int = 10,
+) -> float:
+    """The factor on the learning rate of step ``step`` (0 is the first).
+
+    It climbs as (step + 1) / warmup over the first ``warmup`` steps. Then it is 1 for
+    ``"constant"``, for ``"cosine"`` half a cosine from 1 to ``final``, which the last
+    step's successor would reach, and for ``"plateau"`` what ``plateau`` says.
+
+    Args:
+        step: number of the step in the run.
+        total: steps of the run.
+        warmup: steps of linear warm-up.
+        final: of the cosine.
+        kind: one of ``SCHEDULES``.
+        losses: mean training loss of every epoch so far.
+        patience: of the plateau, in epochs.
+    """
+    climbed = min(1.0, (step + 1) / warmup) if warmup else 1.0
+    if kind == "plateau":
+        return climbed * plateau(losses, patience)
+    if kind == "constant" or climbed < 1:
+        return climbed
+    progress = max(0, step - warmup) / max(1, total - warmup)
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def plateau(losses: Sequence[float], patience: int, threshold: float = 1e-4) -> float:
+    """A tenth for every time the loss has not fallen in more than ``patience`` epochs.
+
+    It is counted anew from all losses so far, as torch's ``ReduceLROnPlateau`` counts
+    them one by one: who knows the losses knows the rate, and resuming is exact.
+
+    Args:
+        losses: one an epoch.
+        patience: epochs to wait.
+        threshold: share of its size by which the best loss must be undercut.
+    """
+    factor, best, waited = 1.0, math.inf, 0
+    for loss in losses:
+        if best == math.inf or loss < best - threshold * abs(best):
+            best, waited = loss, 0
+        else:
+            waited += 1
+        if waited > patience:
+            factor, waited = factor * 0.1, 0
+    return factor
+
+
+def set_learning_rate(
+    optimizer: torch.optim.Optimizer, learning_rate: float, factor: float
+) -> None:
+    """Set every group to learning_rate · scale · factor (constant groups skip it)."""
+    for group in optimizer.param_groups:
+        scheduled = 1.0 if group["constant"] else factor
+        group["lr"] = learning_rate * group["scale"] * scheduled

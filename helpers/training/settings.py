@@ -1,0 +1,259 @@
+"""Settings: of every training, and of pre-training, filled from a method's recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+
+from helpers import methods, views
+from helpers.data.dataset import Dataset
+from helpers.methods import base
+from helpers.models import backbones
+from helpers.training import optimizers
+from helpers.views.settings import ViewSettings
+
+MINIMUM = {"epochs": 1, "batch_size": 1}  # of the others it is 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How weights are learned: optimizer, learning rate and its schedule.
+
+    Attributes:
+        epochs: passes over the images; the one dial for time.
+        batch_size: images a step.
+        optimizer: how weights move along their gradients.
+        learning_rate: at the peak of the schedule.
+        weight_decay: of weights; biases and normalisation have none.
+        momentum: of the optimizer, in [0, 1).
+        schedule: of the learning rate after the warm-up: a cosine over all steps, a
+            tenth whenever the training loss stays on a plateau, or constant.
+        warmup_epochs: epochs of linear warm-up, may be a fraction.
+        final_factor: where the cosine ends, as a share of its peak.
+        patience: epochs that the plateau waits for a lower training loss.
+        gradient_clip: largest norm of all gradients together; 0 sets no limit.
+        seed: of everything random.
+    """
+
+    epochs: int = 200
+    batch_size: int = 256
+    optimizer: Literal[optimizers.OPTIMIZERS] = "sgd"
+    learning_rate: float = 0.1
+    weight_decay: float = 5e-4
+    momentum: float = 0.9
+    schedule: Literal[optimizers.SCHEDULES] = "cosine"
+    warmup_epochs: float = 1.0
+    final_factor: float = 0.0
+    patience: int = 10
+    gradient_clip: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check what can be checked before any data is read.
+
+        Raises:
+            ValueError: for a name that is unknown, or a number below its smallest.
+        """
+        optimizers.check(self.optimizer, self.schedule)
+        for field in dataclasses.fields(TrainingSettings):
+            value, least = getattr(self, field.name), MINIMUM.get(field.name, 0)
+            if not isinstance(value, str) and not value >= least:
+                raise ValueError(f"{field.name} must be at least {least}, not {value}.")
+
+    def build_optimizer(
+        self, groups: Sequence[dict[str, Any]], learning_rate: float
+    ) -> torch.optim.Optimizer:
+        """Build the optimizer; see ``optimizers.build``."""
+        return optimizers.build(
+            groups,
+            self.optimizer,
+            learning_rate=learning_rate,
+            weight_decay=self.weight_decay,
+            momentum=self.momentum,
+            fused=self.gradient_clip == 0,  # what is clipped has to be seen
+        )
+
+    def rate_factor(self, step: int, steps: int, losses: Sequence[float]) -> float:
+        """The schedule's factor on the learning rate; see ``optimizers.schedule``.
+
+        Args:
+            step: number of the step in the training.
+            steps: of an epoch.
+            losses: mean of every epoch so far.
+        """
+        return optimizers.schedule(
+            step,
+            total=self.epochs * steps,
+            warmup=round(self.warmup_epochs * steps),
+            final=self.final_factor,
+            kind=self.schedule,
+            losses=losses,
+            patience=self.patience,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PretrainingSettings(TrainingSettings):
+    """Everything a pre-training run depends on; ``configure`` fills it from a recipe.
+
+    Attributes:
+        method: what is learned from.
+        recipe: minutes (for the demo images), hour (photographs, a small machine) or
+            published (a GPU); it has set the defaults of the other values.
+        options: the method's own.
+        backbone: the network that learns.
+        stem: how the image enters a ResNet: 7x7 convolution and max-pool (imagenet),
+            3x3 and max-pool (pool, for 48 to 96 px), 3x3 alone (small, for 32 px).
+        norm: normalisation in a ResNet.
+        init: weights before the first step.
+        batch_size: images a step, over all processes.
+        learning_rate: at the peak of the schedule, for 256 images a step; scaled with
+            batch_size / 256.
+        image_size_schedule: pairs of a share of the epochs and the side in pixels that
+            views have from there on: ``0.75 96`` is 96 px in the last quarter.
+        precision: of the arithmetic; auto takes the hardware's fastest.
+        compile: whether to compile the network; auto: on one GPU when the run is long.
+        monitor_every: epochs between two k-NN checks on the training labels.
+    """
+
+    method: Literal[tuple(methods.METHODS)]
+    recipe: str
+    options: base.Options
+    backbone: Literal[backbones.BACKBONES] = "resnet18"
+    stem: Literal[tuple(backbones.STEMS)] = "imagenet"
+    norm: Literal[tuple(backbones.NORMS)] = "batch"
+    init: Literal[backbones.WEIGHTS] = "random"
+    image_size_schedule: tuple[tuple[float, int], ...] = ()
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
+    monitor_every: int = 1
+
+    def __post_init__(self) -> None:
+        """Check what can be checked before any data is read."""
+        super().__post_init__()
+        methods.get(self.method)
+        backbones.check(
+            self.backbone, stem=self.stem, weights=self.init, norm=self.norm
+        )
+        if self.monitor_every < 1:
+            raise ValueError(
+                f"monitor_every must be at least 1, not {self.monitor_every}."
+            )
+        if self.compile not in ("auto", "on", "off"):
+            raise ValueError(
+                f"Unknown compile {self.compile!r}: choose one of auto, on, off."
+            )
+        shares = [0.0, *(share for share, _ in self.image_size_schedule), 1.0]
+        grows = all(one < other for one, other in itertools.pairwise(shares))
+        if not grows or any(size < 1 for _, size in self.image_size_schedule):
+            raise ValueError(
+                "image_size_schedule needs growing shares between 0 and 1, each with a "
+                "side in pixels, such as 0.75 96: 96 px in the last quarter."
+            )
+        for size in (self.options.view.size, *(s for _, s in self.image_size_schedule)):
+            view = dataclasses.replace(self.options.view, size=size)
+            options = dataclasses.replace(self.options, view=view)
+            backbones.check_side(self.backbone, self.stem, options.smallest_side)
+
+    def view_at(self, epoch: int) -> ViewSettings:
+        """The view of an epoch, of which the first is 0, with the side it has then."""
+        view = self.options.view
+        for share, size in self.image_size_schedule:
+            if epoch >= round(share * self.epochs):
+                view = dataclasses.replace(view, size=size)
+        return view
+
+    @property
+    def image_size(self) -> int:
+        """Side of the views in pixels, at the end of the run."""
+        return self.view_at(self.epochs - 1).size
+
+    @property
+    def evaluation_size(self) -> int:
+        """Side in pixels at which whole images are encoded after the run."""
+        return self.view_at(self.epochs - 1).whole_size
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate at this batch size: learning_rate · batch_size / 256."""
+        return self.learning_rate * self.batch_size / 256
+
+    def about(self, dataset: Dataset, history: list[dict[str, Any]]) -> dict[str, Any]:
+        """How a backbone was made, for its file's metadata."""
+        view = self.view_at(len(history) - 1)
+        return {
+            **dataclasses.asdict(self),
+            "data": dataset.name,
+            "image_size": view.size,
+            "evaluation_size": view.whole_size,
+            "mean": views.MEAN,
+            "std": views.STD,
+            "epochs_done": len(history),
+            "images": history[-1]["images"],
+            "knn": next((e["knn"] for e in reversed(history) if "knn" in e), None),
+            "minutes": sum(entry["seconds"] for entry in history) / 60,
+        }
+
+    def run_name(self, dataset: Dataset) -> str:
+        """Name of the run's folder: readable, another for other settings or images."""
+        images = [dataset.name, *dataset.pretraining.images.shape, dataset.files]
+        text = json.dumps([*images, dataclasses.asdict(self)], sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:6]
+        data = dataset.name.split(",")[0].removeprefix("folder:")
+        data = re.sub(r"[^\w.-]+", "-", data)
+        return f"{self.method}-{data}-{self.epochs}ep-seed{self.seed}-{digest}"
+
+
+def configure(
+    method: str, recipe: str = "minutes", **changes: Any
+) -> PretrainingSettings:
+    """Settings of a method's recipe, with changes by name.
+
+    Args:
+        method: one of ``methods.METHODS``.
+        recipe: one of the method's ``recipes``: ``minutes`` for the demo images,
+            ``hour`` for photographs on a small machine, ``published`` for the paper's
+            or the best known values for small images.
+        **changes: fields of ``PretrainingSettings``, of the method's options, or of
+            ``ViewSettings`` (``image_size`` sets its ``size``).
+
+    Raises:
+        ValueError: on an unknown method, recipe or name.
+    """
+    kind = methods.get(method)
+    if recipe not in kind.recipes:
+        raise ValueError(
+            f"Unknown recipe {recipe!r} of {method}: choose one of "
+            f"{', '.join(kind.recipes)}."
+        )
+    values = {**kind.recipes[recipe], **changes}
+    other = values.get("backbone", "resnet18") not in backbones.RESNETS
+    if (other or values.get("init") == "imagenet") and "stem" not in changes:
+        values["stem"] = "imagenet"  # what others have, and ImageNet weights fit
+    if "image_size" in values:
+        values["size"] = values.pop("image_size")
+
+    def take(of: type) -> dict[str, Any]:
+        names = {field.name for field in dataclasses.fields(of)}
+        return {name: values.pop(name) for name in list(values) if name in names}
+
+    view = values.pop("view", None) or ViewSettings(**take(ViewSettings))
+    options = values.pop("options", None) or kind.Options(
+        view=view, **take(kind.Options)
+    )
+    settings = PretrainingSettings(
+        method=method, recipe=recipe, options=options, **take(PretrainingSettings)
+    )
+    if values:
+        raise ValueError(
+            f"Unknown setting {next(iter(values))!r} of {method}: see "
+            f"`python -m helpers pretrain --method {method} --help`."
+        )
+    return settings

@@ -1,0 +1,200 @@
+r"""Random views of a whole batch on its device, every image with its own parameters.
+
+Cropping, resizing, flipping and blurring are linear in the rows and in the columns of
+an image; brightness, contrast, saturation, hue and greyscale are affine in its colours.
+So a view is three small matrix products, whatever is drawn:
+
+    view = C · (R_y · image · R_xᵀ) + c
+
+with R_y (S, H) and R_x (S, W) for the geometry and C (3, 3), c (3,) for the colours.
+Random numbers come from one ``StepRandom`` a step, so a step can be repeated exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from helpers import hardware
+from helpers.views import colors, geometry, photometric
+from helpers.views.randomness import Draws, StepRandom
+from helpers.views.settings import ViewSettings
+
+MEAN = (0.485, 0.456, 0.406)  # ImageNet's: right for photographs and for its weights
+STD = (0.229, 0.224, 0.225)
+
+
+def random_view(images: Tensor, settings: ViewSettings, random: StepRandom) -> Tensor:
+    """One random view of every image.
+
+    Args:
+        images: uint8 (B, 3, H, W).
+        settings: what is drawn.
+        random: the step's random numbers, for B images.
+
+    Returns:
+        float32 (B, 3, S, S), normalised.
+    """
+
+    def view(images: Tensor, draws: Draws) -> Tensor:
+        rows, columns = _crop_and_flip(images, settings, settings.size, draws)
+        if settings.blur > 0:
+            blur = geometry.blur_matrix(settings, settings.size, draws)
+            rows, columns = blur @ rows, blur @ columns
+        return finish(geometry.resample(images, rows, columns), settings, draws)
+
+    return _in_chunks(view, images, random.table(23 + 2 + _color_columns(settings)))
+
+
+def rotated_view(images: Tensor, settings: ViewSettings, random: StepRandom) -> Tensor:
+    """One random view of every image, turned by 0, 90, 180 or 270 degrees.
+
+    Args and result are ``random_view``'s; the four turns are equally likely.
+    """
+    view = random_view(images, settings, random)
+    turns = (random.table(1) * 4).long()[..., None, None]  # (B, 1, 1, 1)
+    for turn in (1, 2, 3):
+        view = torch.where(turns == turn, view.rot90(turn, (2, 3)), view)
+    return view
+
+
+def whole_view(images: Tensor, size: int) -> Tensor:
+    """The whole image, resized and normalised: what evaluation sees.
+
+    Args:
+        images: uint8 (B, 3, H, W).
+        size: side of the view in pixels.
+
+    Returns:
+        float32 (B, 3, size, size).
+    """
+
+    def view(images: Tensor, _: Draws) -> Tensor:
+        height, width = images.shape[-2:]
+        zero = torch.zeros(len(images), device=images.device)
+        rows = geometry.resize_matrix(zero, zero + height, height, size)
+        columns = geometry.resize_matrix(zero, zero + width, width, size)
+        return normalize(geometry.resample(images, rows, columns))
+
+    return _in_chunks(view, images, torch.zeros(len(images), 0))
+
+
+def jigsaw_patches(
+    images: Tensor,
+    settings: ViewSettings,
+    random: StepRandom,
+    *,
+    grid: int = 3,
+    cell: int = 32,
+    patch: int = 24,
+) -> Tensor:
+    """Cut every image into a shuffled jigsaw: PIRL's transformed image.
+
+    A crop of the image (``settings.scale`` of its area) is resized to ``grid * cell``
+    pixels, possibly flipped, and divided into ``grid * grid`` cells. From each cell one
+    patch is taken at a random offset, so that neighbours do not touch; each patch gets
+    its own blur and colours, and their order is any permutation, all equally likely.
+
+    Args:
+        images: uint8 (B, 3, H, W).
+        settings: crop, blur and colours; its ``size`` is not used.
+        random: the step's random numbers, for B images.
+        grid: cells a side; 3 makes nine patches.
+        cell: side of a cell in pixels.
+        patch: side of a patch in pixels, at most ``cell``.
+
+    Returns:
+        float32 (B, grid², 3, patch, patch), normalised, in shuffled order.
+    """
+    count, side = grid * grid, grid * cell
+
+    def cut(images: Tensor, draws: Draws) -> Tensor:
+        rows, columns = _crop_and_flip(images, settings, side, draws)
+        whole = geometry.resample(images, rows, columns)
+        order = draws.uniform(count).argsort(dim=1)  # (B, count): cell numbers
+        offset = (draws.uniform(count, 2) * (cell - patch + 1)).long()
+        y = torch.div(order, grid, rounding_mode="floor") * cell + offset[..., 0]
+        x = (order % grid) * cell + offset[..., 1]
+        span = torch.arange(patch, device=images.device)
+        pixel = (y[..., None, None] + span[:, None]) * side + x[..., None, None] + span
+        pixel = pixel.reshape(len(images), 1, -1).expand(-1, 3, -1)
+        patches = whole.flatten(2).gather(2, pixel)  # (B, 3, count · patch²)
+        patches = patches.view(-1, 3, count, patch, patch).transpose(1, 2)
+        if settings.blur > 0:
+            blur = geometry.blur_matrix(settings, patch, draws, (count,))[:, :, None]
+            patches = blur @ patches @ blur.mT
+        return finish(patches, settings, draws)
+
+    each = 3 + (2 if settings.blur > 0 else 0) + _color_columns(settings)
+    return _in_chunks(cut, images, random.table(23 + count * each))
+
+
+def _color_columns(settings: ViewSettings) -> int:
+    """How many random numbers ``finish`` needs for a picture."""
+    return 11 + (4 if settings.photometric > 0 else 0)
+
+
+def _in_chunks(
+    make: Callable[[Tensor, Draws], Tensor], images: Tensor, table: Tensor
+) -> Tensor:
+    """Apply ``make`` to a few images at a time on a CPU, whose caches are small."""
+    chunk = 32 if images.device.type == "cpu" else max(1, len(images))
+    pairs = zip(images.split(chunk), table.split(chunk), strict=True)
+    parts = [make(some, Draws(numbers)) for some, numbers in pairs]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _crop_and_flip(
+    images: Tensor, settings: ViewSettings, size: int, draws: Draws
+) -> tuple[Tensor, Tensor]:
+    """Draw R_y (B, size, H) and R_x (B, size, W)."""
+    height, width = images.shape[-2:]
+    top, left, tall, wide = geometry.random_crops(height, width, settings.scale, draws)
+    rows = geometry.resize_matrix(top, tall, height, size)
+    columns = geometry.resize_matrix(left, wide, width, size)
+    flip = draws.chance(settings.flip)[:, None, None]
+    return rows, torch.where(flip, columns.flip(1), columns)
+
+
+def finish(pixels: Tensor, settings: ViewSettings, draws: Draws) -> Tensor:
+    """Draw and apply colours, clamp to [0, 1], solarize, distort, normalise.
+
+    Args:
+        pixels: (B, 3, S, S), or (B, P, 3, S, S) where each of P has its own colours.
+        settings: what is drawn.
+        draws: the images' random numbers.
+
+    Returns:
+        The same shape, normalised.
+    """
+    shape = pixels.shape
+    groups = shape[1:-3]  # () or (P,)
+    flat = pixels.reshape(-1, 3, shape[-2] * shape[-1])  # (B·P, 3, S²)
+    matrix, offset = colors.color_transform(flat.mean(dim=2), settings, draws, groups)
+    flat = torch.baddbmm(offset[..., None], matrix, flat).clamp_(0, 1)
+    if settings.solarize > 0:
+        chosen = draws.chance(settings.solarize, *groups).reshape(-1, 1, 1)
+        flat = torch.where(chosen & (flat >= 0.5), 1 - flat, flat)
+    pixels = flat.view(shape)
+    if settings.photometric > 0:
+        pixels = photometric.distort(pixels, settings.photometric, draws)
+    return normalize(pixels)
+
+
+def normalize(pixels: Tensor) -> Tensor:
+    """Subtract ``MEAN`` and divide by ``STD``; pixels in [0, 1], (..., 3, S, S)."""
+    mean, std = _mean_and_std(pixels.device)
+    return pixels.sub(mean).div_(std)
+
+
+def denormalize(views: Tensor) -> Tensor:
+    """Undo ``normalize`` for showing: back to [0, 1]."""
+    mean, std = _mean_and_std(views.device)
+    return (views * std + mean).clamp(0, 1)
+
+
+def _mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
+    mean, std = (hardware.constant(numbers, device) for numbers in (MEAN, STD))
+    return mean[:, None, None], std[:, None, None]

@@ -1,0 +1,271 @@
+"""The command line: flags that are explained, input that is refused, whole stories."""
+
+import dataclasses
+import json
+import pathlib
+import re
+import shlex
+import sys
+
+import docstring_parser
+import pytest
+import safetensors.torch
+import torch
+
+from helpers import __main__, data, methods
+from helpers.cli import commands, flags
+from helpers.evaluation import protocols
+from helpers.models import weight_files
+from helpers.training import settings
+
+PROJECT = pathlib.Path(__file__).resolve().parents[2]
+SHORT = "--precision 32-true --size 20 --batch-size 16 --epochs"
+
+
+def readme_commands():
+    """Arguments of every command in the README, with the lines that go on joined."""
+    text = (PROJECT / "README.md").read_text("utf-8").replace("\\\n", " ")
+    blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    found = [line.split("-m helpers ", 1)[1] for line in lines if "-m helpers " in line]
+    return [line for line in found if not line.startswith("#")]
+
+
+@pytest.mark.parametrize("line", readme_commands())
+def test_the_readmes_commands_can_be_understood(line):
+    function, asked = commands.parse(shlex.split(line, comments=True))
+    assert callable(function)
+    assert dataclasses.is_dataclass(asked)
+
+
+def test_the_readme_shows_every_command():
+    shown = {line.split()[0] for line in readme_commands()}
+    assert shown == set(commands.COMMANDS)
+
+
+def test_the_readmes_links_lead_somewhere():
+    text = (PROJECT / "README.md").read_text("utf-8")
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", text)
+    here = {target for target in targets if not target.startswith("http")}
+    assert len(here) > 30
+    assert [target for target in here if not (PROJECT / target).exists()] == []
+
+
+def fields(asked):
+    """Every field that is a flag, with the class it belongs to."""
+    for field in dataclasses.fields(asked):
+        value = getattr(asked, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from fields(value)
+        else:
+            yield type(asked), field.name
+
+
+def test_every_flag_is_explained():
+    asked = [
+        flags.Pretrain(settings.configure(name, recipe))
+        for name, method in methods.METHODS.items()
+        for recipe in method.recipes
+    ]
+    asked += [flags.Evaluate(weights=""), flags.Baseline(), flags.List()]
+    asked += [flags.Export("", pathlib.Path("x.pth")), flags.Results()]
+    for kind, name in {pair for one in asked for pair in fields(one)}:
+        explained = {
+            param.arg_name
+            for parent in kind.__mro__[:-1]
+            for param in docstring_parser.parse(parent.__doc__).params
+            if param.description
+        }
+        assert name in explained, f"{kind.__name__}.{name}"
+
+
+def test_defaults_follow_what_they_depend_on(tmp_path):
+    def pretrain(line):
+        return commands.parse(["pretrain", *line.split()])[1].settings
+
+    assert pretrain("") == settings.configure("byol")
+    chosen = pretrain("--method pirl --recipe=published --epochs 3")
+    assert chosen == settings.configure("pirl", "published", epochs=3)
+    assert pretrain("--recipe published --backbone vgg16").stem == "imagenet"
+    assert pretrain("--recipe published --init imagenet").stem == "imagenet"
+    file = tmp_path / "backbone.safetensors"
+    weight_files.save_backbone(file, torch.nn.Linear(1, 1), {"image_size": 72})
+    for given, size in ((str(file), 72), ("random", 48), ("nowhere", 48)):
+        asked = commands.parse(["evaluate", "--weights", given])[1]
+        assert asked.training == protocols.supervised_settings(size)
+
+
+def test_booleans_mean_what_they_say(capsys):
+    def parse(line):
+        return commands.parse(line.split())[1]
+
+    assert parse("pretrain").where.resume
+    assert parse("pretrain --resume").where.resume
+    assert not parse("pretrain --no-resume").where.resume
+    assert parse("baseline").folds
+    assert not parse("baseline --no-folds").folds
+    for line in ("baseline --folds False", "pretrain --resume False"):
+        with pytest.raises(SystemExit) as stopped:
+            parse(line)
+        assert stopped.value.code == 2
+        assert "Unrecognized options: False" in capsys.readouterr().err
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a command line; its exit status, what it printed and what it complained."""
+
+    def start(line):
+        monkeypatch.setattr(sys, "argv", ["helpers", *line.split()])
+        try:
+            status = __main__.main()
+        except SystemExit as stopped:
+            status = stopped.code
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return start
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("train", "Unknown command 'train': choose one of pretrain, evaluate"),
+        ("pretrain --method moco9", "Unknown method 'moco9': choose one of"),
+        ("pretrain --backbone vgg", "Unknown backbone 'vgg': choose one of"),
+        ("pretrain --data nowhere", "Unknown data 'nowhere': choose one of"),
+        ("pretrain --data folder:nowhere", "There is no folder 'nowhere'"),
+        ("evaluate --weights nowhere", "There is no file 'nowhere'"),
+        ("evaluate --weights random --backbone alexnet", "at least 63 px, these have"),
+        ("baseline --backbone vgg11 --size 20", "at least 32 px, these have 20"),
+        ("export --weights nowhere --output a.pth", "There is no file 'nowhere'"),
+    ],
+)
+def test_what_cannot_be_used_is_one_sentence(line, complaint, run):
+    status, _, error = run(line)
+    assert status == 2
+    assert complaint in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("pretrain --epochs many", "invalid literal for int"),
+        ("pretrain --epochs 0", "epochs must be at least 1, not 0"),
+        ("pretrain --size 16", "at least 17 px, these have 16"),
+        ("pretrain --nothing 3", "Unrecognized options: --nothing"),
+        ("evaluate", "--weights"),
+        ("evaluate --weights random --protocols svm", "invalid choice 'svm'"),
+        ("evaluate --weights random --seeds 0", "seeds must be at least 1, not 0"),
+        ("baseline --optimizer adagrad", "invalid choice 'adagrad'"),
+        ("baseline --validation 1", "validation is in"),
+        ("export --weights random --output a.onnx", "a.onnx has no known ending"),
+    ],
+)
+def test_a_wrong_flag_is_named_without_a_traceback(line, complaint, run):
+    status, _, error = run(line)
+    assert status == 2
+    assert complaint in " ".join(error.split())
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "complaint"),
+    [
+        (OSError("Cannot write a file."), 1, "Cannot write a file."),
+        (FloatingPointError("The loss is not a number."), 1, "The loss is not a num"),
+        (torch.OutOfMemoryError("CUDA"), 1, "memory is full: lower --batch-size"),
+        (KeyboardInterrupt(), 130, "Stopped; what was saved is kept."),
+    ],
+)
+def test_what_goes_wrong_on_the_way_has_its_own_status(
+    raised, status, complaint, run, monkeypatch
+):
+    def fail(*_, **__):
+        raise raised
+
+    monkeypatch.setattr(data, "load", fail)
+    found, _, error = run("baseline")
+    assert found == status
+    assert complaint in error
+
+
+@pytest.mark.parametrize("line", ["", "--help", "-h"])
+def test_help_lists_the_commands(line, run):
+    status, printed, _ = run(line)
+    assert status == 0
+    for name in commands.COMMANDS:
+        assert re.search(rf"^{name} ", printed, flags=re.MULTILINE)
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_the_whole_story_from_a_shell(dataset, run, tmp_path, monkeypatch):
+    monkeypatch.setitem(data.LOADERS, "demo", lambda root: dataset)
+    assert run("list")[1].startswith("No backbones in ")
+    status, printed, _ = run(f"pretrain --method simclr {SHORT} 2 --stop-after 1")
+    assert status == 0
+    (folder,) = (tmp_path / "checkpoints").iterdir()
+    assert str(folder / "backbone.safetensors") in printed
+    for again, epochs in (("", 2), ("--no-resume --stop-after 1", 1)):
+        assert run(f"pretrain --method simclr {SHORT} 2 {again}")[0] == 0
+        assert len(json.loads((folder / "history.json").read_text())) == epochs
+    file = folder / "backbone.safetensors"
+    assert f"{file}: simclr, resnet18, small, 1 epochs" in run("list")[1]
+
+    trained = "--seeds 2 --seed 5 --epochs 1 --head.epochs 2 --head.optimizer lars"
+    status, printed, error = run(
+        f"evaluate --weights {file} {trained} --figures {tmp_path / 'figures'}"
+    )
+    assert status == 0, error
+    assert [line.split(" | ")[2] for line in printed.splitlines()[-4:]] == [
+        "k-NN",
+        "linear probe",
+        "MLP head",
+        "fine-tuning",
+    ]
+    assert sorted(file.name for file in (tmp_path / "figures").iterdir()) == [
+        "confusion-fine-tuning.png",
+        "confusion-k-nn.png",
+        "confusion-linear-probe.png",
+        "confusion-mlp-head.png",
+        "t-sne.png",
+    ]
+    assert run("baseline --seeds 1 --epochs 1 --size 20 --labels 50%")[0] == 0
+    records = [json.loads(f.read_text()) for f in (tmp_path / "results").iterdir()]
+    found = {one["protocol"]: one for one in records}
+    assert found["fine-tuning"]["seeds"] == found["MLP head"]["seeds"] == 2
+    assert found["baseline"]["labels"] == 12
+    assert found["baseline"]["data"] == "small, 50% of the labels"
+    assert run("results")[1].count("\n") == 2 + len(records)
+
+    for ending in ("pth", "safetensors"):
+        output = tmp_path / f"model.{ending}"
+        assert run(f"export --weights {file} --output {output}")[0] == 0
+        assert output.is_file()
+    weights = torch.load(tmp_path / "model.pth", weights_only=True)
+    stored = safetensors.torch.load_file(file)
+    assert weights.keys() == stored.keys()
+    assert all(torch.equal(weights[name], stored[name]) for name in stored)
+
+
+@pytest.mark.usefixtures("small_backbone", "stl10")
+def test_stl10_is_scored_by_all_labels_and_by_its_ten_folds(run, tmp_path):
+    line = f"--data stl10 --data-root {tmp_path} --epochs 1 --size 20 --seeds 1"
+    assert run(f"baseline {line}")[0] == 0
+    status, printed, _ = run(
+        f"evaluate --weights random {line} --protocols k-nn linear-probe"
+    )
+    assert status == 0
+    table = [row.split(" | ") for row in printed.splitlines()[-4:]]
+    assert [(row[2], row[4], row[-3]) for row in table] == [
+        ("k-NN", "40", "1"),
+        ("k-NN", "10 folds × 20", "10"),
+        ("linear probe", "40", "1"),
+        ("linear probe", "10 folds × 20", "10"),
+    ]
+    files = [file.name for file in (tmp_path / "results").iterdir()]
+    assert len(files) == 6
+    assert sum("10-folds" in name for name in files) == 3
+    assert run(f"baseline {line} --no-folds --labels 2")[0] == 0
+    assert len(list((tmp_path / "results").iterdir())) == 7

@@ -1,0 +1,170 @@
+"""Data sets by name, from small archives in the official layouts."""
+
+import concurrent.futures
+import pickle
+import time
+
+import numpy as np
+import pytest
+import small
+import torch
+import torchvision
+
+from helpers import data
+from helpers.data import demo
+
+COUNTS = small.STL10
+
+
+def test_stl10_has_the_pixels_torchvision_reads(stl10):
+    dataset = data.load("stl10", root=stl10)
+    for split, made in {
+        "train": dataset.train,
+        "unlabeled": dataset.unlabeled,
+        "test": dataset.test,
+    }.items():
+        expected = torchvision.datasets.STL10(stl10, split=split)
+        assert torch.equal(made.images, torch.tensor(expected.data)), split
+        assert made.images.dtype == torch.uint8
+        assert made.labels.dtype == torch.int64
+        assert made.labels.tolist() == expected.labels.astype(np.int8).tolist()
+    assert dataset.train.labels.unique().tolist() == list(range(10))
+    assert (dataset.unlabeled.labels == -1).all()
+    assert dataset.classes == demo.CLASSES
+
+
+def test_stl10_holds_no_image_twice(stl10):
+    dataset = data.load("stl10", root=stl10)
+    whole = dataset.pretraining.images
+    assert len(whole) == COUNTS["train"] + COUNTS["unlabeled"]
+    assert whole.untyped_storage().nbytes() == len(whole) * 3 * 96 * 96
+    for part in (dataset.train, dataset.unlabeled):
+        storage = part.images.untyped_storage()
+        assert storage.data_ptr() == whole.untyped_storage().data_ptr()
+
+
+def test_stl10_has_its_official_folds(stl10):
+    dataset = data.load("stl10", root=stl10)
+    assert len(dataset.folds) == 10
+    for number, fold in enumerate(dataset.folds):
+        expected = torchvision.datasets.STL10(stl10, split="train", folds=number)
+        assert torch.equal(dataset.train.images[fold], torch.tensor(expected.data))
+
+
+def test_fewer_unlabeled_images_and_labels_can_be_asked_for(stl10):
+    whole = data.load("stl10", root=stl10)
+    fewer = data.load("stl10", root=stl10, unlabeled=7)
+    assert torch.equal(fewer.pretraining.images, whole.pretraining.images[:47])
+    assert fewer.train_count == 40
+    limited = data.load("stl10", root=stl10, labels=1, seed=3, unlabeled=0)
+    assert (len(limited.train), len(limited.pretraining)) == (10, 10)
+    assert limited.train.labels.sort().values.tolist() == list(range(10))
+    shares = [data.load("stl10", root=stl10, labels=share) for share in ("50%", "1%")]
+    assert [len(one.train) for one in shares] == [20, 10]
+    assert shares[0].train.labels.bincount().tolist() == [2] * 10
+
+
+def test_files_that_are_not_whole_are_one_sentence(stl10, monkeypatch):
+    def damaged(*_, **__):
+        raise RuntimeError("Dataset not found or corrupted.")
+
+    monkeypatch.setattr(torchvision.datasets, "STL10", damaged)
+    with pytest.raises(ValueError, match=r"stl10 in .* cannot be used .*: delete what"):
+        data.load("stl10", root=stl10)
+
+
+@pytest.mark.parametrize("source", ["cifar10", "cifar100"])
+def test_cifar_is_read_from_its_pickles(source, tmp_path, monkeypatch):
+    create = getattr(torchvision.datasets, source.upper())
+    key = "labels" if source == "cifar10" else "fine_labels"
+    folder = tmp_path / create.base_folder
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    stored = {}
+    for name, _ in create.train_list + create.test_list:
+        pixels = random.integers(0, 256, (4, 3 * 32 * 32), dtype=np.uint8)
+        labels = random.integers(0, 10, 4).tolist()
+        stored[name] = pixels.reshape(4, 3, 32, 32), labels
+        (folder / name).write_bytes(pickle.dumps({"data": pixels, key: labels}))
+    names = [f"class {number}" for number in range(10)]
+    meta = pickle.dumps({create.meta["key"]: names})
+    (folder / create.meta["filename"]).write_bytes(meta)
+    monkeypatch.setattr(torchvision.datasets.cifar, "check_integrity", lambda *_: True)
+    dataset = data.load(source, root=tmp_path)
+    train = [stored[name] for name, _ in create.train_list]
+    images = torch.from_numpy(np.concatenate([pixels for pixels, _ in train]))
+    assert torch.equal(dataset.train.images, images)
+    assert dataset.train.images.is_contiguous()
+    assert dataset.train.labels.tolist() == [n for _, labels in train for n in labels]
+    (name, _) = create.test_list[0]
+    assert torch.equal(dataset.test.images, torch.from_numpy(stored[name][0]))
+    assert dataset.test.labels.tolist() == stored[name][1]
+    assert dataset.classes == tuple(names)
+    assert len(dataset.unlabeled) == 0
+    assert dataset.name == source
+
+
+def test_the_demo_is_drawn_once_and_kept(tmp_path, monkeypatch):
+    drawn = []
+
+    def draw(split, count):
+        drawn.append((split, count))
+        return (
+            np.full((count, 3, 8, 8), len(drawn), np.uint8),
+            np.arange(count, dtype=np.int64) % 10,
+        )
+
+    monkeypatch.setattr(demo, "draw", draw)
+    first = data.load(root=tmp_path)
+    counts = {"train": 200, "unlabeled": 2_000, "test": 1_000}
+    assert dict(drawn) == counts
+    assert len(first.train) == 200
+    assert first.train.labels.bincount().tolist() == [20] * 10
+    assert (first.unlabeled.labels == -1).all()
+    again = data.load("demo", root=tmp_path)
+    assert len(drawn) == 3
+    assert torch.equal(first.pretraining.images, again.pretraining.images)
+    assert torch.equal(first.test.labels, again.test.labels)
+    assert not [file for file in tmp_path.rglob("*") if file.name[0].isdigit()]
+    monkeypatch.setattr(demo, "VERSION", "another")
+    data.load("demo", root=tmp_path)
+    assert len(drawn) == 6
+
+
+def test_the_folder_for_downloads_comes_from_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("STL_DATA_ROOT", str(tmp_path / "here"))
+    seen = []
+    monkeypatch.setitem(data.LOADERS, "demo", lambda root: seen.append(root))
+    data.load("demo")
+    data.load("demo", root=tmp_path / "there")
+    assert seen == [tmp_path / "here", tmp_path / "there"]
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"Unknown data 'imagenet': .*demo.*folder:PA"):
+        data.load("imagenet")
+
+
+def test_every_source_that_is_offered_can_be_loaded():
+    assert set(data.SOURCES) == {*data.LOADERS, "folder:"}
+
+
+def test_processes_of_one_machine_prepare_the_images_one_after_another(
+    dataset, tmp_path, monkeypatch
+):
+    inside, most = [], []
+
+    def load(root):
+        inside.append(root)
+        most.append(len(inside))
+        time.sleep(0.05)
+        inside.pop()
+        return dataset
+
+    monkeypatch.setitem(data.LOADERS, "demo", load)
+    for processes, is_alone in (("1", False), ("4", True)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+        most.clear()
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: data.load("demo", root=tmp_path / "new"), range(4)))
+        assert (max(most) == 1) is is_alone

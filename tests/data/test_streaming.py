@@ -1,0 +1,252 @@
+"""Images in files: every kind is decoded, and a stream is as good as memory."""
+
+import dataclasses
+import types
+import warnings
+
+import numpy as np
+import PIL.Image
+import pytest
+import small
+import torch
+
+from helpers.data import streaming
+from helpers.data.dataset import Split
+from helpers.models import encoding, heads
+from helpers.training import checkpoints, pretraining, sessions, settings, supervised
+
+CPU = torch.device("cpu")
+# The machine that tests may have fewer cores than a test has workers.
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
+
+
+def picture(mode="RGB", color=(200, 100, 50), size=(32, 32)):
+    image = PIL.Image.new("RGB", size, color)
+    return image.convert(mode)
+
+
+@pytest.mark.parametrize(
+    ("mode", "ending", "tolerance"),
+    [
+        ("L", "png", 1),
+        ("P", "png", 3),
+        ("P", "gif", 3),
+        ("RGBA", "png", 1),
+        ("LA", "png", 1),
+        ("CMYK", "jpg", 3),
+        ("RGB", "jpg", 3),
+        ("RGB", "webp", 3),
+        ("RGB", "bmp", 1),
+    ],
+)
+def test_every_mode_becomes_rgb(mode, ending, tolerance, tmp_path):
+    file = tmp_path / f"image.{ending}"
+    picture(mode).save(file)
+    expected = np.array(picture("L").convert("RGB") if "L" in mode else picture())
+    made = streaming.decode(file, 32)
+    assert made.shape == (3, 32, 32)
+    assert made.dtype == np.uint8
+    # The mean: a palette's colours are mixed by dithering.
+    distance = made.mean(axis=(1, 2)) - expected.mean(axis=(0, 1))
+    assert np.abs(distance).max() <= tolerance
+
+
+def test_sixteen_bits_are_brought_to_eight(tmp_path):
+    values = np.linspace(0, 65_535, 32 * 32).astype(np.uint16).reshape(32, 32)
+    PIL.Image.fromarray(values).save(tmp_path / "deep.png")
+    made = streaming.decode(tmp_path / "deep.png", 32)
+    assert np.abs(made[0].astype(int) - values / 257).max() <= 1
+    assert (made[0] == made[2]).all()
+
+
+def test_the_middle_of_a_long_image_is_kept(tmp_path):
+    image = PIL.Image.new("RGB", (120, 40), (255, 0, 0))
+    image.paste((0, 255, 0), (40, 0, 80, 40))
+    image.save(tmp_path / "long.png")
+    made = streaming.decode(tmp_path / "long.png", 20)
+    assert made.shape == (3, 20, 20)
+    assert made[1, :, 2:-2].min() > 250
+    assert made[0, :, 2:-2].max() < 5
+
+
+def test_a_photograph_is_turned_upright(tmp_path):
+    image = PIL.Image.new("RGB", (32, 32), (255, 0, 0))
+    image.paste((0, 0, 255), (0, 0, 32, 16))
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 3  # orientation: upside down
+    image.save(tmp_path / "turned.png", exif=exif)
+    made = streaming.decode(tmp_path / "turned.png", 32)
+    assert made[:, 2, 2].tolist() == [255, 0, 0]
+    assert made[:, 29, 2].tolist() == [0, 0, 255]
+
+
+def test_a_large_jpeg_is_decoded_at_a_part_of_its_size(tmp_path, monkeypatch):
+    rows, columns = np.mgrid[0:480, 0:640]
+    waves = 128 + 100 * np.sin(rows / 60)[..., None] * np.cos(columns / 80)[..., None]
+    image = PIL.Image.fromarray((waves * [1, 0.8, 0.6]).astype(np.uint8))
+    for ending in ("png", "jpg"):
+        image.save(tmp_path / f"large.{ending}", quality=95)
+    sizes, convert = [], PIL.Image.Image.convert
+
+    def watched(image, mode):
+        sizes.append(image.size)
+        return convert(image, mode)
+
+    monkeypatch.setattr(PIL.Image.Image, "convert", watched)
+    whole, part = (
+        streaming.decode(tmp_path / f"large.{ending}", 40).astype(int)
+        for ending in ("png", "jpg")
+    )
+    assert sizes == [(640, 480), (80, 60)]
+    assert np.abs(whole - part).mean() < 2
+
+
+@pytest.fixture
+def stored(dataset, tmp_path):
+    """The small data set twice: in memory, and as PNG files."""
+    paths = []
+    for number, image in enumerate(dataset.pretraining.images):
+        paths.append(tmp_path / "images" / f"{number:02}.png")
+        paths[-1].parent.mkdir(exist_ok=True)
+        PIL.Image.fromarray(image.permute(1, 2, 0).numpy()).save(paths[-1])
+    return dataset.pretraining.images, streaming.Files(paths, 32, workers=0)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        3,
+        slice(2, 9, 3),
+        slice(-3, None),
+        torch.tensor([5, 0, 5]),
+        torch.tensor([[1, 2], [3, 4]]),
+        torch.arange(48) % 7 == 0,
+        torch.tensor([], dtype=torch.int64),
+    ],
+)
+def test_files_are_indexed_as_a_tensor_is(index, stored):
+    images, files = stored
+    assert files.shape == images.shape
+    assert len(files) == len(images)
+    assert torch.equal(files[index], images[index])
+
+
+def test_selecting_files_reads_nothing(stored, monkeypatch):
+    images, files = stored
+    monkeypatch.setattr(streaming, "decode", None)
+    order = torch.randperm(48)
+    chosen = files.select(order).select(slice(4, 30))
+    assert len(chosen) == 26
+    monkeypatch.undo()
+    assert torch.equal(chosen[:], images[order[4:30]])
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_any_number_of_workers_gives_the_batches_of_memory(workers, stored):
+    images, files = stored
+    files.workers = workers
+    indexes = torch.randperm(48).split(7)
+    state = torch.random.get_rng_state()
+    streamed = list(streaming.batches(files, indexes, CPU))
+    resident = list(streaming.batches(images, indexes, CPU))
+    # Dropout must not see whether images were streamed.
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert len(streamed) == len(resident) == 7
+    for some, same, index in zip(streamed, resident, indexes, strict=True):
+        assert torch.equal(some[0], images[index])
+        assert torch.equal(same[0], images[index])
+        assert torch.equal(some[1], index)
+        assert torch.equal(same[1], index)
+
+
+def shuffled(images, rank, processes):
+    """One epoch's batches of one of several processes."""
+    chosen = settings.configure("byol", **small.SETTINGS)
+    fabric = types.SimpleNamespace(device=CPU, global_rank=rank, world_size=processes)
+    session = sessions.Session(chosen, fabric, None, None, images, None)
+    return list(session.shuffled(epoch=1))
+
+
+def test_several_processes_read_their_slices_of_the_same_batches(stored):
+    images, files = stored
+    whole = shuffled(images, 0, 1)
+    assert len(whole) == 3
+    parts = [shuffled(files, rank, 2) for rank in (0, 1)]
+    for (pixels, index), *slices in zip(whole, *parts, strict=True):
+        assert [len(part[1]) for part in slices] == [8, 8]
+        assert torch.equal(torch.cat([part[0] for part in slices]), pixels)
+        assert torch.equal(torch.cat([part[1] for part in slices]), index)
+
+
+def weights(run):
+    return checkpoints.Store(run.folder).load_state()["method"]
+
+
+def test_a_streamed_run_ends_with_the_weights_of_a_resident_one(
+    stored, dataset, tmp_path, small_backbone
+):
+    _, files = stored
+    files.workers = 2
+    labels = dataset.pretraining.labels
+    streamed = dataclasses.replace(dataset, pretraining=Split(files, labels))
+    chosen = settings.configure("pirl", **small.SETTINGS | {"epochs": 2})
+    whole = pretraining.pretrain(chosen, dataset, folder=tmp_path / "whole")
+    pretraining.pretrain(chosen, streamed, folder=tmp_path / "parts", stop_after=1)
+    files.workers = 0
+    parts = pretraining.pretrain(chosen, streamed, folder=tmp_path / "parts")
+    assert [e["knn"] for e in parts.history] == [e["knn"] for e in whole.history]
+    expected, made = weights(whole), weights(parts)
+    assert "bank.entries" in expected
+    for name, value in expected.items():
+        assert torch.equal(made[name], value), name
+
+
+def test_evaluation_reads_a_stream(stored, dataset):
+    images, files = stored
+    backbone = small.backbone()
+    encoded = [
+        encoding.encode(backbone, some, image_size=20, batch_size=20)
+        for some in (images, files)
+    ]
+    assert torch.equal(*encoded)
+    outputs = []
+    for some in (dataset.train.images, files.select(slice(24))):
+        torch.manual_seed(0)
+        classifier = heads.Classifier(small.backbone(), 3)
+        chosen = supervised.FineTuningSettings(epochs=1, batch_size=8)
+        train = Split(some, dataset.train.labels)
+        history = supervised.train_on_images(classifier, train, chosen)
+        outputs.append(supervised.predict(classifier, some, image_size=20))
+        assert "validation" in history[-1]
+    assert torch.equal(*outputs)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_next_image_stands_in_for_a_broken_one(workers, stored, tmp_path):
+    images, files = stored
+    files.workers = workers
+    for number in (3, 4, 47):
+        (tmp_path / "images" / f"{number:02}.png").write_bytes(b"nothing")
+    expected = images.clone()
+    expected[3] = expected[4] = images[5]
+    expected[47] = images[0]
+    indexes = torch.randperm(48).split(16)
+    with pytest.warns(UserWarning, match=r"\.png' cannot be read: the image a") as said:
+        made = list(streaming.batches(files, indexes, CPU))
+    assert sum("stands in" in str(one.message) for one in said) == 1
+    for (pixels, _), index in zip(made, indexes, strict=True):
+        assert torch.equal(pixels, expected[index])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it was said
+        assert torch.equal(files[:], expected)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_nothing_but_broken_images_is_one_sentence(workers, stored):
+    _, files = stored
+    files.workers = workers
+    for path in files.paths:
+        open(path, "wb").close()
+    with pytest.raises(ValueError, match=r"Neither '.*\.png' nor the im") as raised:
+        list(streaming.batches(files, [torch.arange(4)], CPU))
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,62 @@
+"""Backbones for use elsewhere say what they said here."""
+
+import pytest
+import torch
+import torchvision
+
+from helpers.models import backbones, export, weight_files
+
+ABOUT = {"backbone": "resnet18", "stem": "imagenet", "method": "byol"}
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    torch.manual_seed(0)
+    network = backbones.build("resnet18").to(memory_format=torch.channels_last)
+    network(torch.randn(4, 3, 32, 32))  # BatchNorm statistics of its own
+    return network.eval()
+
+
+def features(network, images):
+    with torch.no_grad():
+        return network(images)
+
+
+def test_a_state_dict_loads_into_torchvision(backbone, tmp_path):
+    file = tmp_path / "new" / "model.pth"
+    export.export(backbone, ABOUT, file, image_size=32)
+    network = torchvision.models.resnet18(weights=None)
+    report = network.load_state_dict(torch.load(file, weights_only=True), strict=False)
+    assert report.missing_keys == ["fc.weight", "fc.bias"]
+    assert report.unexpected_keys == []
+    network.fc = torch.nn.Identity()
+    images = torch.randn(2, 3, 40, 40)
+    expected = features(backbone, images)
+    assert torch.allclose(features(network.eval(), images), expected, atol=1e-5)
+
+
+def test_safetensors_are_a_backbone_file(backbone, tmp_path):
+    file = tmp_path / "model.safetensors"
+    export.export(backbone, ABOUT, file, image_size=32)
+    loaded, about = weight_files.load_backbone(file)
+    assert about == ABOUT
+    for name, weight in backbone.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], weight), name
+
+
+def test_the_network_itself_runs_on_any_number_of_images(backbone, tmp_path):
+    file = tmp_path / "model.pt2"
+    export.export(backbone, ABOUT, file, image_size=32)
+    network = torch.export.load(file).module()
+    for count in (1, 2, 5):
+        images = torch.randn(count, 3, 32, 32)
+        expected = features(backbone, images)
+        assert torch.allclose(features(network, images), expected, atol=1e-5)
+
+
+def test_what_cannot_be_written_is_one_sentence(backbone, tmp_path):
+    with pytest.raises(ValueError, match=r"model\.onnx has no known ending: choose"):
+        export.export(backbone, ABOUT, tmp_path / "model.onnx", image_size=32)
+    with pytest.raises(ValueError, match=r"needs views .* of at least 17 px"):
+        export.export(backbone, ABOUT, tmp_path / "model.pt2", image_size=16)
+    assert not any(tmp_path.iterdir())

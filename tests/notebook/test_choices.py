@@ -1,0 +1,79 @@
+"""Which backbone is evaluated, and the random one it has to beat."""
+
+import pytest
+import torch
+
+from helpers.models import backbones, weight_files
+from helpers.notebook import choices
+
+
+def make(folder, name, **about):
+    file = folder / name / weight_files.BACKBONE_FILE
+    known = {"method": "byol", "data": "demo", "backbone": "resnet18", "stem": "small"}
+    known |= about
+    network = backbones.build(known["backbone"], stem=known["stem"])
+    weight_files.save_backbone(file, network, known)
+    return file
+
+
+def test_random_weights_are_the_same_at_every_call_and_touch_no_generator():
+    chosen = choices.from_source("random", "resnet18", "small")
+    before = torch.random.get_rng_state()
+    one, two = chosen.create(), chosen.create()
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(one.layer4[1].conv2.weight, two.layer4[1].conv2.weight)
+    assert one.conv1.kernel_size == (3, 3)
+    assert chosen.about == {"backbone": "resnet18", "stem": "small"}
+
+
+def test_a_file_knows_its_own_network(tmp_path):
+    file = make(tmp_path, "run", init="imagenet")
+    chosen = choices.from_source(str(file))
+    assert chosen.name == "BYOL from ImageNet"
+    assert chosen.network == ("resnet18", "small")
+    weights = chosen.create().state_dict()
+    stored = weight_files.load_backbone(file)[0].state_dict()
+    assert all(torch.equal(weights[name], stored[name]) for name in stored)
+    with pytest.raises(ValueError, match="says itself which backbone and stem"):
+        choices.from_source(str(file), "vgg11")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("nowhere.safetensors",), "There is no file 'nowhere.safetensors'"),
+        (("random", "vgg"), "Unknown backbone 'vgg'"),
+        (("random", "vgg11", "small"), "vgg11 has only stem 'imagenet'"),
+        (("imagenet", "resnet18", "pool"), "ImageNet weights fit only"),
+    ],
+)
+def test_what_cannot_be_chosen_is_one_sentence(given, message):
+    with pytest.raises(ValueError, match=message):
+        choices.from_source(*given)
+
+
+def test_every_kind_of_network_has_a_random_opponent(tmp_path, monkeypatch):
+    make(tmp_path, "a", stem="pool")
+    make(tmp_path, "b", method="pirl", stem="pool")
+    make(tmp_path, "other images", data="stl10")
+    monkeypatch.setenv("STL_WEIGHTS", "all")
+    chosen = choices.ask([tmp_path], "demo")
+    assert chosen[0].name == "random"
+    assert sorted(one.name for one in chosen[1:]) == ["BYOL", "PIRL"]
+    assert chosen[0].network == ("resnet18", "pool")
+    make(tmp_path, "c", method="simclr", backbone="alexnet", stem="imagenet")
+    chosen = choices.ask([tmp_path], "demo")
+    opponents = [one for one in chosen if one.source == "random"]
+    assert {one.network for one in opponents} == {
+        ("resnet18", "pool"),
+        ("alexnet", "imagenet"),
+    }
+    assert len({one.name for one in chosen}) == len(chosen) == 5
+
+
+def test_with_nothing_there_random_weights_remain(tmp_path, monkeypatch):
+    monkeypatch.setenv("STL_WEIGHTS", "random")
+    (only,) = choices.ask([tmp_path], "demo")
+    assert (only.name, only.network) == ("random", ("resnet18", "imagenet"))
+    monkeypatch.setenv("STL_WEIGHTS", "imagenet")
+    assert [one.source for one in choices.ask([], "demo")] == ["random", "imagenet"]

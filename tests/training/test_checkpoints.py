@@ -1,0 +1,295 @@
+"""Files of a run: whole or not there, verified, mirrored, never half loaded."""
+
+import os
+import pathlib
+import warnings
+
+import pytest
+import safetensors.torch
+import torch
+import torchvision
+
+from helpers import files
+from helpers.models import backbones, weight_files
+from helpers.training import checkpoints
+
+ABOUT = {"backbone": "resnet18", "stem": "pool", "epochs_done": 3, "knn": 50.5}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return checkpoints.Store(tmp_path / "here" / "run", tmp_path / "drive" / "run")
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    torch.manual_seed(0)
+    network = backbones.build("resnet18", stem="pool")
+    return network.to(memory_format=torch.channels_last)
+
+
+def names(folder, pattern="*"):
+    return sorted(file.name for file in folder.glob(pattern))
+
+
+def damage(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 255
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), RuntimeError("full")])
+def test_a_failing_write_keeps_the_old_file_and_leaves_no_litter(error, tmp_path):
+    file = tmp_path / "file.json"
+    file.write_text("old")
+
+    def save(path):
+        path.write_text("ne")
+        raise error
+
+    with pytest.raises(OSError, match=r"Cannot write file\.json into .*free some"):
+        files.write(file, save)
+    assert file.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file.json"]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, TypeError])
+def test_an_interrupted_write_leaves_no_litter_either(stop, tmp_path):
+    def save(path):
+        path.write_text("half")
+        raise stop
+
+    with pytest.raises(stop):
+        files.write(tmp_path / "file.json", save)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match=r"Cannot write a\.json into"):
+        files.write(tmp_path / "file" / "a.json", lambda path: path.touch())
+
+
+def test_the_place_holds_nothing_before_the_file_is_whole(tmp_path):
+    file = tmp_path / "new" / "file"
+
+    def save(path):
+        assert path != file
+        assert not file.exists()
+        path.write_text("whole")
+
+    files.write(file, save)
+    assert file.read_text() == "whole"
+    assert names(file.parent) == ["file"]
+
+
+def test_states_come_back_and_only_two_are_kept(store):
+    assert store.load_state() is None
+    for epoch in (1, 2, 3, 12):
+        state = {"weights": torch.full((4,), float(epoch)), "history": [{"epoch": 1}]}
+        store.save_state(state, epoch)
+    loaded = store.load_state()
+    assert loaded["history"] == [{"epoch": 1}]
+    assert loaded["weights"].tolist() == [12.0] * 4
+    for folder in (store.folder, store.mirror):
+        assert [name[:11] for name in names(folder)] == ["state-00003", "state-00012"]
+
+
+@pytest.mark.parametrize("harm", [damage, lambda file: file.write_bytes(b"")])
+def test_a_damaged_state_falls_back_to_the_one_before(tmp_path, harm):
+    store = checkpoints.Store(tmp_path)
+    for epoch in (1, 2):
+        store.save_state({"epoch": epoch}, epoch)
+    (newest,) = tmp_path.glob("state-00002-*")
+    harm(newest)
+    with pytest.warns(UserWarning, match=r"state-00002-.*\.pt is damaged"):
+        assert store.load_state() == {"epoch": 1}
+    (oldest,) = tmp_path.glob("state-00001-*")
+    harm(oldest)
+    with pytest.warns(UserWarning, match="damaged"):
+        assert store.load_state() is None
+
+
+def test_the_mirror_serves_when_the_machine_is_new(store):
+    store.save_state({"epoch": 7}, 7)
+    store.save_json("history.json", [1, 2])
+    for file in store.folder.iterdir():
+        file.unlink()
+    store.folder.rmdir()
+    assert store.load_state() == {"epoch": 7}
+    assert store.load_json("history.json") == [1, 2]
+    assert store.load_json("nothing.json") is None
+
+
+def test_a_newer_state_wins_wherever_it_is(store):
+    store.save_state({"epoch": 3}, 3)
+    checkpoints.Store(store.mirror).save_state({"epoch": 4}, 4)
+    assert store.load_state() == {"epoch": 4}
+
+
+def test_a_damaged_copy_is_replaced_by_the_undamaged_one(store):
+    store.save_state({"epoch": 3}, 3)
+    damage(next(store.folder.glob("state-*")))
+    with pytest.warns(UserWarning, match="damaged"):
+        assert store.load_state() == {"epoch": 3}
+
+
+def test_a_mirror_that_cannot_be_written_stops_nothing(tmp_path, backbone):
+    (tmp_path / "drive").write_text("not a folder")
+    store = checkpoints.Store(tmp_path / "here", tmp_path / "drive" / "run")
+    with pytest.warns(UserWarning, match="No copy was made: Cannot write"):
+        store.save_state({"epoch": 1}, 1)
+    with pytest.warns(UserWarning, match="No copy was made"):
+        store.save_backbone(backbone, ABOUT)
+    assert store.load_state() == {"epoch": 1}
+
+
+def test_states_are_data_and_not_code(tmp_path):
+    store = checkpoints.Store(tmp_path)
+    store.save_state({"code": os.getcwd}, 1)
+    with pytest.raises(Exception, match=r"(?i)weights.only"):
+        store.load_state()
+
+
+def test_a_backbone_comes_back_with_its_story(tmp_path, backbone):
+    file = tmp_path / "run" / weight_files.BACKBONE_FILE
+    weight_files.save_backbone(file, backbone, ABOUT)
+    loaded, about = weight_files.load_backbone(file)
+    assert about == ABOUT
+    assert loaded.feature_dim == 512
+    expected = backbone.state_dict()
+    assert list(loaded.state_dict()) == list(expected)
+    for name, tensor in loaded.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+    original = torchvision.models.resnet18(weights=None)
+    stored = {k: v for k, v in safetensors.torch.load_file(file).items()}
+    del stored["conv1.weight"]  # the stem is another
+    report = original.load_state_dict(stored, strict=False)
+    assert report.missing_keys == ["conv1.weight", "fc.weight", "fc.bias"]
+    assert report.unexpected_keys == []
+
+
+def test_torchvisions_own_weights_can_be_loaded(tmp_path):
+    original = torchvision.models.resnet18(weights=None).state_dict()
+    safetensors.torch.save_file(original, tmp_path / "file.safetensors")
+    loaded, about = weight_files.load_backbone(tmp_path / "file.safetensors")
+    assert about == {}
+    assert torch.equal(loaded.layer4[1].bn2.weight, original["layer4.1.bn2.weight"])
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"backbone": "resnet18", "stem": "small", "norm": "group"},
+        {"backbone": "alexnet", "stem": "imagenet", "norm": "batch"},
+        {"backbone": "vgg11_bn", "stem": "imagenet", "norm": "batch"},
+        {"backbone": "densenet121", "stem": "imagenet", "norm": "batch"},
+        {"backbone": "efficientnet_b0", "stem": "imagenet", "norm": "batch"},
+    ],
+    ids=lambda about: about["backbone"],
+)
+def test_a_backbone_of_every_family_comes_back(tmp_path, about):
+    file = tmp_path / weight_files.BACKBONE_FILE
+    made = backbones.build(about["backbone"], stem=about["stem"], norm=about["norm"])
+    weight_files.save_backbone(file, made, about)
+    loaded, found = weight_files.load_backbone(file)
+    assert found == about
+    assert loaded.feature_dim == made.feature_dim
+    expected = made.state_dict()
+    assert list(loaded.state_dict()) == list(expected)
+    for name, tensor in loaded.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+def test_a_classifier_in_the_file_is_left_out(tmp_path):
+    with torch.device("meta"):
+        original = torchvision.models.alexnet(weights=None).state_dict()
+    tensors = {name: torch.zeros(value.shape) for name, value in original.items()}
+    file = tmp_path / "alexnet.safetensors"
+    metadata = {"about": '{"backbone": "alexnet"}'}
+    safetensors.torch.save_file(tensors, file, metadata)
+    loaded, _ = weight_files.load_backbone(file)
+    assert all((weight == 0).all() for weight in loaded.state_dict().values())
+
+
+def test_cleared_states_are_gone_everywhere_and_nothing_else_is(store):
+    store.save_state({"epoch": 7}, 7)
+    store.save_json("history.json", [1])
+    store.clear()
+    assert store.load_state() is None
+    assert names(store.folder) == names(store.mirror) == ["history.json"]
+
+
+def test_a_truncated_backbone_is_one_sentence(tmp_path, backbone):
+    file = tmp_path / "file.safetensors"
+    weight_files.save_backbone(file, backbone, ABOUT)
+    content = file.read_bytes()
+    for length in (0, 5, 1_000, len(content) - 1):
+        file.write_bytes(content[:length])
+        with pytest.raises(ValueError, match="not a whole safetensors file: download"):
+            weight_files.load_backbone(file)
+    with pytest.raises(ValueError, match="There is no file"):
+        weight_files.load_backbone(tmp_path / "missing.safetensors")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors: tensors.pop("layer1.0.conv1.weight"),
+        lambda tensors: tensors.update(stranger=torch.ones(1)),
+        lambda tensors: tensors.update({"conv1.weight": torch.ones(64, 3, 7, 7)}),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(tmp_path, backbone, change):
+    file = tmp_path / "file.safetensors"
+    tensors = {k: v.contiguous() for k, v in backbone.state_dict().items()}
+    change(tensors)
+    metadata = {"about": '{"backbone": "resnet18", "stem": "pool"}'}
+    safetensors.torch.save_file(tensors, file, metadata)
+    with pytest.raises(ValueError, match=r"does not fit resnet18.*nothing was loaded"):
+        weight_files.load_backbone(file)
+
+
+def test_backbones_are_found_newest_first_and_damaged_ones_named(tmp_path):
+    def make(place, number):
+        file = tmp_path / place / weight_files.BACKBONE_FILE
+        network = torch.nn.Linear(1, 1)
+        weight_files.save_backbone(file, network, {"number": number})
+        os.utime(file, (number, number))
+        return file
+
+    make("here/a", 1), make("drive/b", 3), make("here/c", 2)
+    broken = make("here/d", 4)
+    broken.write_bytes(b"half a file")
+    folders = [tmp_path / name for name in ("here", "drive", "here", "nowhere")]
+    with pytest.warns(UserWarning, match="not a whole") as caught:
+        found = weight_files.find_backbones(folders)
+    assert len(caught) == 1
+    assert [about["number"] for _, about in found] == [3, 2, 1]
+    broken.unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(weight_files.find_backbones(folders)) == 3
+    assert weight_files.find_backbones([]) == []
+
+
+def test_a_backbone_is_described_by_what_people_choose_it_for():
+    about = {"method": "pirl", "data": "stl10", "epochs_done": 7, "knn": 61.04}
+    sentence = weight_files.describe(about)
+    assert sentence == "pirl, resnet18, stl10, 7 epochs, k-NN 61.0 % on its labels"
+    assert "?" in weight_files.describe({})
+
+
+def test_an_old_state_that_cannot_be_removed_stops_nothing(store, monkeypatch):
+    unlink = pathlib.Path.unlink
+
+    def refuse(path, missing_ok=False):
+        if path.parent == store.mirror and path.name.startswith("state-"):
+            raise OSError(30, "Read-only file system")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(pathlib.Path, "unlink", refuse)
+    for epoch in (1, 2, 3):
+        store.save_state({"epoch": epoch}, epoch)
+    assert len(names(store.mirror)) == 3
+    assert len(names(store.folder)) == 2

@@ -1,0 +1,378 @@
+"""The loop: stopped or not, the weights are the same; what fails says so."""
+
+import dataclasses
+import json
+import math
+import signal
+import subprocess
+import sys
+
+import killed_run
+import pytest
+import small
+import torch
+
+from helpers import methods
+from helpers.models import weight_files
+from helpers.training import checkpoints, gauges, optimizers, pretraining, settings
+
+pytestmark = pytest.mark.usefixtures("small_backbone")
+
+
+def configure(name="byol", **changes):
+    return settings.configure(name, **small.SETTINGS | changes)
+
+
+def state(run):
+    return checkpoints.Store(run.folder).load_state()
+
+
+def assert_same(one, other, path=""):
+    """Whether two states are equal bit for bit, but for the time they took."""
+    assert type(one) is type(other), path
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), path
+        for key in one.keys() - {"seconds"}:
+            assert_same(one[key], other[key], f"{path}/{key}")
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(other), path
+        for number, pair in enumerate(zip(one, other, strict=True)):
+            assert_same(*pair, f"{path}/{number}")
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), path
+    else:
+        assert one == other, path
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer"),
+    [(name, "sgd") for name in methods.METHODS]
+    + [
+        (name, optimizer)
+        for name in ("pirl", "byol")
+        for optimizer in ("adamw", "lars", "larc")
+    ],
+)
+def test_two_sittings_equal_one_bit_for_bit(name, optimizer, dataset, tmp_path):
+    chosen = configure(name, optimizer=optimizer)
+    whole = pretraining.pretrain(chosen, dataset, folder=tmp_path / "whole")
+    stopped = pretraining.pretrain(
+        chosen, dataset, folder=tmp_path / "parts", stop_after=2
+    )
+    assert len(stopped.history) == 2
+    torch.manual_seed(1234)  # whatever happened in between
+    parts = pretraining.pretrain(chosen, dataset, folder=tmp_path / "parts")
+    assert len(parts.history) == 4
+    assert ("bank.entries" in state(parts)["method"]) == (name == "pirl")
+    assert state(whole)["optimizer"]["state"]
+    assert_same(state(whole), state(parts))
+    assert_same(whole.backbone.state_dict(), parts.backbone.state_dict())
+
+
+def test_drawn_negatives_and_z_survive_two_sittings_bit_for_bit(dataset, tmp_path):
+    options = {"loss": "vissl_nce", "negatives": 7, "pretext": "both", "head": "linear"}
+    chosen = configure("pirl", **options)
+    whole = pretraining.pretrain(chosen, dataset, folder=tmp_path / "whole")
+    first = pretraining.pretrain(
+        chosen, dataset, folder=tmp_path / "parts", stop_after=1
+    )
+    z = state(first)["method"]["criterion.log_z"]
+    assert z.isfinite()
+    torch.manual_seed(1234)
+    parts = pretraining.pretrain(chosen, dataset, folder=tmp_path / "parts")
+    assert_same(state(whole), state(parts))
+    assert torch.equal(state(parts)["method"]["criterion.log_z"], z)
+    everything = configure("pirl", **options | {"negatives": 0})
+    other = pretraining.pretrain(everything, dataset, folder=tmp_path)
+    assert other.history[0]["loss"] != whole.history[0]["loss"]
+
+
+def test_a_plateau_is_gone_on_with_bit_for_bit(dataset, tmp_path):
+    """The rate falls before and after the stop."""
+    # So slow that the loss moves by chance; no patience with epochs that are no better.
+    chosen = configure(
+        "simclr", epochs=6, schedule="plateau", patience=0, learning_rate=1e-4
+    )
+    whole = pretraining.pretrain(chosen, dataset, folder=tmp_path / "whole")
+    for stop in (3, None):
+        parts = pretraining.pretrain(
+            chosen, dataset, folder=tmp_path / "parts", stop_after=stop
+        )
+    assert_same(state(whole), state(parts))
+    losses = [entry["loss"] for entry in whole.history]
+    peak = chosen.peak_learning_rate
+    for number, entry in enumerate(whole.history):
+        expected = peak * optimizers.plateau(losses[:number], 0)
+        assert entry["learning_rate"] == pytest.approx(expected, rel=1e-6, abs=0)
+    rates = [entry["learning_rate"] for entry in whole.history]
+    assert rates[-1] < rates[3] < rates[0]
+
+
+def test_every_step_has_the_schedules_rate_from_the_first_on(dataset, tmp_path):
+    rates = []
+
+    class Watching(torch.optim.SGD):
+        def step(self, *args):
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(*args)
+
+    chosen = configure("simclr", warmup_epochs=1.0, final_factor=0.2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim, "SGD", Watching)
+        pretraining.pretrain(chosen, dataset, folder=tmp_path)
+    peak = chosen.peak_learning_rate
+    expected = [
+        peak * optimizers.schedule(step, total=12, warmup=3, final=0.2)
+        for step in range(12)
+    ]
+    assert rates == pytest.approx(expected)
+    assert rates[0] == pytest.approx(peak / 3)
+
+
+def test_starting_over_forgets_what_was_saved(dataset, tmp_path):
+    chosen = configure()
+    places = {"folder": tmp_path / "here", "mirror": tmp_path / "drive"}
+    first = pretraining.pretrain(chosen, dataset, **places, stop_after=3)
+    again = pretraining.pretrain(chosen, dataset, **places, stop_after=1, resume=False)
+    assert [entry["epoch"] for entry in again.history] == [1]
+    assert again.history[0]["loss"] == first.history[0]["loss"]
+    for folder in (again.folder, tmp_path / "drive" / again.folder.name):
+        assert [file.name[:11] for file in folder.glob("state-*")] == ["state-00001"]
+    on = pretraining.pretrain(chosen, dataset, **places, stop_after=2)
+    assert len(on.history) == 2
+
+
+def test_gradients_are_clipped_to_a_norm_of_all_together(dataset, tmp_path):
+    norms = []
+
+    class Watching(torch.optim.SGD):
+        def step(self, *args):
+            weights = [p for g in self.param_groups for p in g["params"]]
+            norms.append(torch.cat([p.grad.flatten() for p in weights]).norm().item())
+            return super().step(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim, "SGD", Watching)
+        for limit in (0.0, 0.01):
+            chosen = configure("simclr", epochs=1, gradient_clip=limit)
+            pretraining.pretrain(chosen, dataset, folder=tmp_path)
+    assert len(norms) == 6
+    assert min(norms[:3]) > 0.02
+    assert norms[3:] == pytest.approx([0.01] * 3, rel=1e-3)
+
+
+def test_another_seed_gives_other_weights(dataset, tmp_path):
+    one, other = (
+        pretraining.pretrain(configure(seed=seed), dataset, folder=tmp_path)
+        for seed in (0, 1)
+    )
+    assert one.folder != other.folder
+    weights = [next(run.backbone.parameters()) for run in (one, other)]
+    assert not torch.equal(*weights)
+
+
+def test_a_finished_run_is_returned_without_training(dataset, tmp_path, monkeypatch):
+    chosen = configure()
+    first = pretraining.pretrain(chosen, dataset, folder=tmp_path)
+    before = {f: f.stat().st_mtime_ns for f in first.folder.iterdir()}
+    monkeypatch.setattr(pretraining, "train_epoch", None)
+    again = pretraining.pretrain(chosen, dataset, folder=tmp_path)
+    assert again.history == first.history
+    assert_same(again.backbone.state_dict(), first.backbone.state_dict())
+    assert {f: f.stat().st_mtime_ns for f in first.folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_the_history_has_what_people_and_figures_need(name, dataset, tmp_path):
+    seen = []
+    run = pretraining.pretrain(
+        configure(name, monitor_every=3),
+        dataset,
+        folder=tmp_path,
+        on_epoch=lambda history: seen.append(len(history)),
+    )
+    assert seen == [1, 2, 3, 4]
+    for number, entry in enumerate(run.history, start=1):
+        assert entry["epoch"] == number
+        assert entry["images"] == number * 48
+        assert math.isfinite(entry["loss"])
+        assert 0 < entry["spread"] < 1.5
+        assert entry["seconds"] > 0
+    assert ["knn" in entry for entry in run.history] == [False, False, True, True]
+    assert 0 <= run.history[-1]["knn"] <= 100
+    peak = 0.5 * 16 / 256
+    rates = [entry["learning_rate"] for entry in run.history]
+    assert max(rates) <= peak + 1e-9
+    assert rates == sorted(rates, reverse=True)
+    stored = json.loads((run.folder / "history.json").read_text())
+    assert stored == run.history
+    assert run.minutes == pytest.approx(sum(e["seconds"] for e in stored) / 60)
+
+
+def test_the_backbone_is_handed_on_with_its_story(dataset, tmp_path):
+    run = pretraining.pretrain(configure(), dataset, folder=tmp_path)
+    loaded, about = weight_files.load_backbone(run.backbone_file)
+    assert_same(dict(loaded.state_dict()), dict(run.backbone.state_dict()))
+    assert about["epochs_done"] == 4
+    assert about["knn"] == run.history[-1]["knn"]
+    assert about["processes"] == 1
+
+
+def test_training_moves_all_of_the_backbone(dataset, tmp_path):
+    chosen = configure(epochs=1)
+    run = pretraining.pretrain(chosen, dataset, folder=tmp_path)
+    torch.manual_seed(chosen.seed)
+    start = small.backbone().state_dict()
+    for name, value in run.backbone.state_dict().items():
+        assert not torch.equal(value, start[name]), name
+
+
+def test_every_image_is_seen_once_an_epoch_in_another_order(dataset, tmp_path):
+    order = []
+
+    class Watching(methods.METHODS["simclr"]):
+        def loss(self, views, index, labels):
+            order.append(index.tolist())
+            assert torch.equal(labels, dataset.pretraining.labels[index])
+            return super().loss(views, index, labels)
+
+    known = methods.METHODS | {"simclr": Watching}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods, "METHODS", known)
+        pretraining.pretrain(configure("simclr", epochs=2), dataset, folder=tmp_path)
+    epochs = [[n for batch in order[e : e + 3] for n in batch] for e in (0, 3)]
+    assert [sorted(epoch) for epoch in epochs] == [list(range(48))] * 2
+    assert epochs[0] != epochs[1]
+    assert epochs[0] != list(range(48))
+
+
+def test_progress_runs_once_from_the_first_step_to_the_last(dataset, tmp_path):
+    progress = []
+
+    class Watching(methods.METHODS["simclr"]):
+        def after_step(self, done):
+            progress.append(done)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods, "METHODS", methods.METHODS | {"simclr": Watching})
+        for epochs in (3, None):
+            pretraining.pretrain(
+                configure("simclr"), dataset, folder=tmp_path, stop_after=epochs
+            )
+    assert progress == pytest.approx([step / 12 for step in range(1, 13)])
+
+
+def test_stopping_before_the_first_epoch_is_refused(dataset, tmp_path):
+    with pytest.raises(ValueError, match="stop_after must be at least 1, not 0"):
+        pretraining.pretrain(configure(), dataset, folder=tmp_path, stop_after=0)
+
+
+def test_fewer_images_than_a_batch_is_one_sentence(dataset, tmp_path):
+    few = dataclasses.replace(dataset, pretraining=dataset.pretraining[:10])
+    with pytest.raises(ValueError, match=r"10 images to learn from, .* at most 10"):
+        pretraining.pretrain(configure(), few, folder=tmp_path)
+    assert not any(tmp_path.rglob("state-*"))
+
+
+def test_a_loss_that_is_no_number_keeps_the_state_before(dataset, tmp_path):
+    chosen = configure("simclr")
+    before = pretraining.pretrain(chosen, dataset, folder=tmp_path, stop_after=2)
+    kept = state(before)
+
+    class Broken(methods.METHODS["simclr"]):
+        def loss(self, views, index, labels):
+            return super().loss(views, index, labels) * float("nan")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods, "METHODS", methods.METHODS | {"simclr": Broken})
+        with pytest.raises(FloatingPointError, match="loss of epoch 3 is not a number"):
+            pretraining.pretrain(chosen, dataset, folder=tmp_path)
+    assert_same(state(before), kept)
+    after = pretraining.pretrain(chosen, dataset, folder=tmp_path)
+    whole = pretraining.pretrain(chosen, dataset, folder=tmp_path / "whole")
+    assert_same(state(after), state(whole))
+
+
+def test_a_new_machine_goes_on_from_the_mirror(dataset, tmp_path):
+    chosen, drive = configure(), tmp_path / "drive"
+    pretraining.pretrain(
+        chosen, dataset, folder=tmp_path / "old", mirror=drive, stop_after=3
+    )
+    run = pretraining.pretrain(chosen, dataset, folder=tmp_path / "new", mirror=drive)
+    whole = pretraining.pretrain(chosen, dataset, folder=tmp_path / "whole")
+    assert_same(state(run), state(whole))
+    assert (drive / run.folder.name / weight_files.BACKBONE_FILE).is_file()
+
+
+def test_a_finished_run_of_another_machine_has_its_backbone_here(dataset, tmp_path):
+    chosen, drive = configure(), tmp_path / "drive"
+    pretraining.pretrain(chosen, dataset, folder=tmp_path / "old", mirror=drive)
+    run = pretraining.pretrain(chosen, dataset, folder=tmp_path / "new", mirror=drive)
+    stored, about = weight_files.load_backbone(run.backbone_file)
+    assert about["epochs_done"] == chosen.epochs
+    assert_same(stored.state_dict(), run.backbone.state_dict())
+    written = run.backbone_file.stat().st_mtime_ns
+    pretraining.pretrain(chosen, dataset, folder=tmp_path / "new", mirror=drive)
+    assert run.backbone_file.stat().st_mtime_ns == written
+
+
+def test_a_run_whose_state_is_whole_has_its_backbone(dataset, tmp_path, monkeypatch):
+    """The state is written last: a run that counts as finished is."""
+
+    def stop(store, state, epoch):
+        raise KeyboardInterrupt
+
+    chosen = configure()
+    pretraining.pretrain(chosen, dataset, folder=tmp_path, stop_after=3)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(checkpoints.Store, "save_state", stop)
+        pretraining.pretrain(chosen, dataset, folder=tmp_path)
+    (file,) = tmp_path.glob("*/backbone.safetensors")
+    assert weight_files.read_about(file)["epochs_done"] == chosen.epochs
+    run = pretraining.pretrain(chosen, dataset, folder=tmp_path)
+    assert len(run.history) == chosen.epochs
+
+
+def test_a_damaged_state_costs_one_epoch_and_changes_nothing(dataset, tmp_path):
+    chosen = configure("pirl")
+    whole = pretraining.pretrain(chosen, dataset, folder=tmp_path / "whole")
+    run = pretraining.pretrain(chosen, dataset, folder=tmp_path, stop_after=3)
+    (newest,) = run.folder.glob("state-00003-*")
+    newest.write_bytes(newest.read_bytes()[:-100])
+    with pytest.warns(UserWarning, match="state-00003-.* is damaged"):
+        run = pretraining.pretrain(chosen, dataset, folder=tmp_path)
+    assert_same(state(run), state(whole))
+
+
+def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(dataset, tmp_path):
+    threads = str(torch.get_num_threads())  # another number rounds otherwise
+    process = subprocess.Popen(
+        [sys.executable, killed_run.__file__, str(tmp_path / "killed"), threads],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stdout:
+        if "saved 3" in line:
+            break
+    process.send_signal(signal.SIGKILL)
+    process.stdout.close()
+    assert process.wait() == -signal.SIGKILL
+    chosen = configure("pirl", epochs=300)
+    (folder,) = (tmp_path / "killed").iterdir()
+    reached = len(checkpoints.Store(folder).load_state()["history"])
+    assert 3 <= reached < 200
+    runs = [
+        pretraining.pretrain(
+            chosen, dataset, folder=tmp_path / place, stop_after=reached + 2
+        )
+        for place in ("killed", "whole")
+    ]
+    assert runs[0].folder == folder
+    assert len(runs[0].history) == reached + 2
+    assert_same(state(runs[0]), state(runs[1]))
+
+
+def test_collapse_is_a_spread_near_nothing():
+    assert gauges.is_collapsed([{"spread": 0.9}, {"spread": 0.05}])
+    assert not gauges.is_collapsed([{"spread": 0.05}, {"spread": 0.9}])
+    assert not gauges.is_collapsed([])

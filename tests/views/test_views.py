@@ -1,0 +1,247 @@
+"""Random views of a batch: rates, independence, repeatability, the jigsaw."""
+
+import dataclasses
+
+import pytest
+import small
+import torch
+from torchvision.transforms.v2 import functional as reference
+
+from helpers import views
+from helpers.views.randomness import StepRandom
+from helpers.views.settings import ViewSettings
+
+PLAIN = ViewSettings(size=24, scale=(1.0, 1.0), flip=0.0, jitter=0.0, grayscale=0.0)
+RICH = ViewSettings(size=24, blur=0.5, solarize=0.3, photometric=0.5)
+
+
+def pixels(made):
+    """The views as they would be shown, but not clamped."""
+    mean = torch.tensor(views.MEAN)[:, None, None]
+    return made * torch.tensor(views.STD)[:, None, None] + mean
+
+
+def ramp(count, side):
+    """Images whose first colour is the row and whose second is the column."""
+    image = torch.zeros(3, side, side, dtype=torch.uint8)
+    image[0], image[1] = torch.arange(side)[:, None], torch.arange(side)
+    return image.expand(count, -1, -1, -1)
+
+
+def changed(settings, count=3_000):
+    """Which of many views of one image differ from the whole image."""
+    images = small.images(1, side=8, low=60, high=160).expand(count, -1, -1, -1)
+    settings = dataclasses.replace(settings, size=8)
+    made = views.random_view(images, settings, StepRandom(0, 0, count))
+    return made, (made - views.whole_view(images[:1], 8)).abs().amax((1, 2, 3)) > 1e-3
+
+
+def test_the_whole_view_is_torchvisions_resize_normalised():
+    images = small.images(20, side=40)
+    expected = reference.resize(images.float() / 255, [24, 24], antialias=True)
+    expected = reference.normalize(expected, list(views.MEAN), list(views.STD))
+    assert (views.whole_view(images, 24) - expected).abs().max() < 1e-4
+    assert torch.equal(
+        views.random_view(images, PLAIN, StepRandom(0, 0, 20)),
+        views.whole_view(images, 24),
+    )
+
+
+def test_normalising_can_be_undone():
+    some = torch.rand(2, 3, 5, 5)
+    assert (views.denormalize(views.normalize(some)) - some).abs().max() < 1e-6
+    patches = torch.rand(2, 9, 3, 5, 5)
+    assert (views.denormalize(views.normalize(patches)) - patches).abs().max() < 1e-6
+
+
+def test_views_have_the_asked_shape_and_stay_in_range():
+    made = views.random_view(small.images(20), RICH, StepRandom(0, 0, 20))
+    assert made.shape == (20, 3, 24, 24)
+    assert made.dtype == torch.float32
+    assert pixels(made).min() > -1e-6
+    assert pixels(made).max() < 1 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("name", "rate"), [("flip", 0.3), ("jitter", 0.8), ("grayscale", 0.2)]
+)
+def test_changes_happen_as_often_as_asked(name, rate):
+    _, differs = changed(dataclasses.replace(PLAIN, **{name: rate}))
+    assert abs(differs.float().mean() - rate) < 0.03
+
+
+def test_a_flip_mirrors_the_columns():
+    made, _ = changed(dataclasses.replace(PLAIN, flip=1.0), count=3)
+    whole, _ = changed(PLAIN, count=3)
+    assert torch.equal(made, whole.flip(-1))
+
+
+def test_grayscale_drops_the_colours():
+    made, _ = changed(dataclasses.replace(PLAIN, grayscale=1.0), count=3)
+    assert pixels(made).std(dim=1).max() < 1e-5
+
+
+def test_solarizing_inverts_what_is_bright():
+    images = small.images(600, side=8)
+    solarized = dataclasses.replace(PLAIN, size=8, solarize=0.25)
+    made = pixels(views.random_view(images, solarized, StepRandom(0, 0, 600)))
+    plain = images.float() / 255
+    expected = torch.where(plain >= 0.5, 1 - plain, plain)
+    done = (made - expected).abs().amax((1, 2, 3)) < 1e-5
+    kept = (made - plain).abs().amax((1, 2, 3)) < 1e-5
+    assert (done ^ kept).all()
+    assert abs(done.float().mean() - 0.25) < 0.05
+
+
+def test_every_image_has_its_own_parameters():
+    same = small.images(1, low=60, high=160).expand(12, -1, -1, -1)
+    for settings in (
+        dataclasses.replace(PLAIN, scale=(0.2, 1.0)),
+        dataclasses.replace(PLAIN, jitter=1.0),
+        dataclasses.replace(PLAIN, blur=1.0, blur_sigma=(0.6, 2.0)),
+    ):
+        made = views.random_view(same, settings, StepRandom(0, 0, 12))
+        distance = torch.cdist(made.flatten(1), made.flatten(1)) + torch.eye(12)
+        assert distance.min() > 1e-3
+
+
+def test_two_views_of_a_step_differ_and_a_step_repeats():
+    images = small.images(6)
+    random, again = StepRandom(4, 2, 6), StepRandom(4, 2, 6)
+    first, second = (views.random_view(images, RICH, random) for _ in range(2))
+    assert not torch.equal(first, second)
+    assert torch.equal(views.random_view(images, RICH, again), first)
+    assert torch.equal(views.random_view(images, RICH, again), second)
+
+
+def jigsaw(images, random):
+    return views.jigsaw_patches(images, RICH, random, grid=3, cell=10, patch=8)
+
+
+def random_view(images, random):
+    return views.random_view(images, RICH, random)
+
+
+def rotated_view(images, random):
+    return views.rotated_view(images, RICH, random)
+
+
+class Rows(StepRandom):
+    """Hands out some rows of another step's tables."""
+
+    def __init__(self, rows, count):
+        super().__init__(0, 0, count)
+        self.rows = rows
+
+
+@pytest.mark.parametrize("make", [random_view, jigsaw, rotated_view])
+def test_a_batch_equals_its_images_one_by_one(make):
+    images = small.images(50)
+    whole = make(images, StepRandom(0, 0, 50))
+    for number in (0, 15, 16, 49):
+        rows = slice(number, number + 1)
+        alone = make(images[rows], Rows(rows, 50))
+        assert (alone[0] - whole[number]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("make", [random_view, jigsaw, rotated_view])
+def test_two_processes_make_the_halves_of_one_batch(make):
+    images = small.images(32)
+    whole = make(images, StepRandom(0, 9, 32))
+    halves = [
+        make(images[rank * 16 :][:16], StepRandom(0, 9, 32, "cpu", rank, 2))
+        for rank in range(2)
+    ]
+    assert torch.equal(torch.cat(halves), whole)
+
+
+@pytest.mark.parametrize(("grid", "cell", "patch"), [(3, 20, 14), (2, 30, 21)])
+def test_patches_lie_anywhere_in_their_cells_and_cover_the_crop(grid, cell, patch):
+    """The image's pixels say where they are: no resizing, no flip, no colours."""
+    count, pieces = 400, grid**2
+    patches = views.jigsaw_patches(
+        ramp(count, 60), PLAIN, StepRandom(0, 0, count), grid=grid, cell=cell,
+        patch=patch,
+    )  # fmt: skip
+    assert patches.shape == (count, pieces, 3, patch, patch)
+    shown = pixels(patches)[:, :, :2] * 255
+    corner = shown[..., 0, 0].round()  # row and column of each first pixel
+    span = torch.arange(patch)
+    rows = corner[:, :, 0, None, None] + span[:, None]
+    columns = corner[:, :, 1, None, None] + span
+    assert (shown[:, :, 0] - rows).abs().max() < 1e-2
+    assert (shown[:, :, 1] - columns).abs().max() < 1e-2
+    cells = (corner // cell).long()
+    number = cells[..., 0] * grid + cells[..., 1]
+    assert (number.sort(dim=1).values == torch.arange(pieces)).all()
+    offset = corner - cells * cell
+    assert set(offset[..., 0].flatten().tolist()) == set(range(cell - patch + 1))
+    assert set(offset[..., 1].flatten().tolist()) == set(range(cell - patch + 1))
+    # Each place of the order holds each cell about equally often.
+    for place in range(pieces):
+        share = number[:, place].bincount(minlength=pieces) / count
+        assert share.min() > 0.45 / pieces
+        assert share.max() < 1.6 / pieces
+    # Any permutation may come: all 24 of four patches, hardly one of nine twice.
+    different = len(number.unique(dim=0))
+    assert different == 24 if grid == 2 else different > 390
+
+
+@pytest.mark.parametrize(("grid", "cell"), [(3, 10), (2, 15)])
+def test_undoing_the_order_puts_the_crop_together_again(grid, cell):
+    images, pieces = small.images(5, side=30), grid**2
+    table = StepRandom(2, 0, 5).table(23 + 14 * pieces)
+    order_of = table[:, 23 : 23 + pieces].argsort(dim=1)
+    patches = views.jigsaw_patches(
+        images, PLAIN, StepRandom(2, 0, 5), grid=grid, cell=cell, patch=cell
+    )
+    for number, order in enumerate(order_of):
+        assert sorted(order.tolist()) == list(range(pieces))
+        assembled = torch.empty(3, 30, 30)
+        for place, piece in enumerate(order.tolist()):
+            y, x = piece // grid * cell, piece % grid * cell
+            assembled[:, y : y + cell, x : x + cell] = patches[number, place]
+        whole = views.whole_view(images[number : number + 1], 30)[0]
+        assert (assembled - whole).abs().max() < 1e-4
+
+
+def test_every_patch_has_its_own_colours():
+    settings = dataclasses.replace(PLAIN, jitter=1.0)
+    images = torch.full((2, 3, 30, 30), 120, dtype=torch.uint8)
+    images[:, 1] = 90
+    made = views.jigsaw_patches(
+        images, settings, StepRandom(0, 0, 2), grid=3, cell=10, patch=8
+    )
+    colors = made.mean(dim=(-1, -2)).flatten(0, 1)
+    assert (torch.cdist(colors, colors) + torch.eye(18)).min() > 1e-3
+
+
+def test_every_patch_has_its_own_blur():
+    blurred = dataclasses.replace(PLAIN, blur=0.5, blur_sigma=(0.6, 1.9))
+    images = small.images(1, side=30).expand(100, -1, -1, -1)
+    sides = {"grid": 3, "cell": 10, "patch": 10}
+    made = views.jigsaw_patches(images, blurred, StepRandom(0, 0, 100), **sides)
+    cells = small.cells(views.whole_view(images[:1], 30)[0], 10)
+    sharp = (made[:, :, None] - cells).abs().amax((-3, -2, -1)).amin(dim=2) < 1e-3
+    assert abs(sharp.float().mean() - 0.5) < 0.05
+    assert len(sharp.unique(dim=0)) > 60  # which of the nine are blurred
+    # A blurred patch is one of the cells, blurred along rows and along columns.
+    position = torch.arange(10.0)
+    kernel = torch.exp(-0.5 * ((position[:, None] - position) / 1.2) ** 2)
+    kernel = kernel / kernel.sum(dim=1, keepdim=True)
+    all_same = dataclasses.replace(blurred, blur=1.0, blur_sigma=(1.2, 1.2))
+    made = views.jigsaw_patches(images[:3], all_same, StepRandom(0, 0, 3), **sides)
+    smooth = kernel @ cells @ kernel.T
+    distance = (made[:, :, None] - smooth).abs().amax((-3, -2, -1))
+    assert distance.amin(dim=2).max() < 1e-4
+    assert (distance.argmin(dim=2).sort(dim=1).values == torch.arange(9)).all()
+
+
+def test_a_view_is_turned_by_quarters_each_equally_often():
+    images = small.images(400, side=24)
+    view = views.random_view(images, RICH, StepRandom(5, 0, 400))
+    turned = views.rotated_view(images, RICH, StepRandom(5, 0, 400))
+    quarters = torch.stack([view.rot90(turn, (2, 3)) for turn in range(4)], dim=1)
+    same = (turned[:, None] - quarters).abs().amax((2, 3, 4)) == 0
+    assert (same.sum(dim=1) == 1).all()
+    assert (same.float().mean(dim=0) - 0.25).abs().max() < 0.06

@@ -1,0 +1,1 @@
+"""Draws the pictures in images/: `python -m tools.figures.draw`."""

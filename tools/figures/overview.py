@@ -1,0 +1,92 @@
+"""Draw the methods side by side: what is compared with what."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+from tools.figures.canvas import BLACK, BLUE, GREY, LINE, YELLOW, Canvas
+
+WIDE, HIGH, GAP = 344, 244, 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """A method in a few boxes.
+
+    Attributes:
+        name: of the method.
+        loss: two lines for its loss.
+        above: name and kind of a box behind the first network, if there is one.
+        below: the same behind the second.
+        slow: whether the second network is a slow copy of the first.
+        stop: whether no gradient flows on the second view's side.
+    """
+
+    name: str
+    loss: tuple[str, str]
+    above: tuple[str, str] | None = None
+    below: tuple[str, str] | None = None
+    slow: bool = False
+    stop: bool = False
+
+
+PANELS = (
+    Panel("SimCLR", ("find the partner", "among the batch")),
+    Panel("SupCon", ("find the class", "among the batch")),
+    Panel(
+        *("MoCo", ("find the partner", "beside the queue")),
+        **{"below": ("queue", YELLOW), "slow": True, "stop": True},
+    ),
+    Panel(
+        *("SimSiam", ("guess the other", "from the one")),
+        **{"above": ("predictor", BLUE), "stop": True},
+    ),
+    Panel(
+        *("SwAV", ("guess the cluster", "of the other view")),
+        **{"above": ("prototypes", YELLOW), "below": ("prototypes", YELLOW)},
+    ),
+    Panel(
+        *("DINO", ("agree with", "the teacher")),
+        **{"below": ("centre", YELLOW), "slow": True, "stop": True},
+    ),
+    Panel("Barlow Twins", ("same coordinate,", "no two alike")),
+    Panel("VICReg", ("near, varied,", "not correlated")),
+)
+
+
+def methods(path: pathlib.Path) -> None:
+    """All panels, four in a row."""
+    page = Canvas(4 * (WIDE + GAP) + GAP, 2 * (HIGH + GAP) + GAP)
+    for number, panel in enumerate(PANELS):
+        row, column = divmod(number, 4)
+        draw(page, panel, GAP + column * (WIDE + GAP), GAP + row * (HIGH + GAP))
+    page.save(path)
+
+
+def draw(page: Canvas, panel: Panel, left: float, top: float) -> None:
+    """One panel with its upper left corner at (left, top)."""
+    page.group((left, top, WIDE, HIGH), panel.name)
+    middle, turn = top + 138, left + 258
+    for y, extra, slow in (
+        (top + 72, panel.above, False),
+        (top + 204, panel.below, panel.slow),
+    ):
+        name, kind = ("slow copy", GREY) if slow else ("network", BLUE)
+        page.box((left + 14, y - 24, 92, 48), name, "", kind, 11.5)
+        end = left + 106
+        if extra:
+            page.arrow((end, y), (left + 126, y))
+            page.box((left + 128, y - 24, 98, 48), *(extra[0], "", extra[1], 11.5))
+            end = left + 226
+        page.arrow((end, y), (turn, y), (turn, middle + (34 if y > middle else -34)))
+    page.box((left + 183, middle - 32, 150, 64), kind=BLACK)
+    for shift, words in zip((-9, 12), panel.loss, strict=True):
+        page.text(turn, middle + shift, words, 10.5, color="white")
+    link = {"dashed": True, "head": panel.slow}
+    color = {} if panel.slow else {"color": LINE}
+    page.arrow((left + 60, top + 98), (left + 60, top + 178), **link, **color)
+    words = "follows" if panel.slow else "shared"
+    page.text(left + 70, middle, words, 10.5, ha="left", color="#5B6770")
+    if panel.stop:
+        page.stop(left + (242 if panel.below else 165), top + 204)
