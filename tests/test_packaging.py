@@ -18,7 +18,7 @@ EXTRAS = ABOUT["optional-dependencies"]
 # Loaded by a notebook's kernel before the setup cell runs: replacing one breaks it.
 ON_COLAB = {
     *("torch", "torchvision", "numpy", "pandas", "pillow", "jinja2", "scikit-learn"),
-    *("safetensors", "tensorboard", "matplotlib", "tqdm", "filelock"),
+    *("safetensors", "tensorboard", "matplotlib", "tqdm", "filelock", "ipython"),
 }
 
 
@@ -103,11 +103,19 @@ def test_the_installed_package_works_from_anywhere(tmp_path):
     assert files == {
         file.relative_to(installed) for file in installed.glob("helpers/**/*.py")
     }
+    # As where the notebooks' own packages are not installed: importing one fails.
+    lacks = dict.fromkeys(named(EXTRAS["notebooks"]))
+    run = f"""if True:
+        import runpy, sys
+        sys.modules.update({lacks})
+        runpy.run_module("helpers", run_name="__main__")
+    """
     listed = subprocess.run(
-        [sys.executable, "-m", "helpers", "list"],
+        [sys.executable, "-c", run, "list"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(installed)},
         capture_output=True,
         text=True,
     )
     assert listed.returncode == 0, listed.stderr
+    assert "No backbones" in listed.stdout
