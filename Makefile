@@ -1,23 +1,28 @@
 # `make run` shows the whole story; `make help` lists the rest.
 SHELL := /bin/bash
 VENV := .venv
+OLDEST := .venv-oldest
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 NOTEBOOKS := $(wildcard *.ipynb)
 
-.PHONY: help run lab test check format figures results bench address clean
+.PHONY: help run lab test test-oldest check format figures results bench address clean
 
 help:  ## list the commands
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(READY): requirements.txt
-	@echo "Installing into $(VENV); this takes a few minutes once."
+# The newest versions that pip takes; in a folder of its own, the oldest supported ones.
+$(OLDEST)/.ready: LIMITS := --constraint constraints.txt
+$(OLDEST)/.ready: constraints.txt
+
+$(VENV)/.ready $(OLDEST)/.ready: pyproject.toml
+	@echo "Installing into $(@D); this takes a few minutes once."
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed."; exit 1; }
-	@test -x $(PYTHON) || python3 -m venv $(VENV)
-	@$(PYTHON) -m pip install --quiet --quiet --disable-pip-version-check \
-		--requirement requirements.txt
-	@touch $(READY)
+	@test -x $(@D)/bin/python || python3 -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --quiet --disable-pip-version-check \
+		$(LIMITS) --editable ".[dev]"
+	@touch $@
 
 run: $(READY)  ## run all notebooks on the demo images, with a report
 	@$(PYTHON) -m tools.run_notebooks --data $${STL_DATA:-demo}
@@ -27,6 +32,11 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 
 test: $(READY)  ## run all tests, the notebooks among them
 	@$(PYTHON) -m pytest
+
+# An old debugger's advice would stand among what the project itself says.
+test-oldest: export PYDEVD_DISABLE_FILE_VALIDATION := 1
+test-oldest: $(OLDEST)/.ready  ## run all tests on the oldest supported versions
+	@$(OLDEST)/bin/python -m pytest
 
 check: $(READY)  ## check style of code and notebooks, change nothing
 	@$(PYTHON) -m ruff check .
