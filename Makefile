@@ -49,15 +49,22 @@ format: $(READY)  ## format code and notebooks
 figures: $(READY)  ## draw the figures in images/ again
 	@$(PYTHON) -m tools.figures.draw
 
-results: $(READY)  ## write the table in README.md from results/
+results: $(READY)  ## write the tables of README.md and docs/results.md from results/
 	@$(PYTHON) -m helpers results --readme
 
 bench: $(READY)  ## measure training steps; the table goes into benchmarks/README.md
 	@$(PYTHON) -m benchmarks.throughput
 	@$(PYTHON) -m benchmarks.tables
 
-address: $(READY)  ## URL=https://github.com/<owner>/<name>: write badges and setup cells
+address: $(READY)  ## URL=https://github.com/OWNER/REPOSITORY: write badges and setup cells
 	@$(PYTHON) -m tools.set_address "$(URL)"
+
+.PHONY: zip
+zip: ZIP := runs/self-supervised-stl10.zip
+zip:  ## pack the committed project, for Google Drive
+	@mkdir -p runs
+	@git archive --format=zip --prefix=self-supervised-stl10/ --output="$(ZIP)" HEAD
+	@echo "Upload $(ZIP) to My Drive."
 
 clean:  ## remove what running and testing left behind
 	@rm -rf runs .pytest_cache .ruff_cache

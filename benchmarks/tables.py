@@ -105,10 +105,8 @@ TABLES = {
 
 def markdown(columns: Mapping[str, Any], rows: Sequence[tuple]) -> str:
     """A Markdown table; every column has a function of a row's values."""
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for row in rows:
-        lines.append("| " + " | ".join(make(*row) for make in columns.values()) + " |")
-    return "\n".join(lines)
+    cells = [[make(*row) for make in columns.values()] for row in rows]
+    return results.markdown_table(list(columns), cells)
 
 
 def origin(about: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ baseline   train from random weights on the labels alone
 convert    make a backbone file of another project's checkpoint
 export     write a backbone for use elsewhere: .pth, .safetensors, .pt2
 list       the backbones that are here
-results    print the table of results, or write it into the README
+results    print the table of results, or write it into README and docs
 """
 
 from __future__ import annotations

@@ -244,7 +244,7 @@ def test_tables_are_written_where_their_marks_are(tmp_path, monkeypatch, capsys)
     assert text.startswith("before\n<!-- throughput -->")
     assert text.endswith(f"<!-- /{list(tables.TABLES)[-1]} -->\nafter\n")
     assert "views: there is no views.json" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="no place for speed: mark it <!-- speed -->"):
+    with pytest.raises(ValueError, match="no marks for speed: add <!-- speed -->"):
         results.write_table(readme, "speed", "table")
 
 

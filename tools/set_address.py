@@ -1,50 +1,45 @@
-"""The project's address: one setting, from which badges and setup cells are written.
+"""Writes the project's address into pyproject.toml, README and notebooks.
 
-`python -m helpers.address https://github.com/OWNER/REPOSITORY` writes the setting into
-pyproject.toml and brings every notebook up to date; `python -m helpers.address ''`
-unsets it, and the notebooks then look for the project in a folder on Google Drive.
+    make address URL=https://github.com/OWNER/REPOSITORY
+
+From it come the badges that open a notebook in Colab and the setup cell, which is the
+same in every notebook. An empty URL unsets the address: Colab then reads the project
+from Google Drive.
 """
 
 import json
-import os
 import pathlib
 import re
 import sys
 import tomllib
 
-import nbformat
-import tyro
-
-PROJECT = pathlib.Path(__file__).resolve().parent.parent
-BRANCH = "main"
-BADGE_START = "[![Open in Colab]"
-SETUP_TAG = "setup"
-SHAPE = re.compile(r"https://github\.com/([A-Za-z0-9-]+)/([A-Za-z0-9._-]+?)(\.git)?/?")
+PROJECT = pathlib.Path(__file__).resolve().parents[1]
+# Colab opens GitHub's repositories only. No character here means anything to a shell.
+ADDRESS = re.compile(r"https://github\.com/([a-z0-9-]+/[a-z0-9._-]+?)(\.git)?/?", re.I)
+BADGE = re.compile(r"\n\n\[!\[Open in Colab\].*")
 
 SETUP = """\
-# @title Setup: fetch the project and what Colab lacks {{ display-mode: "form" }}
+# @title Setup: fetch the project and what Colab lacks { display-mode: "form" }
 import os
 import pathlib
+import shutil
 import sys
 
 if "google.colab" in sys.modules:
-{fetch}
+FETCH
     if not (project / "helpers").is_dir():
-        raise RuntimeError(f"{{project}} lacks the project: {advice}, run again.")
+        raise RuntimeError(f"{project} lacks the project: ADVICE, run again.")
     os.chdir(project)
     if str(project) not in sys.path:
         sys.path.insert(0, str(project))
     !pip install --quiet -r requirements-colab.txt\
 """
-
 CLONE = """\
-    address = "{address}"
-    project = pathlib.Path("/content/{repository}")
+    project = pathlib.Path("/content/REPOSITORY")
     if not (project / "helpers").is_dir():
-        !git clone --quiet --depth 1 {{address}} {{project}}\
+        !git clone --quiet --depth 1 ADDRESS {project}\
 """
-
-MOUNT = """\
+DRIVE = """\
     from google.colab import drive
 
     try:
@@ -53,6 +48,9 @@ MOUNT = """\
         print(f"Google Drive could not be mounted: {error!r}.")
     project = pathlib.Path("/content/drive/MyDrive/self-supervised-stl10")
     print(f"The project is read from your Google Drive: {project}.")
+    archive = project.with_suffix(".zip")
+    if archive.is_file() and not project.is_dir():
+        shutil.unpack_archive(archive, project.parent)
     # Drive writes open files late: what is written often stays on this machine.
     os.environ.setdefault("STL_CHECKPOINTS", "/content/checkpoints")
     os.environ.setdefault("STL_DATA_ROOT", "/content/data")\
@@ -60,149 +58,75 @@ MOUNT = """\
 
 
 def read(project: pathlib.Path = PROJECT) -> str:
-    """Return the project's address, or "" while it is not set.
-
-    Raises:
-        ValueError: if the setting is not the address of a GitHub repository.
-    """
-    file = project / "pyproject.toml"
-    settings = tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
-    return check(settings.get("tool", {}).get("project", {}).get("address", ""))
-
-
-def check(address: str) -> str:
-    """Return an address in its shortest form; "" stands for none.
-
-    Raises:
-        ValueError: if it is not the address of a GitHub repository, the only kind that
-            Colab opens. The pattern also keeps shell characters out of the setup cell.
-    """
-    match = SHAPE.fullmatch(address.strip())
-    if match:
-        return f"https://github.com/{match[1]}/{match[2]}"
-    if address.strip():
-        raise ValueError(
-            "The address must look like https://github.com/OWNER/REPOSITORY, not "
-            f"{address!r} ('' unsets it)."
-        )
-    return ""
+    """Return the project's address, or "" while it has none."""
+    settings = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))
+    return settings["tool"]["project"]["address"]
 
 
 def setup_source(address: str) -> str:
-    """Return the source of the setup cell, which is the same in every notebook."""
-    if not address:
-        return SETUP.format(fetch=MOUNT, advice="copy it there")
-    repository = address.rpartition("/")[2]
-    fetch = CLONE.format(address=address, repository=repository)
-    return SETUP.format(fetch=fetch, advice="see above why")
+    """Return the source of the setup cell, the same for all notebooks."""
+    fetch, advice = (CLONE, "see above why") if address else (DRIVE, "upload its zip")
+    source = SETUP.replace("FETCH", fetch).replace("ADVICE", advice)
+    name = address.rpartition("/")[2]
+    return source.replace("ADDRESS", address).replace("REPOSITORY", name)
 
 
 def badge(address: str, notebook: str) -> str:
-    """Return the markdown line that opens a notebook in Colab, "" without address."""
-    if not address:
-        return ""
-    place = address.removeprefix("https://github.com/")
-    link = f"https://colab.research.google.com/github/{place}/blob/{BRANCH}/{notebook}"
-    return f"{BADGE_START}(images/colab-badge.svg)]({link})"
+    """Return the Markdown of a badge that opens a notebook in Colab."""
+    repository = address.removeprefix("https://github.com/")
+    link = f"https://colab.research.google.com/github/{repository}/blob/main/{notebook}"
+    return f"[![Open in Colab](images/colab-badge.svg)]({link})"
 
 
-def updated_notebook(text: str, name: str, address: str) -> str:
-    """Return a notebook's text with the badge and the setup cell of an address.
-
-    Args:
-        text: the notebook, as JSON.
-        name: the notebook's file name, which the badge links to.
-        address: the project's address, or "".
-
-    Raises:
-        ValueError: if the notebook has no title or no cell tagged "setup".
-    """
+def with_setup(text: str, address: str, notebook: str) -> str:
+    """Return a notebook's text with a badge below its title and the setup cell."""
     content = json.loads(text)
-    titles = [cell for cell in content["cells"] if cell["cell_type"] == "markdown"][:1]
-    setups = [
-        cell
-        for cell in content["cells"]
-        if cell["cell_type"] == "code" and SETUP_TAG in cell["metadata"].get("tags", [])
-    ]
-    # A cell's source is stored as one text or as a list of lines.
-    head = "".join(titles[0]["source"]) if titles else ""
-    if not head.startswith("# ") or len(setups) != 1:
-        raise ValueError(
-            f"{name} needs '# ' and a title in its first markdown cell and one code "
-            f"cell tagged {SETUP_TAG!r}: add them, then write the address again."
-        )
-    head = _with_badge(head, address, name)
-    titles[0]["source"] = head.splitlines(keepends=True)
-    setups[0]["source"] = setup_source(address).splitlines(keepends=True)
+    title, *cells = content["cells"]
+    setup = [cell for cell in cells if "setup" in cell["metadata"].get("tags", [])]
+    lines = BADGE.sub("", "".join(title["source"])).splitlines(keepends=True)
+    if not lines or not lines[0].startswith("# ") or len(setup) != 1:
+        raise ValueError(f"{notebook} needs a '# ' title and one cell tagged 'setup'.")
+    if address:
+        lines[:1] = [lines[0].rstrip() + "\n", "\n", badge(address, notebook) + "\n"]
+    title["source"] = lines
+    setup[0]["source"] = setup_source(address).splitlines(keepends=True)
     # Colab and JupyterLab each have their own way to fold a cell.
-    setups[0]["metadata"] |= {"cellView": "form", "jupyter": {"source_hidden": True}}
-    nbformat.validate(nbformat.from_dict(content))
+    setup[0]["metadata"] |= {"cellView": "form", "jupyter": {"source_hidden": True}}
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 def write(address: str, project: pathlib.Path = PROJECT) -> list[pathlib.Path]:
-    """Write an address into pyproject.toml and every notebook of the project.
-
-    Args:
-        address: a GitHub repository, or "" for none.
-        project: the folder with pyproject.toml and the notebooks.
-
-    Returns:
-        The files that changed. Nothing is written unless all of it can be.
+    """Write an address, or "" for none, everywhere and return the changed files.
 
     Raises:
-        ValueError: if the address or a notebook is not as it must be.
+        ValueError: if the address or a notebook is unusable; nothing is written then.
     """
-    address = check(address)
-    settings = project / "pyproject.toml"
-    text = settings.read_text("utf-8") if settings.is_file() else ""
-    texts = {settings: _with_setting(text, address)}
-    for notebook in sorted(project.glob("*.ipynb")):
-        text = notebook.read_text("utf-8")
-        texts[notebook] = updated_notebook(text, notebook.name, address)
-    changed = []
-    for file, text in texts.items():
-        if not file.is_file() or file.read_text("utf-8") != text:
-            beside = file.with_name(file.name + ".new")
-            beside.write_text(text, "utf-8", newline="\n")
-            os.replace(beside, file)
-            changed.append(file)
+    found = ADDRESS.fullmatch(address)
+    if address and not found:
+        form = "https://github.com/OWNER/REPOSITORY"
+        raise ValueError(f"The address must look like {form}, not {address!r}.")
+    address = f"https://github.com/{found[1]}" if found else ""
+    settings, readme = project / "pyproject.toml", project / "README.md"
+    text = readme.read_text("utf-8")
+    # One badge per notebook, in the order in which the README links to them.
+    names = dict.fromkeys(re.findall(r"\]\((\w+\.ipynb)\)", text)) if address else ()
+    badges = "".join(f"- {badge(address, name)} {name}\n" for name in names)
+    marks = r"(?s)(?<=<!-- badges -->\n).*?(?=<!-- /badges -->)"
+    texts = {readme: re.sub(marks, badges, text)}
+    head, table, rest = settings.read_text("utf-8").partition("[tool.project]\n")
+    rest = re.sub(r'(?m)^address = ".*?"', f'address = "{address}"', rest, count=1)
+    texts[settings] = head + table + rest
+    for file in sorted(project.glob("*.ipynb")):
+        texts[file] = with_setup(file.read_text("utf-8"), address, file.name)
+    changed = [file for file in texts if file.read_text("utf-8") != texts[file]]
+    for file in changed:
+        file.write_text(texts[file], "utf-8", newline="\n")
     return changed
 
 
-def main(address: tyro.conf.Positional[str]) -> None:
-    """Write the project's address into pyproject.toml and every notebook.
-
-    Args:
-        address: https://github.com/OWNER/REPOSITORY, or '' to unset it.
-    """
-    try:
-        changed = write(address)
-    except ValueError as error:
-        sys.exit(str(error))
-    names = ", ".join(file.name for file in changed)
-    print(f"Written: {names}." if names else "Everything was up to date.")
-
-
-def _with_setting(text: str, address: str) -> str:
-    """Return pyproject.toml with the address, leaving every other byte as it is."""
-    line = f'address = "{address}"'
-    table = re.search(r"^\[tool\.project\][^\n]*\n", text, flags=re.MULTILINE)
-    if table is None:
-        return f"{text}{chr(10) if text else ''}[tool.project]\n{line}\n"
-    head, body = text[: table.end()], text[table.end() :]
-    end = re.search(r"^\[", body, flags=re.MULTILINE)
-    own, rest = (body[: end.start()], body[end.start() :]) if end else (body, "")
-    own, count = re.subn(r"^address *= *([\"']).*?\1", line, own, flags=re.MULTILINE)
-    return head + (own if count else f"{line}\n{own}") + rest
-
-
-def _with_badge(source: str, address: str, name: str) -> str:
-    """Return the title cell with its badge below the title, or without any."""
-    bare = re.sub(r"\n*^" + re.escape(BADGE_START) + ".*$", "", source, flags=re.M)
-    title, newline, rest = bare.partition("\n")
-    return f"{title}\n\n{badge(address, name)}{newline}{rest}" if address else bare
-
-
 if __name__ == "__main__":
-    tyro.cli(main)
+    try:
+        names = [file.name for file in write(*sys.argv[1:])]
+    except ValueError as problem:
+        sys.exit(str(problem))
+    print(f"Written: {', '.join(names)}." if names else "Everything was up to date.")

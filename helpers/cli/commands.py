@@ -17,7 +17,7 @@ from helpers.models import backbones, conversion, export, weight_files
 from helpers.notebook import choices
 from helpers.training import pretraining, settings, supervised
 
-README = pathlib.Path("README.md")
+README, RESULTS = pathlib.Path("README.md"), pathlib.Path("docs/results.md")
 IMAGENET_SIZE = 224  # side in pixels that torchvision's ImageNet weights are made for
 
 
@@ -155,12 +155,13 @@ def list_backbones(asked: flags.List) -> None:
 
 
 def show_results(asked: flags.Results) -> None:
-    """Print the table of results, or write it into the README."""
-    table = results.markdown(results.collect(asked.folder))
+    """Print the table of results, or write the tables of README and docs."""
+    records = results.collect(asked.folder)
     if asked.readme:
-        results.write_table(README, "results", table)
+        results.write_table(README, "results", results.markdown_pivot(records))
+        results.write_table(RESULTS, "results", results.markdown(records))
     else:
-        print(table)
+        print(results.markdown(records))
 
 
 def _fine_tuning(weights: str) -> supervised.FineTuningSettings:

@@ -233,11 +233,11 @@ class List:
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """Print the table of results, or write it into the README.
+    """Print the table of results, or write the tables of README and docs.
 
     Attributes:
         folder: of the records.
-        readme: write the table into README.md instead of printing it.
+        readme: write README.md's short table and docs/results.md's full one instead.
     """
 
     folder: pathlib.Path = dataclasses.field(default_factory=files.results_folder)

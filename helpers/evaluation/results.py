@@ -1,4 +1,7 @@
-"""One record a finished run, and the tables made of the records."""
+"""Records of finished evaluations, and the tables made from them.
+
+A record is one JSON file: an accuracy and all that it depends on.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import pathlib
 import re
 import statistics
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas
@@ -48,6 +51,7 @@ COLUMNS = {
     "minutes": "minutes",
     "hardware": "hardware",
 }
+WHOLE_PIPELINES = "seeds of everything"  # pre-training was repeated too
 
 
 def record(
@@ -64,23 +68,23 @@ def record(
     folds: int = 0,
     **more: Any,
 ) -> dict[str, Any]:
-    """Put a result and everything it depends on into one plain dict.
+    """Collect a result and everything it depends on in one plain dict.
 
     Args:
-        method: how the backbone was made, such as ``PIRL`` or ``random``.
+        method: how the backbone was trained, such as ``PIRL``, or ``random``.
         protocol: one of ``PROTOCOLS``.
         data: name of the data set.
-        labels: number of training labels of a repetition.
-        top1: test accuracy in percent, one a repetition.
-        top5: likewise; Nones where there is no top-5.
-        minutes: of pre-training and evaluation together, one repetition's mean.
-        about: of the backbone file.
-        over: what differed between repetitions.
-        folds: how many official folds of the labels the repetitions are; 0 for none.
-        **more: kept as they are.
+        labels: training labels used in each repetition.
+        top1: test accuracy in percent, one value per repetition.
+        top5: top-5 accuracy likewise; None where it is not defined.
+        minutes: for pre-training and evaluation together, mean over the repetitions.
+        about: metadata of the backbone file.
+        over: what differs between the repetitions.
+        folds: how many official folds of the labels were used; 0 means none.
+        **more: further entries, stored unchanged.
     """
     about = about or {}
-    fives = [value for value in top5 if value is not None]
+    known_top5 = [value for value in top5 if value is not None]
     return {
         "method": method,
         "backbone": _backbone(about),
@@ -95,7 +99,7 @@ def record(
         "top1": list(top1),
         "top1_mean": statistics.fmean(top1),
         "top1_std": statistics.stdev(top1) if len(top1) > 1 else 0.0,
-        "top5_mean": statistics.fmean(fives) if fives else None,
+        "top5_mean": statistics.fmean(known_top5) if known_top5 else None,
         "seeds": len(top1),
         "over": over,
         "minutes": minutes,
@@ -107,16 +111,19 @@ def record(
 
 
 def _backbone(about: dict[str, Any]) -> str:
-    """Name of a backbone, with its stem where that is another than torchvision's."""
+    """Name a backbone, and its stem if that is not torchvision's."""
     name, stem = about.get("backbone", "resnet18"), about.get("stem", "imagenet")
     return name if stem == "imagenet" else f"{name}, {stem} stem"
 
 
-def save(result: dict[str, Any], where: str | os.PathLike[str] | None = None) -> None:
-    """Write a record; one of the same method, protocol, data and so on is replaced.
+def save(result: dict[str, Any], folder: str | os.PathLike[str] | None = None) -> None:
+    """Write a record to a file named after what was measured.
+
+    The name holds data, method, backbone, epochs, protocol and folds; an older record
+    that agrees in all of these is overwritten.
 
     Raises:
-        ValueError: when the record lacks what a reader needs to judge it.
+        ValueError: if the record lacks what a reader needs to judge it.
     """
     missing = [name for name in REQUIRED if result.get(name) is None]
     if missing:
@@ -127,95 +134,136 @@ def save(result: dict[str, Any], where: str | os.PathLike[str] | None = None) ->
     words += [epochs, result["protocol"], folds]
     name = re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-")
     text = json.dumps(result, indent=1) + "\n"
-    files.write(
-        files.results_folder(where) / f"{name}.json", lambda p: p.write_text(text)
-    )
+    file = files.results_folder(folder) / f"{name}.json"
+    files.write(file, lambda path: path.write_text(text))
 
 
-def collect(where: str | os.PathLike[str] | None = None) -> list[dict[str, Any]]:
-    """All records of a folder: by data, protocol, labels, then accuracy."""
+def collect(folder: str | os.PathLike[str] | None = None) -> list[dict[str, Any]]:
+    """Read all records of a folder, sorted by data, protocol, labels and accuracy."""
     records = [
-        json.loads(f.read_text())
-        for f in sorted(files.results_folder(where).glob("*.json"))
+        json.loads(file.read_text())
+        for file in sorted(files.results_folder(folder).glob("*.json"))
     ]
 
-    def place(one: dict[str, Any]) -> tuple[Any, ...]:
-        known = one["protocol"] in PROTOCOLS
-        protocol = PROTOCOLS.index(one["protocol"]) if known else len(PROTOCOLS)
-        return one["data"], protocol, one["labels"], one["top1_mean"]
+    def sort_key(result: dict[str, Any]) -> tuple[Any, ...]:
+        known = result["protocol"] in PROTOCOLS
+        protocol = PROTOCOLS.index(result["protocol"]) if known else len(PROTOCOLS)
+        return result["data"], protocol, result["labels"], result["top1_mean"]
 
-    return sorted(records, key=place)
+    return sorted(records, key=sort_key)
 
 
 def frame(records: Sequence[dict[str, Any]]) -> pandas.DataFrame:
-    """The records as a table for people, a row each."""
+    """Format the records for people, one row per record."""
     rows = []
-    for one in records:
+    for result in records:
+        top5, labels = result.get("top5_mean"), f"{result['labels']:,}"
+        folds = f"{result['folds']} folds × " if result.get("folds") else ""
         shown = {
-            **one,
-            "top1": f"{one['top1_mean']:.1f}",
-            "minutes": round(one["minutes"]),
+            **result,
+            "labels": folds + labels,
+            "images_seen": f"{result['images_seen']:,}",
+            "top1": _accuracy(result),
+            "top5": "–" if top5 is None else f"{top5:.1f}",
+            "minutes": round(result["minutes"]),
         }
-        if one["seeds"] > 1:
-            shown["top1"] += f" ± {one['top1_std']:.1f}"
-        five = one.get("top5_mean")
-        shown["top5"] = "–" if five is None else f"{five:.1f}"
-        shown["images_seen"] = f"{one['images_seen']:,}"
-        shown["labels"] = f"{one['labels']:,}"
-        if one.get("folds"):
-            shown["labels"] = f"{one['folds']} folds × {one['labels']:,}"
         rows.append({title: shown[name] for name, title in COLUMNS.items()})
     return pandas.DataFrame(rows, columns=list(COLUMNS.values()))
 
 
 def table(records: Sequence[dict[str, Any]]) -> pandas.io.formats.style.Styler:
-    """The records as an inline table, the best of each protocol in bold."""
-    shown = frame(records)
+    """Show the records in a notebook, with the best of each protocol in bold."""
     best = _best(records)
-    styler = shown.style.hide(axis="index")
-    return styler.apply(
-        lambda row: ["font-weight: bold" if row.name in best else ""] * len(row), axis=1
+    return (
+        frame(records)
+        .style.hide(axis="index")
+        .set_properties((sorted(best), slice(None)), **{"font-weight": "bold"})
     )
 
 
 def markdown(records: Sequence[dict[str, Any]]) -> str:
-    """The same table as Markdown, for the README."""
-    shown = frame(records)
-    best = _best(records)
-    lines = ["| " + " | ".join(shown.columns) + " |", "|" + "---|" * len(shown.columns)]
-    for number, row in enumerate(shown.itertuples(index=False)):
-        cells = [str(cell) for cell in row]
-        if number in best:
-            place = list(COLUMNS).index("top1")
-            cells[place] = f"**{cells[place]}**"
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    """Return the same table as Markdown."""
+    shown, top1 = frame(records), COLUMNS["top1"]
+    for row in _best(records):
+        shown.loc[row, top1] = f"**{shown.loc[row, top1]}**"
+    return markdown_table(list(shown.columns), shown.itertuples(index=False))
+
+
+def markdown_pivot(records: Sequence[dict[str, Any]]) -> str:
+    """Return method × protocol as Markdown, with all conditions in one caption.
+
+    Only the demo results of a ResNet-18 count whose repetitions are whole pipelines.
+    The last column is the baseline for random weights, fine-tuning for the methods.
+
+    Args:
+        records: in the order of ``collect``.
+    """
+    columns = {name: name for name in PROTOCOLS[1:4]}
+    columns |= {"baseline": "all layers", "fine-tuning": "all layers"}
+    wanted = {"data": "demo", "backbone": "resnet18", "over": WHOLE_PIPELINES}
+    chosen = [result for result in records if wanted.items() <= result.items()]
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    for result in chosen:
+        method, epochs = result["method"], result["pretraining_epochs"]
+        name = method if epochs else "random weights"
+        row = rows.setdefault((name, epochs), dict.fromkeys(columns.values(), "–"))
+        row[columns[result["protocol"]]] = _accuracy(result)
+
+    def every(key: str) -> str:
+        return " or ".join(sorted({str(result[key]) for result in chosen}))
+
+    table = markdown_table(
+        ("pre-training", "epochs", *dict.fromkeys(columns.values())),
+        [(*start, *row.values()) for start, row in rows.items()],
+    )
+    return (
+        f"{table}\n\nTop-1 accuracy in percent on the test images of the demo, "
+        f"ResNet-18, {every('labels')} labels: mean ± standard deviation over "
+        f"{every('seeds')} whole pipelines, pre-training included, on "
+        f"{every('hardware')}."
+    )
+
+
+def markdown_table(columns: Sequence[Any], rows: Iterable[Iterable[Any]]) -> str:
+    """Return a Markdown table of anything that prints as a short text."""
+    head, *body = (f"| {' | '.join(map(str, row))} |" for row in (columns, *rows))
+    return "\n".join([head, "|" + "---|" * len(columns), *body])
 
 
 def write_table(file: pathlib.Path, name: str, text: str) -> None:
-    """Put a table between the marks ``<!-- name -->`` and ``<!-- /name -->`` of a file.
+    """Put a text between the marks ``<!-- name -->`` and ``<!-- /name -->`` of a file.
 
     Raises:
-        ValueError: when the marks are not there.
+        ValueError: if the file lacks these marks.
     """
     before, start, rest = file.read_text("utf-8").partition(f"<!-- {name} -->")
     _, end, after = rest.partition(f"<!-- /{name} -->")
     if not end:
-        raise ValueError(f"{file} has no place for {name}: mark it <!-- {name} -->.")
+        raise ValueError(
+            f"{file} has no marks for {name}: add <!-- {name} --> and <!-- /{name} -->."
+        )
     whole = f"{before}{start}\n\n{text}\n\n{end}{after}"
     files.write(file, lambda path: path.write_text(whole, "utf-8"))
 
 
+def _accuracy(result: dict[str, Any]) -> str:
+    """Top-1 in percent, with its standard deviation if there are repetitions."""
+    deviation = f" ± {result['top1_std']:.1f}" if result["seeds"] > 1 else ""
+    return f"{result['top1_mean']:.1f}{deviation}"
+
+
 def _best(records: Sequence[dict[str, Any]]) -> set[int]:
+    """Numbers of the records with the highest top-1 of their data, protocol, labels."""
     best: dict[tuple[str, str, int], int] = {}
-    for number, one in enumerate(records):
-        key = one["data"], one["protocol"], one["labels"]
-        if key not in best or one["top1_mean"] > records[best[key]]["top1_mean"]:
+    for number, result in enumerate(records):
+        key = result["data"], result["protocol"], result["labels"]
+        if result["top1_mean"] > records[best.setdefault(key, number)]["top1_mean"]:
             best[key] = number
     return set(best.values())
 
 
 def _commit() -> str | None:
+    """The commit of this code; None outside a git checkout."""
     try:
         found = subprocess.run(
             ["git", "rev-parse", "--short", "HEAD"],

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import pathlib
 import re
-import shlex
 import sys
 
 import docstring_parser
@@ -20,35 +19,6 @@ from helpers.training import settings
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 SHORT = "--precision 32-true --size 20 --batch-size 16 --epochs"
-
-
-def readme_commands():
-    """Arguments of every command in the README, with the lines that go on joined."""
-    text = (PROJECT / "README.md").read_text("utf-8").replace("\\\n", " ")
-    blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines()]
-    found = [line.split("-m helpers ", 1)[1] for line in lines if "-m helpers " in line]
-    return [line for line in found if not line.startswith("#")]
-
-
-@pytest.mark.parametrize("line", readme_commands())
-def test_the_readmes_commands_can_be_understood(line):
-    function, asked = commands.parse(shlex.split(line, comments=True))
-    assert callable(function)
-    assert dataclasses.is_dataclass(asked)
-
-
-def test_the_readme_shows_every_command():
-    shown = {line.split()[0] for line in readme_commands()}
-    assert shown == set(commands.COMMANDS)
-
-
-def test_the_readmes_links_lead_somewhere():
-    text = (PROJECT / "README.md").read_text("utf-8")
-    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", text)
-    here = {target for target in targets if not target.startswith("http")}
-    assert len(here) > 30
-    assert [target for target in here if not (PROJECT / target).exists()] == []
 
 
 def fields(asked):

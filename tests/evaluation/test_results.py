@@ -119,7 +119,7 @@ def test_the_table_shows_the_best_of_each_protocol_in_bold():
     assert "row2_col0" not in bold
 
 
-def test_folds_are_told_from_all_labels_and_have_a_best_of_their_own():
+def test_folds_and_all_labels_each_have_a_best():
     by_fold = {"folds": 10, "labels": 1_000, "over": "official folds"}
     records = [
         record(labels=5_000, top1=[80.0]),
@@ -130,6 +130,49 @@ def test_folds_are_told_from_all_labels_and_have_a_best_of_their_own():
     assert ["**" in line for line in lines] == [False, True, True]
     assert "| 10 folds × 1,000 |" in lines[2]
     assert "| 5,000 |" in lines[0]
+
+
+def whole(method, epochs, protocol, *top1, **changes):
+    about = ABOUT | {"epochs_done": epochs, "backbone": "resnet18"}
+    given = {"method": method, "protocol": protocol, "top1": top1, "about": about}
+    return record(over=results.WHOLE_PIPELINES, **given | changes)
+
+
+def test_the_pivot_has_a_row_per_start_and_a_column_per_protocol(tmp_path):
+    for one in [
+        whole("PIRL", 9, "k-NN", 32.0, 33.0),
+        whole("PIRL", 9, "fine-tuning", 49.0, 50.0),
+        whole("PIRL", 20, "k-NN", 40.0, 40.0),
+        whole("random", 0, "baseline", 38.0, 39.0),
+        whole("random", 0, "k-NN", 15.0, 16.0),
+        whole("BYOL", 8, "k-NN", 99.0, 99.0, data="cifar10"),
+        whole("BYOL", 8, "k-NN", 99.0, about=ABOUT),  # another backbone
+        record(method="BYOL", protocol="k-NN"),  # pre-trained once
+    ]:
+        results.save(one, tmp_path)
+    text = results.markdown_pivot(results.collect(tmp_path))
+    *table, empty, caption = text.splitlines()
+    assert table == [
+        "| pre-training | epochs | k-NN | linear probe | MLP head | all layers |",
+        "|---|---|---|---|---|---|",
+        "| random weights | 0 | 15.5 ± 0.7 | – | – | 38.5 ± 0.7 |",
+        "| PIRL | 9 | 32.5 ± 0.7 | – | – | 49.5 ± 0.7 |",
+        "| PIRL | 20 | 40.0 ± 0.0 | – | – | – |",
+    ]
+    assert empty == ""
+    assert "ResNet-18, 200 labels: mean ± standard deviation over 2 whole" in caption
+
+
+def test_a_table_is_written_between_its_marks(tmp_path):
+    file = tmp_path / "page.md"
+    file.write_text("a\n<!-- results -->\nold\n<!-- /results -->\nb\n")
+    for _ in range(2):
+        results.write_table(file, "results", "new")
+    text = "a\n<!-- results -->\n\nnew\n\n<!-- /results -->\nb\n"
+    assert file.read_text() == text
+    with pytest.raises(ValueError, match="no marks for speed: add <!-- speed -->"):
+        results.write_table(file, "speed", "new")
+    assert file.read_text() == text
 
 
 def test_no_records_make_an_empty_table():

@@ -12,16 +12,15 @@ LESSON = [
     '# @title Setup: ask { display-mode: "form" }\n'
     "from helpers.notebook import questions\n"
     'images = questions.ask("Images?", {"demo": "", "stl10": ""}, "demo", "STL_DATA")',
-    "import json, os, pathlib, sys\n"
     "# Train\n"
+    "import os, sys\n"
+    "from helpers.evaluation import results\n"
     "for percent in range(0, 101, 20):\n"
     '    print(f"\\r{percent} %", end="", file=sys.stderr, flush=True)\n'
     "print()\n"
-    'folder = pathlib.Path(os.environ["STL_RESULTS"])\n'
-    "folder.mkdir(parents=True)\n"
-    'record = {"method": "byol", "protocol": "probe", "top1_mean": 91.239}\n'
-    '_ = (folder / "byol.json").write_text(json.dumps(record))\n'
-    'print("Results are in", folder, "for", os.environ["STL_OTHER"])',
+    'given = {"method": "BYOL", "protocol": "k-NN", "data": "demo", "labels": 9}\n'
+    "results.save(results.record(top1=[91.239], minutes=2.0, **given))\n"
+    'print("Results are in", os.environ["STL_RESULTS"], os.environ["STL_OTHER"])',
 ]
 
 
@@ -45,27 +44,26 @@ def text_of(file):
 def folder(tmp_path, monkeypatch):
     """A folder with a space in its path, and an environment without answers."""
     monkeypatch.delenv("STL_DATA", raising=False)
-    monkeypatch.setenv("STL_OTHER", "everyone")
-    place = tmp_path / "my runs"
-    place.mkdir()
-    return place
+    monkeypatch.setenv("STL_OTHER", "for everyone")
+    folder = tmp_path / "my runs"
+    folder.mkdir()
+    return folder
 
 
 def test_a_run_leaves_notebooks_results_and_a_report(folder, capfd):
     output = folder / "latest"
     lessons = (write(folder, "one", LESSON), write(folder, "two", ["1 + 1"]))
-    settings = run_notebooks.Settings(output=output, notebooks=lessons, data="stl10")
-    assert run_notebooks.main(settings) == 0
+    assert run_notebooks.main(output, lessons, "stl10") == 0
 
     printed, complaints = capfd.readouterr()
     assert complaints == ""
-    assert "(1/2) one.ipynb cell 1/2: Setup: ask\n" in printed
-    assert "(1/2) one.ipynb cell 2/2: Train\n" in printed
-    assert "(2/2) two.ipynb cell 1/1: 1 + 1\n" in printed
+    assert "\none.ipynb 1/2: # @title Setup: ask\n" in printed
+    assert "\none.ipynb 2/2: # Train\n" in printed
+    assert "\ntwo.ipynb 1/1: 1 + 1\n" in printed
     assert "\r20 %" in printed and "\r80 %" in printed  # the bar moved
     assert "Images? -> stl10" in printed
     table = printed[printed.index("method") :]
-    assert "91.24" in table and "None" not in table and "nan" not in table.lower()
+    assert "91.24" in table
     assert str(output / "report.html") in table
 
     saved = text_of(output / "one.ipynb")
@@ -77,18 +75,17 @@ def test_a_run_leaves_notebooks_results_and_a_report(folder, capfd):
     assert notebook.cells[1].execution_count == 1
     assert "execution" not in notebook.cells[1].metadata
 
-    assert json.loads((output / "results.json").read_text()) == [
-        {"method": "byol", "protocol": "probe", "top1_mean": 91.239}
-    ]
+    (record,) = json.loads((output / "results.json").read_text())
+    assert record["top1_mean"] == 91.239
     report = (output / "report.html").read_text()
-    assert 'href="#two"' in report and 'id="two"' in report
+    assert 'href="#two.ipynb"' in report and 'id="two.ipynb"' in report
+    assert "<strong>91.2</strong>" in report  # the table of results
     assert report.index("Images? -&gt; stl10") < report.rindex("Lesson two")
 
 
 def test_a_failing_cell_is_one_sentence_and_keeps_what_was_computed(folder, capfd):
     lesson = write(folder, "bad", ["print('kept')", "raise KeyError('a\\nb')", "1"])
-    settings = run_notebooks.Settings(output=folder / "out", notebooks=(lesson,))
-    assert run_notebooks.main(settings) == 1
+    assert run_notebooks.main(folder / "out", (lesson,)) == 1
     complaint = capfd.readouterr().err
     assert complaint.startswith("bad.ipynb failed in code cell 2 (KeyError: ")
     assert complaint.endswith(f"{folder / 'out' / 'bad.ipynb'}.\n")
@@ -99,55 +96,38 @@ def test_a_failing_cell_is_one_sentence_and_keeps_what_was_computed(folder, capf
     assert cells[3].execution_count is None
 
 
-def test_only_what_an_earlier_run_made_is_removed(folder):
-    output, lesson = folder / "out", write(folder, "one", [])
-    run_notebooks.prepare(output, [lesson])
-    (output / "checkpoints" / "byol").mkdir(parents=True)
+def test_a_dead_kernel_is_one_sentence(folder, capfd):
+    lesson = write(folder, "dead", ["import os; os._exit(1)"])
+    assert run_notebooks.main(folder / "out", (lesson,)) == 1
+    complaint = capfd.readouterr().err
+    assert complaint.startswith("dead.ipynb failed in code cell 1 (the kernel died, ")
+    assert complaint.count("\n") == 1
+
+
+def test_nothing_is_resumed_and_nothing_else_is_removed(folder):
+    output = folder / "out"
+    run_notebooks.prepare(output, ["one.ipynb"])
+    for name in ("checkpoints", "results"):
+        (output / name / "byol").mkdir(parents=True)
     (output / "one.ipynb").write_text("old")
     (output / "notes.txt").write_text("mine")
-    marker = output / run_notebooks.MARKER
-    marker.write_text(marker.read_text() + "\n..\n../one.ipynb\n.\n")
-    run_notebooks.prepare(output, [lesson])
+    run_notebooks.prepare(output, ["one.ipynb"])
     left = sorted(file.name for file in output.iterdir())
     assert left == [run_notebooks.MARKER, "notes.txt"]
-    assert lesson.is_file()
 
 
-def test_a_folder_of_somebody_else_is_refused(folder):
-    lesson = write(folder, "one", [])
+def test_a_folder_of_somebody_else_is_refused(folder, capfd):
+    lesson = write(folder, "one", ["1"])
     (folder / "precious").mkdir()
-    (folder / "precious" / "thesis.tex").write_text("x")
-    for output in (folder / "precious", lesson):
-        with pytest.raises(ValueError, match="no earlier run made: name an empty"):
-            run_notebooks.prepare(output, [lesson])
-    assert (folder / "precious" / "thesis.tex").is_file()
-
-
-def test_a_missing_or_doubled_notebook_is_refused(folder):
-    lesson = write(folder, "one", [])
-    with pytest.raises(ValueError, match=r"no notebook .*other\.ipynb"):
-        run_notebooks.prepare(folder / "out", [lesson, folder / "other.ipynb"])
-    with pytest.raises(ValueError, match="Two notebooks"):
-        run_notebooks.prepare(folder / "out", [lesson, lesson])
-    run_notebooks.prepare(folder / "out", [lesson])
-    own = write(folder / "out", "one", [])
-    with pytest.raises(ValueError, match="Two notebooks"):
-        run_notebooks.prepare(folder / "out", [own])
-    assert own.is_file()
-
-
-@pytest.mark.parametrize(
-    ("source", "words"),
-    [
-        ('# @title Setup: fetch { display-mode: "form" }\nimport os', "Setup: fetch"),
-        ("import os\n\n## Train now\n", "Train now"),
-        ("\n1 + 1\n2", "1 + 1"),
-        ("", ""),
-        ("x" * 61, "x" * 57 + "..."),
-    ],
-)
-def test_a_cell_is_named_by_its_first_comment_or_line(source, words):
-    assert run_notebooks.describe(source) == words
+    (folder / "precious" / "results").write_text("x")
+    assert run_notebooks.main(folder / "precious", (lesson,)) == 1
+    assert "no earlier run made: name an empty" in capfd.readouterr().err
+    assert run_notebooks.main(lesson, (lesson,)) == 1  # a file
+    assert run_notebooks.main(folder / "out", (folder / "other.ipynb",)) == 1
+    assert "other.ipynb" in capfd.readouterr().err
+    assert not (folder / "out").exists()
+    files = [file.name for file in (folder / "precious").iterdir()]
+    assert files == ["results"]
 
 
 def test_the_kernels_get_relative_folders(monkeypatch):

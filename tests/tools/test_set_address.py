@@ -1,7 +1,8 @@
-"""The project's address, and what is written into the notebooks from it."""
+"""The project's address, and what is written into README and notebooks from it."""
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import types
@@ -16,7 +17,6 @@ from tools import set_address
 URL = "https://github.com/some-owner/some.project"
 PYPROJECT = """\
 [project]
-name = "x"  # keep
 address = "not this one"
 
 [tool.project]
@@ -25,20 +25,31 @@ address = ""  # for badges
 [tool.ruff]
 line-length = 88
 """
+README = """\
+# A project
+
+<!-- badges -->
+<!-- /badges -->
+
+The notebooks: [two](two.ipynb), then [one](one.ipynb).
+"""
+INSTALL = "pip install --quiet -r requirements-colab.txt"
 
 
 @pytest.fixture
 def project(tmp_path):
-    """A project with a settings file and two notebooks."""
+    """A project with settings, a README and two notebooks."""
     folder = tmp_path / "my project"
     folder.mkdir()
     (folder / "pyproject.toml").write_text(PYPROJECT)
+    (folder / "README.md").write_text(README)
     for name in ("one", "two"):
         setup = nbformat.v4.new_code_cell("", metadata={"tags": ["setup"]})
         title = nbformat.v4.new_markdown_cell(f"# Über {name}\n\nA question.")
         cells = [title, setup, nbformat.v4.new_code_cell("1 + 1")]
         file = folder / f"{name}.ipynb"
         nbformat.write(nbformat.v4.new_notebook(cells=cells), file)
+    set_address.write("", folder)
     return folder
 
 
@@ -47,75 +58,45 @@ def texts(project):
 
 
 def test_setting_and_unsetting_touches_nothing_else(project):
-    set_address.write("", project)
     before = texts(project)
-    assert [file.name for file in set_address.write(URL + ".git/", project)] == [
-        "pyproject.toml",
-        "one.ipynb",
-        "two.ipynb",
-    ]
+    changed = set_address.write(URL + ".git/", project)
+    assert {file.name for file in changed} == set(before)
     assert set_address.read(project) == URL
-    assert (project / "pyproject.toml").read_text() == PYPROJECT.replace(
-        'address = ""', f'address = "{URL}"'
-    )
+    settings = (project / "pyproject.toml").read_text()
+    assert settings == PYPROJECT.replace('address = ""', f'address = "{URL}"')
     assert set_address.write(URL, project) == []
     set_address.write("", project)
     assert texts(project) == before
     assert set_address.read(project) == ""
 
 
-def test_the_notebooks_get_badge_and_setup_cell(project):
+def test_badges_and_setup_cell_are_written(project):
+    one, two = (set_address.badge(URL, f"{name}.ipynb") for name in ("one", "two"))
+    assert "some-owner/some.project/blob/main/one.ipynb)" in one
+    image = one.partition("](")[2].partition(")")[0]
+    assert "Open in Colab" in (set_address.PROJECT / image).read_text()
     set_address.write(URL, project)
-    sources = []
-    for name in ("one.ipynb", "two.ipynb"):
-        text = (project / name).read_text()
-        assert text == json.dumps(json.loads(text), indent=1, ensure_ascii=False) + "\n"
-        assert "Über" in text
-        notebook = nbformat.reads(text, as_version=4)
-        nbformat.validate(notebook)
-        title, setup, code = notebook.cells
-        lines = title.source.splitlines()
-        assert lines[0].startswith("# ") and lines[4] == "A question."
-        assert lines[2] == set_address.badge(URL, name)
-        assert f"some-owner/some.project/blob/main/{name})" in lines[2]
-        assert setup.source == set_address.setup_source(URL)
-        assert setup.metadata["tags"] == ["setup"]
-        assert setup.metadata["cellView"] == "form"
-        assert code.source == "1 + 1"
-        sources.append(setup.source)
-    assert sources[0] == sources[1]
+    listed = f"<!-- badges -->\n- {two} two.ipynb\n- {one} one.ipynb\n<!-- /badges -->"
+    assert listed in (project / "README.md").read_text()
+    text = (project / "one.ipynb").read_text()
+    assert text == json.dumps(json.loads(text), indent=1, ensure_ascii=False) + "\n"
+    notebook = nbformat.reads(text, as_version=4)
+    nbformat.validate(notebook)
+    title, setup, code = notebook.cells
+    assert title.source == f"# Über one\n\n{one}\n\nA question."
+    assert setup.source == set_address.setup_source(URL)
+    assert setup.metadata["tags"] == ["setup"]
+    assert setup.metadata["cellView"] == "form"
+    assert code.source == "1 + 1"
 
 
-def test_without_an_address_there_is_no_badge(project):
-    set_address.write("", project)
-    notebook = nbformat.read(project / "one.ipynb", as_version=4)
-    assert notebook.cells[0].source == "# Über one\n\nA question."
-    assert "git clone" not in notebook.cells[1].source
-    assert "MyDrive/self-supervised-stl10" in notebook.cells[1].source
-
-
-def test_the_badge_image_is_in_the_project():
-    image = set_address.badge(URL, "one.ipynb").partition("](")[2].partition(")")[0]
-    text = (set_address.PROJECT / image.removeprefix("(")).read_text()
-    assert text.startswith("<svg") and "Open in Colab" in text
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        "github.com/a/b",
-        "https://gitlab.com/a/b",
-        "https://github.com/a",
-        "https://github.com/a/b/tree/main",
-        "https://github.com/a/b; rm -rf ~",
-        'https://github.com/a/b"',
-    ],
-)
-def test_a_wrong_address_is_one_sentence_and_writes_nothing(project, wrong):
+@pytest.mark.parametrize("end", ["", "/b/tree/main", "/b; rm -rf ~", '/b"', "/b\n"])
+def test_a_wrong_address_is_one_sentence_and_writes_nothing(project, end):
     before = texts(project)
-    with pytest.raises(ValueError, match="must look like https://") as error:
-        set_address.write(wrong, project)
-    assert "\n" not in str(error.value)
+    for wrong in (f"https://github.com/a{end}", f"https://gitlab.com/a/b{end}"):
+        with pytest.raises(ValueError, match="must look like https://") as error:
+            set_address.write(wrong, project)
+        assert "\n" not in str(error.value)
     assert texts(project) == before
 
 
@@ -128,21 +109,10 @@ def test_a_notebook_without_setup_cell_stops_everything(project):
     assert texts(project) == before
 
 
-def test_the_setting_is_added_where_it_is_missing(tmp_path):
-    set_address.write(URL, tmp_path)
-    assert set_address.read(tmp_path) == URL
-    (tmp_path / "pyproject.toml").write_text(
-        "[tool.project]\nother = 1\n[a]\naddress = 2"
-    )
-    set_address.write(URL, tmp_path)
-    assert set_address.read(tmp_path) == URL
-    assert (tmp_path / "pyproject.toml").read_text().endswith("[a]\naddress = 2")
-
-
-def test_the_command_line_says_what_is_wrong():
+def test_the_command_says_what_is_wrong():
     command = [sys.executable, "-m", "tools.set_address", "ftp://example.org"]
     done = subprocess.run(
-        command, capture_output=True, text=True, cwd=set_address.PROJECT, timeout=60
+        command, capture_output=True, text=True, cwd=set_address.PROJECT
     )
     assert done.returncode == 1
     assert done.stderr.startswith("The address must look like")
@@ -177,10 +147,9 @@ def shell(monkeypatch, tmp_path):
 
 @pytest.fixture
 def colab(monkeypatch):
-    """Stand in for `google.colab`, whose Drive holds nothing."""
+    """Stand in for `google.colab`, whose Drive is an empty folder."""
     package = types.ModuleType("google.colab")
     package.drive = types.SimpleNamespace(mount=lambda folder: None)
-    monkeypatch.setitem(sys.modules, "google", types.ModuleType("google"))
     monkeypatch.setitem(sys.modules, "google.colab", package)
 
 
@@ -195,23 +164,41 @@ def test_the_setup_cell_clones_once_on_colab(shell, colab, tmp_path):
     for _ in range(2):
         shell.run(set_address.setup_source(URL)).raise_error()
     folder = tmp_path / "content" / "some.project"
-    assert shell.commands == [
-        f"git clone --quiet --depth 1 {URL} {folder}",
-        *["pip install --quiet -r requirements-colab.txt"] * 2,
-    ]
+    clone = f"git clone --quiet --depth 1 {URL} {folder}"
+    assert shell.commands == [clone, INSTALL, INSTALL]
     assert pathlib.Path.cwd() == folder
     assert sys.path.count(str(folder)) == 1
 
 
-def test_the_setup_cell_reads_the_project_from_drive(shell, colab, tmp_path, capsys):
+def test_the_setup_cell_unpacks_the_project_on_drive(shell, colab, tmp_path, capsys):
     failed = shell.run(set_address.setup_source(""))
-    assert "copy it there" in str(failed.error_in_exec)
+    assert "upload its zip, run again" in str(failed.error_in_exec)
     folder = tmp_path / "content" / "drive" / "MyDrive" / "self-supervised-stl10"
-    (folder / "helpers").mkdir(parents=True)
-    shell.run(set_address.setup_source("")).raise_error()
+    # What `make zip` writes and a user uploads.
+    (tmp_path / folder.name / "helpers").mkdir(parents=True)
+    shutil.make_archive(str(folder), "zip", tmp_path, folder.name)
+    for _ in range(2):
+        shell.run(set_address.setup_source("")).raise_error()
     assert f"is read from your Google Drive: {folder}.\n" in capsys.readouterr().out
     assert pathlib.Path.cwd() == folder
-    assert shell.commands == ["pip install --quiet -r requirements-colab.txt"]
+    assert (folder / "helpers").is_dir()
+    assert shell.commands == [INSTALL, INSTALL]
     content = tmp_path / "content"
     assert files.checkpoints_folder() == content / "checkpoints"
     assert files.data_folder() == content / "data"
+
+
+def test_the_zip_holds_the_project_in_the_folder_that_is_looked_for(tmp_path):
+    made = ["make", "zip", f"ZIP={tmp_path / 'made.zip'}"]
+    done = subprocess.run(made, cwd=set_address.PROJECT, capture_output=True, text=True)
+    if "not a git repository" in done.stderr:
+        pytest.skip("only a git checkout can be zipped")
+    assert done.returncode == 0, done.stderr
+    shutil.unpack_archive(tmp_path / "made.zip", tmp_path / "drive")
+    (folder,) = (tmp_path / "drive").iterdir()
+    assert folder.name == "self-supervised-stl10"
+    makefile = (set_address.PROJECT / "Makefile").read_text()
+    assert f"ZIP := runs/{folder.name}.zip\n" in makefile
+    assert {"helpers", "requirements-colab.txt", "train_PIRL.ipynb"} <= {
+        file.name for file in folder.iterdir()
+    }
