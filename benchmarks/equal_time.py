@@ -116,10 +116,11 @@ def one_variant(
     features = protocols.encode(
         run.backbone, dataset, image_size=chosen.evaluation_size
     )
-    shared = {"method": method, "about": chosen.about(dataset, run.history)}
+    about = chosen.about(dataset, run.history)
+    experiment = protocols.Experiment(dataset, method, about)
     scores = {
-        "knn": protocols.knn(features, dataset, **shared),
-        "linear": protocols.linear_probe(features, dataset, **shared),
+        "knn": protocols.knn(features, experiment),
+        "linear": protocols.linear_probe(features, experiment),
     }
     return {
         "epochs": epochs,

@@ -88,22 +88,20 @@ def one_seed(
         return weight_files.load_backbone(file)[0]
 
     about = weight_files.read_about(file) if file else {}
-    shared = {"method": method, "about": about}
     seeds = range(seed * asked.classifiers, (seed + 1) * asked.classifiers)
+    experiment = protocols.Experiment(dataset, method, about, seeds)
     torch.manual_seed(seed)
     training = protocols.supervised_settings(size)
     features = protocols.encode(create(), dataset, image_size=training.view.whole_size)
     outcomes = [
-        protocols.knn(features, dataset, **shared),
-        protocols.linear_probe(features, dataset, **shared),
-        protocols.mlp_head(features, dataset, seeds=seeds, **shared),
+        protocols.knn(features, experiment),
+        protocols.linear_probe(features, experiment),
+        protocols.mlp_head(features, experiment),
         protocols.fine_tune(
             create,
-            dataset,
+            experiment,
+            training,
             protocol="fine-tuning" if file else "baseline",
-            settings=training,
-            seeds=seeds,
-            **shared,
         ),
     ]
     return [outcome.record for outcome in outcomes]

@@ -1,12 +1,12 @@
 """The command line: ``python -m helpers COMMAND --help`` explains every flag.
 
-pretrain   learn from images without labels; run it again to go on
-evaluate   k-NN, linear probe, MLP head and fine-tuning of a backbone
+pretrain   pre-train a backbone without labels: pretrain pirl --epochs 5
+evaluate   score a backbone by k-NN, linear probe, MLP head and fine-tuning
 baseline   train from random weights on the labels alone
-convert    make a backbone file of another project's checkpoint
+convert    convert a checkpoint of another project
 export     write a backbone for use elsewhere: .pth, .safetensors, .pt2
-list       the backbones that are here
-results    print the table of results, or write it into README and docs
+list       list the backbones on this machine
+results    print the table of results, or write the tables of README and docs
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ def main() -> int:
     """Run one command.
 
     Returns:
-        0; 2 after a sentence about input that cannot be used, 1 after one about
-        something that went wrong on the way, 130 when stopped by Ctrl-C.
+        Exit status: 0 for success, 2 for input that cannot be used, 1 for an error
+        while running, 130 when stopped by Ctrl-C. Every failure prints one sentence.
     """
     arguments = sys.argv[1:] or ["--help"]
     if arguments[0] in ("-h", "--help"):
         print(__doc__)
         return 0
     try:
-        command, asked = commands.parse(arguments)
-        command(asked)
+        command, flags = commands.parse(arguments)
+        command(flags)
     except ValueError as error:
         return _stop(str(error), 2)
     except (OSError, FloatingPointError) as error:

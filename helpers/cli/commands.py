@@ -1,7 +1,8 @@
-"""What each command of the command line does; ``flags`` says what it is asked."""
+"""The commands of the command line: read the flags, call the helpers, print."""
 
 from __future__ import annotations
 
+import argparse
 import functools
 import pathlib
 from collections.abc import Callable, Sequence
@@ -22,142 +23,154 @@ IMAGENET_SIZE = 224  # side in pixels that torchvision's ImageNet weights are ma
 
 
 def parse(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
-    """Which function a command line asks to call, and with what.
+    """Turn a command line into a function and the flags to call it with.
 
     Args:
-        arguments: name of the command and its flags.
+        arguments: name of the command and its flags; after ``pretrain``, the method
+            with or without ``--method``.
 
     Raises:
         ValueError: for a command or a value that cannot be used.
-        SystemExit: after ``--help``, and after saying which flag is wrong.
+        SystemExit: after ``--help``, and after a message about a wrong flag.
     """
-    name, given = arguments[0], list(arguments[1:])
+    name, rest = arguments[0], list(arguments[1:])
     if name not in COMMANDS:
         raise ValueError(
             f"Unknown command {name!r}: choose one of {', '.join(COMMANDS)}."
         )
     kind, function = COMMANDS[name]
     default: Any = None
-    if kind is flags.Pretrain:
-        deciding = _values(given, ("method", "recipe", "backbone", "init"))
-        default = flags.Pretrain(settings.configure(**{"method": "byol"} | deciding))
-    if kind is flags.Evaluate:
-        training = _fine_tuning(_values(given, ("weights",)).get("weights", "random"))
-        default = flags.Evaluate(weights=tyro.MISSING, training=training)
     program = f"python -m helpers {name}"
-    return function, tyro.cli(kind, default=default, prog=program, args=given)
+    if kind is flags.Pretrain:
+        method = rest.pop(0) if rest and not rest[0].startswith("-") else None
+        chosen = _peek(rest, "method", "recipe", "backbone", "init")
+        if method and "method" in chosen:
+            raise ValueError(f"Choose one method: {method} or {chosen['method']}.")
+        chosen.setdefault("method", method or "byol")
+        default = flags.Pretrain(settings.configure(**chosen))
+        program += f" {chosen['method']}"
+    if kind is flags.Evaluate:
+        training = _fine_tuning(_peek(rest, "weights").get("weights", "random"))
+        default = flags.Evaluate(weights=tyro.MISSING, training=training)
+    return function, tyro.cli(kind, default=default, prog=program, args=rest)
 
 
-def pretrain(asked: flags.Pretrain) -> None:
+def pretrain(args: flags.Pretrain) -> None:
     """Pre-train a backbone."""
-    where = asked.where
-    hardware.check_processes(where.devices, where.nodes)  # before images are read
+    location = args.location
+    hardware.check_processes(location.devices, location.nodes)  # before reading images
     run = pretraining.pretrain(
-        asked.settings,
-        asked.images.load(),
-        folder=where.checkpoints,
-        mirror=where.mirror,
-        resume=where.resume,
-        devices=where.devices,
-        nodes=where.nodes,
-        stop_after=where.stop_after,
+        args.settings,
+        args.images.load(),
+        folder=location.checkpoints,
+        mirror=location.mirror,
+        resume=location.resume,
+        devices=location.devices,
+        nodes=location.nodes,
+        stop_after=location.stop_after,
     )
     print(f"The backbone is {run.backbone_file}; logs are in {run.folder / 'logs'}.")
 
 
-def evaluate(asked: flags.Evaluate) -> None:
+def evaluate(args: flags.Evaluate) -> None:
     """Score a backbone by every protocol asked for."""
-    chosen = choices.from_source(asked.weights, asked.backbone, asked.stem)
-    training, head = asked.training, asked.head
-    if "fine-tuning" in asked.protocols:
-        backbones.check_side(*chosen.network, training.view.size)
-    dataset = asked.images.load()
-    size = chosen.about.get("evaluation_size", training.view.whole_size)
+    training, head = args.training, args.head
+    backbone = choices.from_source(
+        args.weights, args.backbone, args.stem, image_size=training.view.whole_size
+    )
+    if "fine-tuning" in args.protocols:
+        backbones.check_side(*backbone.network, training.view.size)
+    dataset = args.images.load()
 
     @functools.cache
     def features() -> protocols.Features:
-        return protocols.encode(chosen.create(), dataset, image_size=size)
+        network = backbone.create()
+        return protocols.encode(network, dataset, image_size=backbone.image_size)
 
-    def score(protocol: str, folds: bool) -> protocols.Outcome:
-        shared = {"method": chosen.name, "about": chosen.about, "folds": folds}
+    def score(protocol: str, label_set: str) -> protocols.Outcome:
+        first_seed = (head if protocol == "mlp-head" else training).seed
+        experiment = protocols.Experiment(
+            dataset,
+            backbone.name,
+            backbone.about,
+            seeds=args.seeds_from(first_seed),
+            folds=label_set == "folds",
+        )
         if protocol == "k-nn":
-            return protocols.knn(features(), dataset, **shared)
+            return protocols.knn(features(), experiment)
         if protocol == "linear-probe":
-            return protocols.linear_probe(features(), dataset, **shared)
+            return protocols.linear_probe(features(), experiment)
         if protocol == "mlp-head":
-            shared |= {"settings": head, "seeds": asked.repetitions(head.seed)}
-            return protocols.mlp_head(features(), dataset, **shared)
-        shared |= {"settings": training, "seeds": asked.repetitions(training.seed)}
-        return protocols.fine_tune(chosen.create, dataset, **shared)
+            return protocols.mlp_head(features(), experiment, head)
+        return protocols.fine_tune(backbone.create, experiment, training)
 
     records = []
-    for protocol in asked.protocols:
-        for folds in asked.divisions(dataset):
-            outcome = score(protocol, folds)
-            results.save(outcome.record, asked.results_folder)
+    for protocol in args.protocols:
+        for label_set in args.label_sets(dataset):
+            outcome = score(protocol, label_set)
+            results.save(outcome.record, args.results_folder)
             records.append(outcome.record)
-            if asked.figures and not folds:
-                drawing = charts.confusion(outcome.scores.confusion, dataset.classes)
-                _draw(drawing, asked.figures / f"confusion-{protocol}.png")
-    if asked.figures:
+            if args.figures and label_set == "all":
+                figure = charts.confusion(outcome.scores.confusion, dataset.classes)
+                _save_figure(figure, args.figures / f"confusion-{protocol}.png")
+    if args.figures:
         labels = dataset.test.labels
-        drawing = charts.tsne(features().test, labels, dataset.classes)
-        _draw(drawing, asked.figures / "t-sne.png")
+        figure = charts.tsne(features().test, labels, dataset.classes)
+        _save_figure(figure, args.figures / "t-sne.png")
     print(results.markdown(records))
 
 
-def baseline(asked: flags.Baseline) -> None:
+def baseline(args: flags.Baseline) -> None:
     """Train from random weights."""
-    about = {"backbone": asked.backbone, "stem": asked.stem}
-    backbones.check(asked.backbone, stem=asked.stem)
-    backbones.check_side(asked.backbone, asked.stem, asked.training.view.size)
-    create = functools.partial(backbones.build, asked.backbone, stem=asked.stem)
-    dataset, records = asked.images.load(), []
-    for folds in asked.divisions(dataset):
-        outcome = protocols.fine_tune(
-            create,
+    training = args.training
+    backbones.check(args.backbone, stem=args.stem)
+    backbones.check_side(args.backbone, args.stem, training.view.size)
+    dataset, records = args.images.load(), []
+    for label_set in args.label_sets(dataset):
+        outcome = protocols.baseline(
             dataset,
-            method="random",
-            about=about,
-            protocol="baseline",
-            settings=asked.training,
-            seeds=asked.repetitions(asked.training.seed),
-            folds=folds,
+            training,
+            backbone=args.backbone,
+            stem=args.stem,
+            seeds=args.seeds_from(training.seed),
+            folds=label_set == "folds",
         )
-        results.save(outcome.record, asked.results_folder)
+        results.save(outcome.record, args.results_folder)
         records.append(outcome.record)
     print(results.markdown(records))
 
 
-def convert(asked: flags.Convert) -> None:
-    """Make a backbone file of another project's checkpoint."""
+def convert(args: flags.Convert) -> None:
+    """Convert a checkpoint of another project into a backbone file."""
     file, matched = conversion.backbone_file(
-        asked.path, asked.folder, asked.allow_unsafe_pickle
+        args.path, args.folder, args.allow_unsafe_pickle
     )
     print(matched, f"The backbone is {file}.", sep="\n")
 
 
-def export_backbone(asked: flags.Export) -> None:
+def export_backbone(args: flags.Export) -> None:
     """Write a backbone in another format."""
-    chosen = choices.from_source(asked.weights, asked.backbone)
-    size = asked.size or chosen.about.get("evaluation_size", IMAGENET_SIZE)
-    export.export(chosen.create(), chosen.about, asked.output, image_size=size)
-    print(f"Written: {asked.output}, {export.FORMATS[asked.output.suffix]}.")
+    backbone = choices.from_source(
+        args.weights, args.backbone, image_size=IMAGENET_SIZE
+    )
+    size = args.size or backbone.image_size
+    export.export(backbone.create(), backbone.about, args.output, image_size=size)
+    print(f"Written: {args.output}, {export.FORMATS[args.output.suffix]}.")
 
 
-def list_backbones(asked: flags.List) -> None:
-    """Print the backbones in a folder of runs."""
-    found = weight_files.find_backbones([asked.folder])
+def list_backbones(args: flags.List) -> None:
+    """Print the backbones in a folder with runs."""
+    found = weight_files.find_backbones([args.folder])
     for file, about in found:
         print(f"{file}: {weight_files.describe(about)}")
     if not found:
-        print(f"No backbones in {asked.folder}: make one with `pretrain`.")
+        print(f"No backbones in {args.folder}: make one with `pretrain`.")
 
 
-def show_results(asked: flags.Results) -> None:
+def show_results(args: flags.Results) -> None:
     """Print the table of results, or write the tables of README and docs."""
-    records = results.collect(asked.folder)
-    if asked.readme:
+    records = results.collect(args.folder)
+    if args.readme:
         results.write_table(README, "results", results.markdown_pivot(records))
         results.write_table(RESULTS, "results", results.markdown(records))
     else:
@@ -165,26 +178,24 @@ def show_results(asked: flags.Results) -> None:
 
 
 def _fine_tuning(weights: str) -> supervised.FineTuningSettings:
-    """Fine-tuning at the side in pixels at which the backbone has learned."""
+    """Default settings for fine-tuning, at the image size of a backbone file."""
     file = pathlib.Path(weights)
     is_ours = file.suffix == ".safetensors" and file.is_file()
     about = weight_files.read_about(file) if is_ours else {}
     return protocols.supervised_settings(about.get("image_size", 48))
 
 
-def _values(given: Sequence[str], names: Sequence[str]) -> dict[str, str]:
-    """Values of those flags that the others' defaults depend on."""
-    found = {}
-    for place, flag in enumerate(given):
-        name, equals, value = flag.removeprefix("--").partition("=")
-        if flag.startswith("--") and name in names:
-            if equals or place + 1 < len(given):
-                found[name] = value if equals else given[place + 1]
-    return found
+def _peek(arguments: Sequence[str], *names: str) -> dict[str, str]:
+    """Read those flags first on which the defaults of the others depend."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in names:
+        parser.add_argument(f"--{name}", nargs="?")
+    found, _ = parser.parse_known_args(arguments)
+    return {name: value for name, value in vars(found).items() if value}
 
 
-def _draw(drawing: pictures.Figure, file: pathlib.Path) -> None:
-    files.write(file, lambda path: drawing.savefig(path, dpi=150))
+def _save_figure(figure: pictures.Figure, file: pathlib.Path) -> None:
+    files.write(file, lambda path: figure.savefig(path, dpi=150))
 
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {

@@ -1,6 +1,6 @@
-"""What each command of the command line lets its user choose: its flags.
+"""The flags of each command of the command line, as dataclasses.
 
-A command is a dataclass: ``--help`` shows what its fields mean and their defaults.
+``--help`` shows every field with its description and its default.
 """
 
 from __future__ import annotations
@@ -32,31 +32,28 @@ class Images:
     Attributes:
         data: demo, demo-tiny, stl10, cifar10, cifar100, or folder:PATH with train/ and
             test/ folders.
-        labels: to keep: so many of every class (20) or a share of every class (10%);
-            the other labelled images count as unlabeled. None keeps all.
-        labels_seed: decides which labels are kept.
-        folder_image_size: side in pixels that the images of folder:PATH are resized to.
-        data_root: folder for downloads.
-        storage: where the images of folder:PATH are while they are used: in memory, on
-            the disk, or in memory where they fit.
-        workers: processes that decode images from the disk; None is a core each, but
-            one.
+        labels: labels to keep, as a number per class (20) or a share of every class
+            (10%); the remaining images count as unlabeled. None keeps all.
+        labels_seed: random seed that selects the labels to keep.
+        folder_image_size: side in pixels to which the images of folder:PATH are
+            resized.
+        data_root: folder for downloaded data sets.
+        storage: where the images of folder:PATH are kept during training: resident in
+            memory, streamed from disk, or auto, which takes memory if they fit.
+        workers: processes that decode streamed images; None takes one less than there
+            are CPU cores.
     """
 
     data: str = "demo"
     labels: str | None = None
     labels_seed: int = 0
     folder_image_size: int = folder.USUAL_SIZE
-    data_root: pathlib.Path = dataclasses.field(
-        default_factory=lambda: (
-            files.data_folder()
-        )  # below "data", the name is the field
-    )
+    data_root: pathlib.Path = dataclasses.field(default_factory=files.data_folder)
     storage: Literal["auto", "resident", "stream"] = "auto"
     workers: int | None = None
 
     def load(self) -> Dataset:
-        """Read the images and say what they are."""
+        """Read the images and print a summary."""
         dataset = data.load(
             self.data,
             root=self.data_root,
@@ -71,17 +68,18 @@ class Images:
 
 
 @dataclasses.dataclass(frozen=True)
-class Where:
-    """Where files go, and how many processes share the work.
+class RunLocation:
+    """Where a run is saved, and on how many processes it trains.
 
     Attributes:
-        resume: go on where an earlier run with the same settings and images stopped;
-            --no-resume forgets what that run saved and starts over.
-        checkpoints: folder of runs.
-        mirror: a second folder for states and backbone, which outlives the machine.
-        devices: processes on this machine, as given to torchrun.
-        nodes: machines, as given to torchrun.
-        stop_after: stop early, after so many epochs; the schedule stays that of all.
+        resume: continue an earlier run with the same settings and images; --no-resume
+            deletes its saved states and starts again.
+        checkpoints: folder for runs.
+        mirror: second folder for states and backbone, such as a network drive.
+        devices: processes on each machine, as given to torchrun.
+        nodes: number of machines, as given to torchrun.
+        stop_after: stop after this many epochs; the learning-rate schedule is still
+            that of all --epochs.
     """
 
     resume: bool = True
@@ -96,27 +94,28 @@ class Where:
 
 @dataclasses.dataclass(frozen=True)
 class Pretrain:
-    """Learn from images without labels; run it again to go on where it stopped.
+    """Pre-train a backbone without labels: python -m helpers pretrain pirl --epochs 5.
 
-    Flags that --method, --recipe, --backbone and --init decide about show the defaults
-    for what is given beside --help.
+    The method comes first, or as --method. Run the same command again to continue where
+    it stopped. Defaults depend on the method, --recipe, --backbone and --init: give
+    them beside --help to see theirs.
     """
 
     settings: Unprefixed[settings.PretrainingSettings]
     images: Unprefixed[Images] = dataclasses.field(default_factory=Images)
-    where: Unprefixed[Where] = dataclasses.field(default_factory=Where)
+    location: Unprefixed[RunLocation] = dataclasses.field(default_factory=RunLocation)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Repeated:
-    """What commands with repetitions share.
+class EvaluationFlags:
+    """Flags of the commands that train and score classifiers.
 
     Attributes:
-        seeds: how often heads and networks are trained, with the seeds --seed, the next
-            one and so on; tables show mean and standard deviation.
-        folds: also train once on each official fold of the labels (STL-10 has ten of
-            1,000), where there are some.
-        results_folder: for the records that tables are made from.
+        seeds: how many times each classifier is trained, with the seeds --seed, --seed
+            + 1 and so on; tables show mean and standard deviation.
+        folds: also train once on each official fold of the labels, where the data set
+            has them (STL-10: ten of 1,000).
+        results_folder: folder for the records from which tables are made.
     """
 
     seeds: int = 3
@@ -127,34 +126,34 @@ class Repeated:
     images: Unprefixed[Images] = dataclasses.field(default_factory=Images)
 
     def __post_init__(self) -> None:
-        """Check what can be checked before anything is read."""
+        """Reject what can be rejected before images are read."""
         if self.seeds < 1:
             raise ValueError(f"seeds must be at least 1, not {self.seeds}.")
 
-    def repetitions(self, first: int) -> range:
-        """Seeds of the repetitions."""
+    def seeds_from(self, first: int) -> range:
+        """The seeds of the repetitions."""
         return range(first, first + self.seeds)
 
-    def divisions(self, dataset: Dataset) -> tuple[bool, ...]:
-        """What to repeat over: False is all labels, True the official folds."""
-        return (False, True) if self.folds and dataset.folds else (False,)
+    def label_sets(self, dataset: Dataset) -> tuple[Literal["all", "folds"], ...]:
+        """The sets of labels to train on: all, and the official folds if wanted."""
+        return ("all", "folds") if self.folds and dataset.folds else ("all",)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Evaluate(Repeated):
-    """Score a backbone: on frozen features, and fine-tuned.
+class Evaluate(EvaluationFlags):
+    """Evaluate a backbone, frozen and fine-tuned.
 
-    Flags that begin with --head are for training the MLP head; --epochs and its
-    neighbours are for fine-tuning.
+    Flags that begin with --head are for training the MLP head; --epochs, --seed and
+    the other training flags are for fine-tuning.
 
     Attributes:
         weights: path of a backbone.safetensors, or imagenet, or random.
-        backbone: network for random or imagenet weights, resnet18 if None; a file knows
+        backbone: network for random or ImageNet weights, resnet18 if None; a file names
             its own.
-        stem: likewise, imagenet if None.
-        protocols: what to do, in this order.
-        figures: folder for a t-SNE map of the test features and a confusion matrix of
-            every protocol; None draws nothing.
+        stem: stem of that network, imagenet if None; a file names its own.
+        protocols: protocols to run, in this order.
+        figures: folder for a t-SNE plot of the test features and one confusion matrix
+            per protocol; None draws nothing.
     """
 
     weights: str
@@ -167,12 +166,13 @@ class Evaluate(Repeated):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Baseline(Repeated):
+class Baseline(EvaluationFlags):
     """Train from random weights on the labels alone.
 
     Attributes:
         backbone: network to train.
-        stem: how the image enters a ResNet.
+        stem: first layers of a ResNet: 7x7 convolution and max-pool (imagenet), 3x3 and
+            max-pool (pool), 3x3 alone (small).
     """
 
     backbone: Backbone = "resnet18"
@@ -182,13 +182,13 @@ class Baseline(Repeated):
 
 @dataclasses.dataclass(frozen=True)
 class Convert:
-    """Make a backbone file of another project's checkpoint, such as VISSL's PIRL.
+    """Convert a checkpoint of another project, such as VISSL's PIRL.
 
     Attributes:
-        path: of the checkpoint.
-        folder: of runs, where the file gets a folder of its own.
-        allow_unsafe_pickle: read also what needs more than tensors and plain types;
-            such a file can run any code of its maker on this machine.
+        path: the checkpoint.
+        folder: folder for runs, in which the converted backbone gets its own folder.
+        allow_unsafe_pickle: also read pickles that need more than tensors and plain
+            types; such a file can run any code of its author on this machine.
     """
 
     path: pathlib.Path
@@ -198,16 +198,16 @@ class Convert:
 
 @dataclasses.dataclass(frozen=True)
 class Export:
-    """Write a backbone for use elsewhere; the ending of --output is the format.
+    """Write a backbone for use elsewhere; the extension of --output sets the format.
 
     Attributes:
         weights: path of a backbone.safetensors, or imagenet.
         output: file to write: .pth is a state dict with torchvision's names,
-            .safetensors the same with how it was made, .pt2 the network itself, which
+            .safetensors the same with its metadata, .pt2 the network itself, which
             torch.export.load runs without this project on any number of images.
-        size: side in pixels of the images a .pt2 takes; None is the side at which the
+        size: side in pixels of the images for a .pt2; None takes the side at which the
             backbone is evaluated.
-        backbone: network for imagenet weights, resnet18 if None; a file knows its own.
+        backbone: network for ImageNet weights, resnet18 if None; a file names its own.
     """
 
     weights: str
@@ -216,16 +216,16 @@ class Export:
     backbone: Backbone | None = None
 
     def __post_init__(self) -> None:
-        """Check what can be checked before anything is read."""
+        """Reject what can be rejected before weights are read."""
         export.check(self.output)
 
 
 @dataclasses.dataclass(frozen=True)
 class List:
-    """Show the backbones that are here, newest first.
+    """List the backbones on this machine, newest first.
 
     Attributes:
-        folder: of runs.
+        folder: folder with runs.
     """
 
     folder: pathlib.Path = dataclasses.field(default_factory=files.checkpoints_folder)
@@ -236,7 +236,7 @@ class Results:
     """Print the table of results, or write the tables of README and docs.
 
     Attributes:
-        folder: of the records.
+        folder: folder with the records.
         readme: write README.md's short table and docs/results.md's full one instead.
     """
 

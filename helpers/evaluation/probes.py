@@ -1,7 +1,7 @@
-"""Scores of a classifier, and the linear probe.
+"""Accuracy of a classifier, and the linear probe.
 
-Settings are chosen on the training labels by cross-validation; the test split is only
-ever scored.
+The probe's penalty is chosen by cross-validation on the training labels; the test split
+is only scored.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from torch import Tensor
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """What a classifier scored on a split.
+    """Accuracy of a classifier on a split.
 
     Attributes:
-        top1: share of images whose class came first, in percent.
-        top5: whose class was among the first five, in percent; None below six classes.
-        confusion: int64 (C, C), rows are true classes, columns predicted ones.
+        top1: images whose class scored highest, in percent.
+        top5: images whose class is among the five highest, in percent; None below six
+            classes.
+        confusion: int64 (C, C); rows are true classes, columns predicted classes.
     """
 
     top1: float
@@ -34,7 +35,7 @@ class Scores:
 
 
 def score(outputs: Tensor, labels: Tensor) -> Scores:
-    """Score class outputs (N, C), larger is likelier, against labels (N,)."""
+    """Score outputs (N, C), where larger means likelier, against labels (N,)."""
     outputs, labels = outputs.float().cpu(), labels.cpu()
     count = outputs.shape[1]
 
@@ -49,18 +50,18 @@ def score(outputs: Tensor, labels: Tensor) -> Scores:
 
 
 def linear_probe(features: Tensor, labels: Tensor, *, seed: int = 0) -> LinearProbe:
-    """Fit a softmax layer on standardised features.
+    """Fit a softmax layer (logistic regression) to standardised features.
 
     The strength of its L2 penalty is chosen by five-fold cross-validation on these
-    labels, then the layer is fitted to all of them.
+    labels; then the layer is fitted to all of them.
 
     Args:
-        features: (N, D).
-        labels: (N,), at least two images a class.
-        seed: of the folds.
+        features: float32 (N, D).
+        labels: int64 (N,), with at least two images per class.
+        seed: of the split into folds.
 
     Raises:
-        ValueError: when a class has one image only.
+        ValueError: when a class has only one image.
     """
     smallest = int(labels.bincount().min())
     if smallest < 2:
@@ -88,14 +89,14 @@ class LinearProbe:
     """A fitted softmax layer.
 
     Attributes:
-        classifier: scikit-learn's.
-        validation_top1: mean accuracy over the held-out folds, in percent.
+        classifier: pipeline of standardisation and logistic regression.
+        validation_top1: mean accuracy on the held-out folds, in percent.
     """
 
     classifier: sklearn.pipeline.Pipeline
     validation_top1: float
 
     def __call__(self, features: Tensor) -> Tensor:
-        """Class probabilities (N, C) of features (N, D)."""
+        """Return class probabilities (N, C) for features (N, D)."""
         probabilities = self.classifier.predict_proba(features.numpy())
         return torch.from_numpy(np.asarray(probabilities, dtype=np.float32))

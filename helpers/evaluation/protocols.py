@@ -1,35 +1,86 @@
 """The protocols of the results table, each from a backbone to a record.
 
-Every protocol scores the test split once, after everything has been decided. With
-``folds`` it is repeated once an official fold of the labels (STL-10 has ten of 1,000)
-instead of once a seed.
+Each protocol scores the test split once per repetition, after all training is done, and
+chooses nothing on it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from helpers.data.dataset import Dataset
 from helpers.evaluation import probes, results
-from helpers.models import encoding, heads, nearest_neighbors
+from helpers.models import backbones, encoding, heads, nearest_neighbors
 from helpers.training import supervised
 from helpers.views.settings import ViewSettings
 
 
 @dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A backbone, the data set it is evaluated on, and the repetitions.
+
+    Attributes:
+        dataset: its labelled images train the classifier, its test split scores it.
+        method: how the backbone was made, for the table, such as ``PIRL``.
+        about: metadata of the backbone file; empty for random weights.
+        seeds: of the classifier; each seed is one repetition on all labels.
+        folds: repeat over the official folds of the labels instead (STL-10 has ten
+            of 1,000); the number of a fold is its seed.
+
+    Raises:
+        ValueError: for ``folds`` of a data set that has none.
+    """
+
+    dataset: Dataset
+    method: str
+    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    seeds: Sequence[int] = (0, 1, 2)
+    folds: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that there are folds to repeat over."""
+        if self.folds and not self.dataset.folds:
+            raise ValueError(
+                f"{self.dataset.name} has no official folds: take stl10 with all its "
+                "labels."
+            )
+
+    def once(self) -> Experiment:
+        """The same experiment with one seed, for protocols that need no more."""
+        return dataclasses.replace(self, seeds=(0,))
+
+    def repetitions(self) -> list[Repetition]:
+        """One repetition per seed, or one per official fold."""
+        if self.folds:
+            folds = enumerate(self.dataset.folds)
+            return [Repetition(fold, seed, f"fold {seed}") for seed, fold in folds]
+        index = torch.arange(self.dataset.train_count)
+        return [Repetition(index, seed, f"seed {seed}") for seed in self.seeds]
+
+
+class Repetition(NamedTuple):
+    """One training run of an experiment."""
+
+    index: Tensor  # int64 (L,), which of the labelled images it learns from
+    seed: int  # of everything random in it
+    name: str  # beside its progress bar: "seed 0" or "fold 3"
+
+
+@dataclasses.dataclass(frozen=True)
 class Features:
-    """A data set as a frozen backbone sees it.
+    """The features that a frozen backbone computes from a data set.
 
     Attributes:
         train: float32 (N, D), of the labelled images.
-        test: float32 (M, D).
-        minutes: the encoding took.
+        test: float32 (M, D), of the test images.
+        minutes: time that computing them took.
     """
 
     train: Tensor
@@ -39,13 +90,13 @@ class Features:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a protocol found.
+    """The result of a protocol.
 
     Attributes:
-        record: for the results table.
+        record: for the results table, over all repetitions.
         scores: of the last repetition.
         classifier: of the last repetition.
-        history: of the last repetition's training; empty where there is none.
+        history: training curve of the last repetition; empty for k-NN and the probe.
     """
 
     record: dict[str, Any]
@@ -55,7 +106,10 @@ class Outcome:
 
 
 def encode(backbone: nn.Module, dataset: Dataset, *, image_size: int) -> Features:
-    """Encode the labelled and the test images once, for all frozen protocols."""
+    """Compute the features of labelled and test images once, for all frozen protocols.
+
+    The backbone sees whole images, ``image_size`` pixels a side.
+    """
     started = time.perf_counter()
     train, test = (
         encoding.encode(backbone, split.images, image_size=image_size)
@@ -64,126 +118,124 @@ def encode(backbone: nn.Module, dataset: Dataset, *, image_size: int) -> Feature
     return Features(train, test, (time.perf_counter() - started) / 60)
 
 
-def knn(
-    features: Features,
-    dataset: Dataset,
-    *,
-    method: str,
-    about: dict[str, Any],
-    folds: bool = False,
-) -> Outcome:
-    """Weighted k-NN on frozen features, k = 20."""
+def knn(features: Features, experiment: Experiment) -> Outcome:
+    """Weighted k-NN with k = 20; nothing in it is random, so no seeds are repeated."""
 
-    def fit(index: Tensor, seed: int) -> tuple[Any, list]:
-        keys, labels = features.train[index], dataset.train.labels[index]
-        return (lambda some: nearest_neighbors.classify(keys, labels, some)), []
+    def fit(run: Repetition) -> tuple[Callable, list]:
+        train = features.train[run.index], experiment.dataset.train.labels[run.index]
+        return functools.partial(nearest_neighbors.classify, *train), []
 
-    return _frozen("k-NN", fit, features, dataset, method, about, (0,), folds)
+    return _on_features("k-NN", fit, features, experiment.once())
 
 
-def linear_probe(
-    features: Features,
-    dataset: Dataset,
-    *,
-    method: str,
-    about: dict[str, Any],
-    folds: bool = False,
-) -> Outcome:
-    """A softmax layer on frozen features, its penalty chosen by cross-validation."""
+def linear_probe(features: Features, experiment: Experiment) -> Outcome:
+    """Softmax layer, its L2 penalty chosen by cross-validation; no seeds either."""
 
-    def fit(index: Tensor, seed: int) -> tuple[Any, list]:
-        labels = dataset.train.labels[index]
-        return probes.linear_probe(features.train[index], labels, seed=seed), []
+    def fit(run: Repetition) -> tuple[Callable, list]:
+        train = features.train[run.index], experiment.dataset.train.labels[run.index]
+        return probes.linear_probe(*train, seed=run.seed), []
 
-    return _frozen("linear probe", fit, features, dataset, method, about, (0,), folds)
+    return _on_features("linear probe", fit, features, experiment.once())
 
 
 def mlp_head(
     features: Features,
-    dataset: Dataset,
-    *,
-    method: str,
-    about: dict[str, Any],
-    seeds: Sequence[int] = (0, 1, 2),
+    experiment: Experiment,
     settings: supervised.HeadSettings | None = None,
-    folds: bool = False,
 ) -> Outcome:
-    """An MLP of 128 hidden units on frozen features: the seeds' classifier."""
-    settings = settings or head_settings()
+    """Two-layer classifier with 128 hidden units, trained on standardised features."""
+    settings, dataset = settings or head_settings(), experiment.dataset
 
-    def fit(index: Tensor, seed: int) -> tuple[Any, list]:
-        torch.manual_seed(seed)
-        some = features.train[index]
-        mean, std = some.mean(dim=0), some.std(dim=0) + 1e-6
-        head = heads.MLP(some.shape[1], len(dataset.classes))
+    def fit(run: Repetition) -> tuple[Callable, list]:
+        torch.manual_seed(run.seed)
+        train = features.train[run.index]
+        mean, std = train.mean(dim=0), train.std(dim=0) + 1e-6
+        head = heads.MLP(train.shape[1], len(dataset.classes))
         history = supervised.train_on_features(
             head,
-            (some - mean) / std,
-            dataset.train.labels[index],
-            dataclasses.replace(settings, seed=seed),
-            label=f"MLP head, {'fold' if folds else 'seed'} {seed}",
+            (train - mean) / std,
+            dataset.train.labels[run.index],
+            dataclasses.replace(settings, seed=run.seed),
+            label=f"MLP head, {run.name}",
         )
         head = head.cpu().eval()
 
-        def classify(some: Tensor) -> Tensor:
+        def classify(queries: Tensor) -> Tensor:
             with torch.no_grad():
-                return head((some - mean) / std)
+                return head((queries - mean) / std)
 
         return classify, history
 
-    return _frozen("MLP head", fit, features, dataset, method, about, seeds, folds)
+    return _on_features("MLP head", fit, features, experiment)
 
 
 def fine_tune(
     create: Callable[[], nn.Module],
-    dataset: Dataset,
-    *,
-    method: str,
-    about: dict[str, Any],
-    protocol: str = "fine-tuning",
+    experiment: Experiment,
     settings: supervised.FineTuningSettings | None = None,
-    seeds: Sequence[int] = (0, 1, 2),
-    folds: bool = False,
+    *,
+    protocol: str = "fine-tuning",
 ) -> Outcome:
-    """Train backbone and head together, a fresh backbone a repetition.
+    """Train backbone and head together, from a fresh backbone in every repetition.
 
     Args:
-        create: returns the backbone to start from; called once a repetition.
-        dataset: its labels train, its test split scores.
-        method: how the backbone was made, for the table.
-        about: of the backbone file.
-        protocol: name for the table.
-        settings: of the training; ``supervised_settings`` by default.
-        seeds: of the classifier's training.
-        folds: train once an official fold, instead of once a seed.
+        create: returns the backbone to start from; called once per repetition.
+        experiment: the data set, and how the backbone was made.
+        settings: of the training; ``supervised_settings()`` by default.
+        protocol: name in the table.
     """
-    settings = settings or supervised_settings()
+    settings, dataset = settings or supervised_settings(), experiment.dataset
 
-    def run(index: Tensor, seed: int) -> tuple[Tensor, Any, list]:
-        torch.manual_seed(seed)
+    def fit(run: Repetition) -> tuple[nn.Module, list]:
+        torch.manual_seed(run.seed)
         classifier = heads.Classifier(create(), len(dataset.classes))
         history = supervised.train_on_images(
             classifier,
-            dataset.train[index],
-            dataclasses.replace(settings, seed=seed),
-            label=f"{protocol}, {method}, {'fold' if folds else 'seed'} {seed}",
+            dataset.train[run.index],
+            dataclasses.replace(settings, seed=run.seed),
+            label=f"{protocol}, {experiment.method}, {run.name}",
         )
-        outputs = supervised.predict(
-            classifier, dataset.test.images, image_size=settings.view.size
-        )
-        return outputs, classifier, history
+        return classifier, history
 
-    return _repeat(protocol, run, dataset, method, about, seeds, folds)
+    def predict(classifier: nn.Module) -> Tensor:
+        images, size = dataset.test.images, settings.view.size
+        return supervised.predict(classifier, images, image_size=size)
+
+    return _repeat(protocol, fit, predict, experiment)
+
+
+def baseline(
+    dataset: Dataset,
+    settings: supervised.FineTuningSettings | None = None,
+    *,
+    backbone: str = "resnet18",
+    stem: str = "imagenet",
+    seeds: Sequence[int] = (0, 1, 2),
+    folds: bool = False,
+) -> Outcome:
+    """Train from random weights on the labels alone: the accuracy to beat.
+
+    ``backbone`` and ``stem`` name the network; see ``fine_tune`` and ``Experiment``.
+    """
+    about = {"backbone": backbone, "stem": stem}
+    create = functools.partial(backbones.build, backbone, stem=stem)
+    experiment = Experiment(dataset, "random", about, seeds, folds)
+    return fine_tune(create, experiment, settings, protocol="baseline")
 
 
 def supervised_settings(
     image_size: int = 48, epochs: int = 30
 ) -> supervised.FineTuningSettings:
-    """Training of backbone and head, from random weights and from pre-trained ones.
+    """Settings for training all layers, the same for the baseline and fine-tuning.
 
-    Baseline and fine-tuning share them, so that the start alone explains a difference.
-    They were chosen on held-out training labels of photographs (one rate for backbone
-    and head) and on drawings that are not the demo's (that rate, the batch).
+    The two then differ only in their initial weights, so nothing else can explain a
+    difference in accuracy. That backbone and head share one learning rate was decided
+    on held-out training labels of photographs; the rate itself and the batch size on
+    drawings made for this purpose, not on the demo's.
+
+    Args:
+        image_size: side of the training views in pixels.
+        epochs: passes over the labelled images.
     """
     return supervised.FineTuningSettings(
         epochs=epochs,
@@ -194,61 +246,60 @@ def supervised_settings(
 
 
 def head_settings(epochs: int = 100) -> supervised.HeadSettings:
-    """Training of the MLP head on features."""
+    """Settings for training the MLP head on frozen features."""
     return supervised.HeadSettings(
         epochs=epochs, learning_rate=1e-3, weight_decay=1e-1, warmup_epochs=0
     )
 
 
-def _frozen(
+def _on_features(
     protocol: str,
-    fit: Callable[[Tensor, int], tuple[Any, list]],
+    fit: Callable[[Repetition], tuple[Callable[[Tensor], Tensor], list]],
     features: Features,
-    *others: Any,
+    experiment: Experiment,
 ) -> Outcome:
-    """Let every fitted classifier score the features of the test images."""
+    """Repeat a protocol whose classifiers map features (M, D) to outputs (M, C)."""
 
-    def run(index: Tensor, seed: int) -> tuple[Tensor, Any, list]:
-        classifier, history = fit(index, seed)
-        return classifier(features.test), classifier, history
+    def predict(classifier: Callable[[Tensor], Tensor]) -> Tensor:
+        return classifier(features.test)
 
-    return _repeat(protocol, run, *others, minutes_before=features.minutes)
+    return _repeat(protocol, fit, predict, experiment, features.minutes)
 
 
 def _repeat(
     protocol: str,
-    run: Callable[[Tensor, int], tuple[Tensor, Any, list]],
-    dataset: Dataset,
-    method: str,
-    about: dict[str, Any],
-    seeds: Sequence[int],
-    folds: bool,
+    fit: Callable[[Repetition], tuple[Any, list]],
+    predict: Callable[[Any], Tensor],
+    experiment: Experiment,
     minutes_before: float = 0.0,
 ) -> Outcome:
-    """Once a seed with all labels, or once an official fold with the fold's."""
-    if folds and not dataset.folds:
-        raise ValueError(
-            f"{dataset.name} has no official folds: take stl10 with all its labels."
-        )
-    chosen = [(torch.arange(dataset.train_count), seed) for seed in seeds]
-    if folds:
-        chosen = [(fold, number) for number, fold in enumerate(dataset.folds)]
+    """Train and score one classifier per repetition and put all into one record.
+
+    Args:
+        protocol: name in the table.
+        fit: trains a classifier; returns it and its history.
+        predict: a classifier's outputs (M, C) for the test images.
+        experiment: the data set and the repetitions.
+        minutes_before: time spent once for all repetitions, counted in each.
+    """
+    dataset, about = experiment.dataset, experiment.about
+    runs = experiment.repetitions()
     all_scores, minutes = [], []
-    for index, seed in chosen:
+    for run in runs:
         started = time.perf_counter()
-        outputs, classifier, history = run(index, seed)
-        all_scores.append(probes.score(outputs, dataset.test.labels))
+        classifier, history = fit(run)
+        all_scores.append(probes.score(predict(classifier), dataset.test.labels))
         minutes.append(minutes_before + (time.perf_counter() - started) / 60)
     record = results.record(
-        method=method,
+        method=experiment.method,
         protocol=protocol,
         data=dataset.name,
-        labels=len(chosen[0][0]),
+        labels=len(runs[0].index),
         top1=[scores.top1 for scores in all_scores],
         top5=[scores.top5 for scores in all_scores],
         minutes=about.get("minutes", 0.0) + sum(minutes) / len(minutes),
         about=about,
-        over="official folds" if folds else "seeds of the classifier",
-        folds=len(chosen) if folds else 0,
+        over="official folds" if experiment.folds else "seeds of the classifier",
+        folds=len(runs) if experiment.folds else 0,
     )
     return Outcome(record, all_scores[-1], classifier, history)

@@ -1,9 +1,9 @@
-"""Backbones of other projects: their files read as data, made into backbone files.
+"""Conversion of other projects' checkpoints into backbone files.
 
-A checkpoint of a kind in ``KINDS`` holds a ResNet under names of its own, beside heads
-and much else. Its weights get torchvision's names; which ResNet they are is told by
-their shapes; and either every weight of that ResNet but the classifier's is there, or
-the file is refused.
+Checkpoints of the kinds in ``KINDS`` hold a ResNet under their own key names, beside
+heads and much else. Its weights are renamed to torchvision's keys, and their shapes
+identify the ResNet. A file is refused unless it holds all of that ResNet's weights,
+apart from the classifier's. Files are read as data: no code in them is executed.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from helpers.models import backbones, weight_files
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """Where the files of a project keep the backbone.
+    """A project's checkpoint format: where it keeps the backbone.
 
     Attributes:
-        maker: who writes such files, for people.
-        path: keys that lead to the state dict in the file's content.
-        prefix: of the backbone's names in it.
-        side: in pixels, of the whole images such backbones are shown; None if unknown.
+        maker: name of the project.
+        path: keys that lead to the state dict in the content of the file.
+        prefix: what the backbone's keys begin with.
+        side: of the whole images such backbones are evaluated on, in pixels; None if
+            unknown.
     """
 
     maker: str
@@ -44,7 +45,7 @@ class Kind:
 VISSL = ("classy_state_dict", "base_model", "model", "trunk")
 KINDS = (
     Kind("VISSL", VISSL, "_feature_blocks.", 224),
-    Kind("VISSL", VISSL, "base_model._feature_blocks.", 224),  # a feature extractor's
+    Kind("VISSL", VISSL, "base_model._feature_blocks.", 224),  # feature extractor
     Kind("pirl_pytorch", (), "resnet_module.", 96),
     Kind("the STL-10 BYOL notebooks", ("net",), "backbone.", 96),
     Kind("Lightning (lightly, solo-learn)", ("state_dict",), "backbone."),
@@ -58,15 +59,15 @@ CLASSIFIER = "fc."
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """A backbone found in a file.
+    """A backbone found in a checkpoint.
 
     Attributes:
-        kind: of the file.
+        kind: format of the file.
         network: one of ``backbones.RESNETS``.
-        stem: one of ``backbones.STEMS``. A 3x3 convolution counts as ``small``: whether
-            a max-pool follows it, no file says.
-        tensors: under torchvision's names, without a classifier.
-        left: names of what else is beside them, such as heads.
+        stem: one of ``backbones.STEMS``. A 3x3 convolution counts as ``small``, since
+            no file records whether a max-pool follows it.
+        tensors: its weights under torchvision's names, without the classifier.
+        left: keys of everything else in the file, such as heads.
     """
 
     kind: Kind
@@ -76,7 +77,7 @@ class Converted:
     left: tuple[str, ...]
 
     def describe(self) -> str:
-        """What matched, in one sentence."""
+        """Say in one sentence which weights were taken and which were left out."""
         heads = sorted({name.split(".")[0] for name in self.left})
         rest = f"; left out: {len(self.left)} of {', '.join(heads)}" if heads else ""
         return (
@@ -86,14 +87,15 @@ class Converted:
 
 
 def read(path: pathlib.Path, *, allow_unsafe_pickle: bool = False) -> Any:
-    """The content of a checkpoint, as it was saved.
+    """Read the content of a checkpoint.
 
     Args:
-        path: of a safetensors file or of what ``torch.save`` wrote.
+        path: file written by safetensors or by ``torch.save``.
         allow_unsafe_pickle: see ``backbone_file``.
 
     Raises:
-        ValueError: when there is no such file, it is damaged, or it needs more.
+        ValueError: when the file is missing or damaged, or is a pickle that needs more
+            than tensors and plain types.
     """
     if not path.is_file():
         raise ValueError(f"There is no file {str(path)!r}: check the path.")
@@ -121,7 +123,7 @@ def convert(content: Mapping[str, Any]) -> Converted:
     """Find the backbone in the content of a checkpoint.
 
     Raises:
-        ValueError: when it is of no known kind, or not a whole ResNet.
+        ValueError: when the format is unknown, or the ResNet is not complete.
     """
     for kind in KINDS:
         state = _follow(content, kind.path)
@@ -149,20 +151,20 @@ def backbone_file(
     folder: pathlib.Path | None = None,
     allow_unsafe_pickle: bool = False,
 ) -> tuple[pathlib.Path, str]:
-    """Make a backbone file of a checkpoint.
+    """Convert a checkpoint into a backbone file.
 
     Args:
-        path: of the checkpoint.
-        folder: of runs, where the file gets a folder of its own; by default
+        path: the checkpoint.
+        folder: folder for runs, in which the file gets its own folder; by default
             $STL_CHECKPOINTS or checkpoints.
-        allow_unsafe_pickle: read also what needs more than tensors and plain types;
-            such a file can run any code of its maker on this machine.
+        allow_unsafe_pickle: also read pickles that need more than tensors and plain
+            types; such a file can run any code of its author on this machine.
 
     Returns:
-        The backbone file, and what matched, in one sentence.
+        The backbone file, and a sentence about what was taken from the checkpoint.
 
     Raises:
-        ValueError: when the checkpoint cannot be read or is not a whole ResNet.
+        ValueError: when the checkpoint cannot be read, or its ResNet is not complete.
     """
     content = read(path, allow_unsafe_pickle=allow_unsafe_pickle)
     try:
@@ -188,14 +190,14 @@ def _follow(content: Any, path: tuple[str, ...]) -> Mapping[str, Any]:
 
 
 def _identify(tensors: dict[str, Tensor]) -> tuple[str, str]:
-    """Which ResNet these are all weights of; adds the counters that old files lack."""
+    """Return network and stem whose weights these are; old files may lack counters."""
     stem = "imagenet" if tensors["conv1.weight"].shape[-1] == 7 else "small"
     reports = []
     for network in backbones.RESNETS:
         with torch.device("meta"):
             own = backbones.build(network, stem=stem).state_dict()
         for name in own.keys() - tensors.keys():
-            if name.endswith(".num_batches_tracked"):  # counts batches, weighs nothing
+            if name.endswith(".num_batches_tracked"):  # a counter, not a weight
                 own.pop(name)
         missing = [
             name

@@ -1,4 +1,4 @@
-"""Backbones for use elsewhere: as a state dict, as safetensors, as a network."""
+"""Export of backbones: as a state dict, as safetensors, or as a network."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from helpers.models import weight_files
 
 FORMATS = {
     ".pth": "a state dict with torchvision's names",
-    ".safetensors": "the same, with how it was made",
+    ".safetensors": "the same, with its metadata",
     ".pt2": "the network itself, by torch.export",
 }
 
 
 def check(path: pathlib.Path) -> None:
-    """Raise a ValueError for a file whose ending is none of ``FORMATS``."""
+    """Raise a ValueError for a file name that ends in none of ``FORMATS``."""
     if path.suffix not in FORMATS:
         raise ValueError(
             f"{path.name} has no known ending: choose one of {', '.join(FORMATS)}."
@@ -35,17 +35,17 @@ def export(
     *,
     image_size: int,
 ) -> None:
-    """Write a backbone in the format the file's ending names.
+    """Write a backbone in the format that the file name's extension stands for.
 
     Args:
-        backbone: made by ``backbones.build``.
-        about: how it was made.
-        path: to write; see ``FORMATS``.
-        image_size: side S in pixels; a ``.pt2`` maps (B, 3, S, S), normalised as in
-            pre-training, to features (B, D) for any B.
+        backbone: network from ``backbones.build``.
+        about: its metadata, kept in ``.safetensors``.
+        path: file to write; see ``FORMATS``.
+        image_size: side S in pixels. A ``.pt2`` maps images (B, 3, S, S), normalised as
+            in pre-training, to features (B, D) for any B.
 
     Raises:
-        ValueError: on an unknown ending, or an S too small for the backbone.
+        ValueError: for an unknown extension, or an S too small for the backbone.
     """
     check(path)
     if path.suffix == ".safetensors":

@@ -1,7 +1,7 @@
-"""The backbone file: one network's weights, and in its metadata how they were made.
+"""Backbone files: the weights of one network, with metadata on how they were made.
 
-``backbone.safetensors`` is all that one notebook hands to the next: the backbone alone,
-with torchvision's key names.
+``backbone.safetensors`` is the only file that one notebook hands to the next: the
+backbone alone, without heads, under torchvision's key names.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ BACKBONE_FILE = "backbone.safetensors"
 def save_backbone(
     path: pathlib.Path, backbone: nn.Module, about: Mapping[str, Any]
 ) -> None:
-    """Write a backbone with torchvision's key names, no prefix, no heads.
+    """Write a backbone file.
 
     Args:
-        path: of the file, ``*.safetensors``.
-        backbone: made by ``backbones.build``.
-        about: how it was made, plain types; needs ``backbone`` and ``stem``.
+        path: ``*.safetensors``.
+        backbone: network from ``backbones.build``.
+        about: metadata in plain types; ``backbone`` and ``stem`` are required.
     """
-    # Own storage for every tensor, row-major: the format knows no other order.
+    # safetensors stores row-major tensors that share no memory.
     tensors = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in backbone.state_dict().items()
@@ -44,10 +44,10 @@ def save_backbone(
 
 
 def read_about(path: pathlib.Path) -> dict[str, Any]:
-    """How the backbone in this file was made; empty when the file does not say.
+    """Read the metadata of a backbone file; empty when there is none.
 
     Raises:
-        ValueError: when the file is missing or not a whole safetensors file.
+        ValueError: when the file is missing or damaged.
     """
     if not path.exists():
         raise ValueError(f"There is no file {str(path)!r}: check the path.")
@@ -61,10 +61,10 @@ def read_about(path: pathlib.Path) -> dict[str, Any]:
 
 
 def load_backbone(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
-    """Build the backbone a file describes and fill it with the file's weights.
+    """Build the backbone that a file describes and load the file's weights into it.
 
     Returns:
-        The backbone and how it was made.
+        The backbone and its metadata.
 
     Raises:
         ValueError: when the file is damaged, or anything but the classifier is missing.
@@ -94,7 +94,10 @@ def load_backbone(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, An
 def find_backbones(
     folders: Sequence[pathlib.Path],
 ) -> list[tuple[pathlib.Path, dict[str, Any]]]:
-    """Every backbone file in runs under these folders, newest first, with its about."""
+    """Return every backbone file of the runs in these folders, with its metadata.
+
+    The newest comes first. Damaged files are left out with a warning.
+    """
     files = {
         file.resolve(): file
         for folder in folders
@@ -111,7 +114,7 @@ def find_backbones(
 
 
 def describe(about: Mapping[str, Any]) -> str:
-    """One line about a backbone, for lists people choose from."""
+    """Describe a backbone in one line: method, network, data, epochs, k-NN accuracy."""
     if "converted" in about:
         return f"{about['name']}, {about['backbone']}, converted from another project"
     knn = about.get("knn")

@@ -1,4 +1,4 @@
-"""Which backbones to evaluate: asked once, from what is really there."""
+"""The backbones to evaluate: asked once, from a list of those that exist."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from helpers.models import backbones, conversion, weight_files
 from helpers.notebook import colab, questions
 
 NAMES = {"random": "random", "imagenet": "ImageNet labels"}
+USUAL_SIZE = 64  # side in pixels of whole images, where nothing else is known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,22 +25,28 @@ class Chosen:
     Attributes:
         name: for tables, such as ``PIRL``.
         source: ``random``, ``imagenet``, or the path of a backbone file.
-        about: how it was made; of random and ImageNet weights only which network.
+        about: metadata of the file; for random and ImageNet weights only the network.
+        image_size: side in pixels of the whole images on which it is evaluated.
     """
 
     name: str
     source: str
     about: dict[str, Any]
+    image_size: int
+
+    @property
+    def view_size(self) -> int:
+        """Side in pixels of the views it was pre-trained on, for fine-tuning; or 48."""
+        return self.about.get("image_size", 48)
 
     @property
     def network(self) -> tuple[str, str]:
-        """Backbone and stem."""
-        return self.about.get("backbone", "resnet18"), self.about.get(
-            "stem", "imagenet"
-        )
+        """Names of the backbone and its stem."""
+        about = self.about
+        return about.get("backbone", "resnet18"), about.get("stem", "imagenet")
 
     def create(self) -> nn.Module:
-        """Build the backbone and load its weights; a fresh copy at every call."""
+        """Build the backbone and load its weights: a new copy at every call."""
         if self.source in backbones.WEIGHTS:
             name, stem = self.network
             with torch.random.fork_rng(devices=[]):
@@ -49,14 +56,19 @@ class Chosen:
 
 
 def from_source(
-    source: str, backbone: str | None = None, stem: str | None = None
+    source: str,
+    backbone: str | None = None,
+    stem: str | None = None,
+    *,
+    image_size: int = USUAL_SIZE,
 ) -> Chosen:
-    """``random``, ``imagenet`` or the path of a backbone file as a choice.
+    """Return the choice for ``random``, ``imagenet`` or the path of a backbone file.
 
     Args:
         source: where the weights come from.
-        backbone: which network random or ImageNet weights are for; ResNet-18 if None.
-        stem: of that network.
+        backbone: network for random or ImageNet weights; ResNet-18 if None.
+        stem: stem of that network.
+        image_size: side at which to evaluate, in pixels, unless a file names its own.
 
     Raises:
         ValueError: when there is no such file or network, or a file is given together
@@ -65,17 +77,17 @@ def from_source(
     if source not in backbones.WEIGHTS:
         if backbone or stem:
             raise ValueError(
-                f"{source} says itself which backbone and stem it is for: give those "
-                "only with random or imagenet weights."
+                f"{source} names its own backbone and stem: give those only with "
+                "random or imagenet weights."
             )
-        return from_file(pathlib.Path(source))
+        return from_file(pathlib.Path(source), image_size=image_size)
     about = {"backbone": backbone or "resnet18", "stem": stem or "imagenet"}
     backbones.check(about["backbone"], stem=about["stem"], weights=source)
-    return Chosen(NAMES[source], source, about)
+    return Chosen(NAMES[source], source, about, image_size)
 
 
-def from_file(path: pathlib.Path) -> Chosen:
-    """A backbone file as a choice; a checkpoint of another project becomes one first.
+def from_file(path: pathlib.Path, *, image_size: int = USUAL_SIZE) -> Chosen:
+    """Return a backbone file as a choice; converts other projects' checkpoints first.
 
     Raises:
         ValueError: when the file is damaged, or of no kind that ``conversion`` knows.
@@ -85,11 +97,11 @@ def from_file(path: pathlib.Path) -> Chosen:
         path, matched = conversion.backbone_file(path)
         print(matched)
     about = weight_files.read_about(path)
-    known = methods.METHODS.get(about.get("method", ""))
-    name = known.__name__ if known else about.get("name", path.stem)
+    method = methods.METHODS.get(about.get("method", ""))
+    name = method.__name__ if method else about.get("name", path.stem)
     if about.get("init") == "imagenet":
         name += " from ImageNet"
-    return Chosen(name, str(path), about)
+    return Chosen(name, str(path), about, about.get("evaluation_size", image_size))
 
 
 def ask(
@@ -97,36 +109,38 @@ def ask(
 ) -> list[Chosen]:
     """Ask which backbones to evaluate.
 
-    The default is the newest of every method that learned from the same images. The
-    list goes on with every single file, ImageNet weights, a checkpoint from elsewhere
-    and random weights.
+    By default the newest backbone of every method that was pre-trained on these images.
+    The list also offers every single file, ImageNet weights, a checkpoint from
+    elsewhere and random weights.
 
     Args:
-        folders: that hold runs: on this machine, on Drive.
+        folders: folders with runs, on this machine or on Drive.
         data: name of the data set in use.
-        name: of the environment variable that may hold the answer.
+        name: environment variable that may hold the answer.
 
     Returns:
-        The choices. Before them, as the opponent to beat, random weights of every kind
-        of network that is among them.
+        The backbones, after random weights of each of their networks as the accuracy
+        to beat.
     """
     found = [from_file(path) for path, _ in weight_files.find_backbones(folders)]
     newest: dict[str, Chosen] = {}
-    for one in found:
-        if one.about.get("data") == data:
-            newest.setdefault(one.name, one)
-    listed = [
+    for backbone in found:
+        if backbone.about.get("data") == data:
+            newest.setdefault(backbone.name, backbone)
+    lines = [
         questions.Choice(
             f"all methods trained on these images ({', '.join(newest) or 'none yet'})",
             list(newest.values()),
             "all",
         )
     ]
-    listed += [
-        questions.Choice(weight_files.describe(one.about), [one], one.source)
-        for one in found
+    lines += [
+        questions.Choice(
+            weight_files.describe(backbone.about), [backbone], backbone.source
+        )
+        for backbone in found
     ]
-    listed += [
+    lines += [
         questions.Choice(
             "ImageNet weights, learned with labels",
             [from_source("imagenet")],
@@ -139,22 +153,21 @@ def ask(
         ),
         questions.Choice("random weights alone", [], "random"),
     ]
-    answer = questions.choose("Which backbones?", listed, 0, name)
+    answer = questions.choose("Which backbones?", lines, 0, name)
     if answer is None:
         path = colab.upload()
         answer = [from_file(path)] if path else []
-    return [*_opponents(answer), *answer]
+    return [*_random_weights(answer), *answer]
 
 
-def _opponents(answer: Sequence[Chosen]) -> list[Chosen]:
-    networks = dict.fromkeys(one.network for one in answer) or [
-        ("resnet18", "imagenet")
-    ]
-    opponents = [from_source("random", *network) for network in networks]
-    if len(opponents) == 1:
-        return opponents
-    # Several in one table need names of their own.
-    return [
-        dataclasses.replace(one, name=f"random {' '.join(one.network)}")
-        for one in opponents
-    ]
+def _random_weights(chosen: Sequence[Chosen]) -> list[Chosen]:
+    """Random weights of every network that was chosen, evaluated at its image size."""
+    sizes = {backbone.network: backbone.image_size for backbone in chosen}
+    sizes = sizes or {("resnet18", "imagenet"): USUAL_SIZE}
+    found = []
+    for network, size in sizes.items():
+        random = from_source("random", *network, image_size=size)
+        if len(sizes) > 1:  # in one table they need names of their own
+            random = dataclasses.replace(random, name=f"random {' '.join(network)}")
+        found.append(random)
+    return found

@@ -1,4 +1,4 @@
-"""Where the notebook runs: Colab or elsewhere, Drive, files in and out, hardware."""
+"""Colab and other machines: Google Drive, uploads, downloads, hardware."""
 
 import os
 import pathlib
@@ -12,15 +12,15 @@ DRIVE_PROJECT = pathlib.Path("/content/drive/MyDrive/self-supervised-stl10")
 
 
 def in_colab() -> bool:
-    """Say whether this runs on Colab, which loads `google.colab` before the kernel."""
+    """Return whether this is Colab, which imports `google.colab` in every kernel."""
     return "google.colab" in sys.modules
 
 
 def mirror(where: str) -> pathlib.Path | None:
-    """Return a folder on Drive that gets a copy of every file, or None for none.
+    """Return the folder on Google Drive to which checkpoints are copied, or None.
 
-    Files are written on this machine first, because Drive writes open files late. A
-    Drive that refuses is said in one sentence and is no error.
+    Checkpoints are first written on this machine, because Drive uploads open files
+    late. If Drive cannot be mounted, one printed sentence says so.
 
     Args:
         where: "here" (this machine only) or "drive".
@@ -48,7 +48,7 @@ def mirror(where: str) -> pathlib.Path | None:
 
 
 def upload(name: str = "STL_UPLOAD") -> pathlib.Path | None:
-    """Take a file from the browser on Colab, by its path elsewhere; None for none."""
+    """Return an uploaded file: from the browser on Colab, else by its path; or None."""
 
     def check(typed: str) -> pathlib.Path | None:
         path = pathlib.Path(typed).expanduser()
@@ -70,17 +70,17 @@ def upload(name: str = "STL_UPLOAD") -> pathlib.Path | None:
 
 
 def download(path: pathlib.Path | str, wanted: bool = False) -> None:
-    """Hand a file to the user: a download on Colab if `wanted`, a link elsewhere."""
+    """Offer a file to the user: a download on Colab if `wanted`, a link elsewhere."""
     if not pathlib.Path(path).is_file():
         print(f"There is no file {path} to download yet.")
     elif not in_colab():
-        # Relative in both forms, so that no home folder lands in a saved notebook.
+        # A relative path, so that a saved notebook shows no home folder.
         near = os.path.relpath(path)
         link = IPython.display.FileLink(near)._repr_html_()
         bundle = {"text/html": link, "text/plain": near}
         IPython.display.display(bundle, raw=True)
     elif not wanted:
-        print(f"The file is {path}; say that you want the download to get it.")
+        print(f"The file is {path}: call colab.download with wanted=True to get it.")
     else:
         try:
             from google.colab import files
@@ -91,7 +91,7 @@ def download(path: pathlib.Path | str, wanted: bool = False) -> None:
 
 
 def device_sentence() -> str:
-    """Say in one sentence what the hardware is and, on Colab, how to get a GPU."""
+    """Describe the hardware in one sentence; on Colab, say how to get a GPU."""
     import torch
 
     if torch.cuda.is_available():

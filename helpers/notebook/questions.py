@@ -1,6 +1,6 @@
-"""What a notebook needs around its lesson: questions, and sources to read.
+"""Questions that a notebook asks: by environment variable, keyboard or default.
 
-It works on IPython 7.34 (Colab) and on the newest, without widgets.
+They need no widgets and work with IPython 7.34 (Colab) and newer.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from IPython.core.error import StdinNotImplementedError
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """One line of `choose`: what is read, what is returned, what a script types."""
+    """One line of `choose`: the text shown, the value returned, the key to type."""
 
     label: str
     value: Any
@@ -28,22 +28,22 @@ def ask(
     name: str,
     check: Callable[[str], Any] = str,
 ) -> Any:
-    """Ask one question so that *Run all* and a notebook without keyboard also work.
+    """Ask a question; *Run all* and notebooks without a keyboard work too.
 
-    The environment variable `name` answers first, then the keyboard; an empty answer,
-    or no keyboard (nbval, papermill, nbconvert), takes the default. Options and answer
-    are printed, so that a saved notebook shows both.
+    The environment variable `name` answers first, then the keyboard. An empty answer
+    means the default, and so does a missing keyboard (nbval, papermill, nbconvert).
+    Options and answer are printed, so that a saved notebook shows both.
 
     Args:
         question: the question, ending in a question mark.
-        options: value -> description, or None for free text. The answer is a value in
-            any case or its number; something is typed behind a value like "folder:".
-        default: the answer to nothing; it must itself be a right answer.
-        name: the environment variable that may hold the answer.
-        check: makes of the answer what `ask` returns, or raises ValueError.
+        options: descriptions by value, or None for free text. Values are typed in
+            upper or lower case, or as their number; "folder:" is completed by a path.
+        default: the answer if nothing is typed; must be valid.
+        name: environment variable that may hold the answer.
+        check: converts the answer to the value returned, or raises ValueError.
 
     Raises:
-        ValueError: if the environment variable or the default is a wrong answer.
+        ValueError: if the environment variable or the default is not a valid answer.
     """
     values = list(options or {})
     lines = [f"{value}  {text}" for value, text in (options or {}).items()]
@@ -71,7 +71,7 @@ def ask_number(
 
 
 def ask_labels(name: str = "STL_LABELS") -> str | None:
-    """Ask how many labels to keep; None keeps all the data set has."""
+    """Ask how many labels to keep, per class or as a share; None keeps all."""
 
     def check(typed: str) -> str | None:
         if typed.lower() == "all":
@@ -79,17 +79,17 @@ def ask_labels(name: str = "STL_LABELS") -> str | None:
         if re.fullmatch(r"\d+%?", typed):
             return typed
         raise ValueError(
-            f"Type a number a class, a share such as 10%, or 'all', not {typed!r}."
+            f"Type a number per class, a share such as 10%, or 'all', not {typed!r}."
         )
 
-    return ask("How many labels (a class, or in %)?", None, "all", name, check)
+    return ask("How many labels (per class, or in %)?", None, "all", name, check)
 
 
 def choose(question: str, choices: Sequence[Choice], default: int, name: str) -> Any:
-    """Ask for one line of a list of what is really there; return its `value`.
+    """Ask for one line of a numbered list and return its `value`.
 
-    `default` is a position in `choices`, from 0; printed numbers start at 1. The keys
-    differ, and the environment variable `name` may hold a key or a printed number.
+    `default` is an index into `choices`; printed numbers start at 1. Keys are unique,
+    and the environment variable `name` may hold a key or a printed number.
     """
     keys = [choice.key for choice in choices]
 
@@ -104,7 +104,7 @@ def choose(question: str, choices: Sequence[Choice], default: int, name: str) ->
 def _answer(
     question: str, lines: list[str], default: str, name: str, parse: Callable
 ) -> Any:
-    """Take and print an answer; `parse` returns what to print and what to return."""
+    """Get and print a valid answer; `parse` returns the text to print and the value."""
     choices = "".join(f"  {n}. {line}\n" for n, line in enumerate(lines, start=1))
     print(choices, end="")
     preset = os.environ.get(name, "").strip()
@@ -126,7 +126,7 @@ def _answer(
 
 
 def _match(typed: str, values: Sequence[str]) -> str:
-    """Return the value that was meant, by its name, its number or its prefix."""
+    """Find the value that was typed, as its name, its number or a completed prefix."""
     known = {str(number): value for number, value in enumerate(values, start=1)}
     known |= {value.lower(): value for value in values}
     match = known.get(typed.lower(), ":")

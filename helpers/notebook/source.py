@@ -1,4 +1,4 @@
-"""Shows the source of what runs, in a notebook."""
+"""Source code of this package, shown in a notebook."""
 
 import inspect
 import pathlib
@@ -10,9 +10,12 @@ import IPython.display
 
 
 def show_source(*objects: Any) -> None:
-    """Display the source of classes, functions or modules, each with where it stands.
+    """Display the source of classes, functions or modules with file and line numbers.
 
-    JupyterLab, Colab, GitHub and VS Code colour a fenced block, each in its own theme.
+    It is a fenced Markdown block, which every front end colours in its own theme.
+
+    Raises:
+        ValueError: for an object whose source Python does not know.
     """
     for shown in objects:
         shown = inspect.unwrap(shown) if callable(shown) else shown
@@ -32,7 +35,7 @@ def show_source(*objects: Any) -> None:
 
 
 def _relative(file: pathlib.Path) -> str:
-    """Return a file's path as it is imported, never one that shows a home folder."""
+    """Return a file's path relative to its import folder, so that no home is shown."""
     if not file.is_file():  # typed into a cell: the file exists only in the kernel
         return "this notebook"
     folders = {pathlib.Path(entry).resolve() for entry in ["", *sys.path]}

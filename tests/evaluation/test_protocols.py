@@ -1,4 +1,4 @@
-"""From a backbone to a record: what is trained on, and what is said about it."""
+"""From a backbone to a record: what is trained on, scored and recorded."""
 
 import dataclasses
 
@@ -7,10 +7,10 @@ import small
 import torch
 import torchvision
 
-from helpers import data, hardware
+from helpers import data, hardware, views
 from helpers.data.dataset import Split
 from helpers.evaluation import probes, protocols, results
-from helpers.models import encoding, nearest_neighbors
+from helpers.models import backbones, encoding, nearest_neighbors
 from helpers.training import supervised
 from helpers.views.settings import ViewSettings
 
@@ -20,7 +20,7 @@ VIEW = ViewSettings(size=20, scale=(0.5, 1.0), jitter=0, grayscale=0)
 
 @pytest.fixture(autouse=True)
 def exact(monkeypatch):
-    """Compute in float32 whatever the CPU could do faster."""
+    """Compute in float32, whatever the CPU could do faster."""
     monkeypatch.setattr(hardware, "precision", lambda: "32-true")
 
 
@@ -47,11 +47,10 @@ def head_settings():
 
 
 def run(name, features, dataset):
+    experiment = protocols.Experiment(dataset, "PIRL", ABOUT)
     if name == "mlp_head":
-        return protocols.mlp_head(
-            features, dataset, method="PIRL", about=ABOUT, settings=head_settings()
-        )
-    return getattr(protocols, name)(features, dataset, method="PIRL", about=ABOUT)
+        return protocols.mlp_head(features, experiment, head_settings())
+    return getattr(protocols, name)(features, experiment)
 
 
 @pytest.mark.parametrize(
@@ -83,38 +82,49 @@ def test_the_test_split_only_scores(name, features, dataset):
     )
     other = dataclasses.replace(features, test=features.test.flip(0) * 3)
     first, second = run(name, features, dataset), run(name, other, shuffled)
-    some = features.train
-    assert torch.equal(first.classifier(some), second.classifier(some))
+    queries = features.train
+    assert torch.equal(first.classifier(queries), second.classifier(queries))
 
 
-def test_a_head_is_trained_once_a_seed(features, dataset):
-    outcome = protocols.mlp_head(
-        features,
-        dataset,
-        method="PIRL",
-        about={},
-        seeds=(5, 6),
-        settings=dataclasses.replace(head_settings(), epochs=1),
-    )
+def test_a_head_is_trained_once_per_seed(features, dataset, monkeypatch):
+    trained = []
+    train_on_features = supervised.train_on_features
+
+    def watch(head, train, labels, settings, **options):
+        trained.append((settings.seed, options["label"]))
+        return train_on_features(head, train, labels, settings, **options)
+
+    monkeypatch.setattr(supervised, "train_on_features", watch)
+    experiment = protocols.Experiment(dataset, "PIRL", seeds=(5, 6))
+    short = dataclasses.replace(head_settings(), epochs=1)
+    outcome = protocols.mlp_head(features, experiment, short)
     assert outcome.record["seeds"] == len(outcome.record["top1"]) == 2
     assert len(outcome.history) == 1
+    assert trained == [(5, "MLP head, seed 5"), (6, "MLP head, seed 6")]
 
 
-def fine_tune(create, dataset, **changes):
+@pytest.mark.parametrize("name", ["knn", "linear_probe"])
+def test_what_is_not_random_is_done_once_whatever_the_seeds(name, features, dataset):
+    protocol = getattr(protocols, name)
+    one, three = (
+        protocol(features, protocols.Experiment(dataset, "PIRL", seeds=seeds))
+        for seeds in ((0,), (4, 5, 6))
+    )
+    assert three.record["seeds"] == len(three.record["top1"]) == 1
+    assert three.record["top1"] == one.record["top1"]
+    queries = features.test
+    assert torch.equal(three.classifier(queries), one.classifier(queries))
+
+
+def fine_tune(create, dataset, *, seeds=(0, 1), folds=False, **options):
     settings = supervised.FineTuningSettings(
         epochs=6, batch_size=8, learning_rate=2e-2, warmup_epochs=0, view=VIEW
     )
-    return protocols.fine_tune(
-        create,
-        dataset,
-        method="PIRL",
-        about=ABOUT,
-        settings=settings,
-        **{"seeds": (0, 1)} | changes,
-    )
+    experiment = protocols.Experiment(dataset, "PIRL", ABOUT, seeds, folds)
+    return protocols.fine_tune(create, experiment, settings, **options)
 
 
-def test_fine_tuning_starts_anew_for_every_seed(dataset, backbone):
+def test_fine_tuning_starts_from_a_new_backbone_for_every_seed(dataset, backbone):
     made = []
 
     def create():
@@ -143,35 +153,46 @@ def test_fine_tuning_never_learns_from_the_test_split(dataset):
         dataset, test=Split(255 - dataset.test.images, dataset.test.labels)
     )
     found = []
-    for some in (dataset, swapped):
-        outcome = fine_tune(small.backbone, some, seeds=(0,))
+    for images in (dataset, swapped):
+        outcome = fine_tune(small.backbone, images, seeds=(0,))
         found.append(outcome.classifier.head.weight)
     assert torch.equal(*found)
 
 
-def test_fine_tuning_and_the_baseline_are_trained_and_scored_alike(
-    dataset, monkeypatch
-):
-    sides = []
+def test_the_baseline_is_fine_tuning_from_random_weights(dataset, monkeypatch):
+    """The same training and scoring, so that only the weights at the start differ."""
+    built, seen, sides = [], [], set()
+    train_on_images, whole_view = supervised.train_on_images, views.whole_view
 
-    def predict(classifier, images, *, image_size):
-        sides.append(image_size)
-        return torch.zeros(len(images), len(dataset.classes))
+    def build(name, *, stem):
+        built.append((name, stem))
+        return small.backbone()
 
-    monkeypatch.setattr(supervised, "predict", predict)
+    def watch(classifier, train, settings, **options):
+        seen.append(settings)
+        return train_on_images(classifier, train, settings, **options)
+
+    def watch_side(images, size):
+        sides.add(size)
+        return whole_view(images, size)
+
+    monkeypatch.setattr(backbones, "build", build)
+    monkeypatch.setattr(views, "whole_view", watch_side)
+    monkeypatch.setattr(supervised, "train_on_images", watch)
     settings = protocols.supervised_settings(40, epochs=1)
     assert (settings.view.size, settings.backbone_scale) == (40, 1.0)
-    for protocol in ("baseline", "fine-tuning"):
-        protocols.fine_tune(
-            small.backbone,
-            dataset,
-            method="PIRL",
-            about=ABOUT,
-            protocol=protocol,
-            settings=settings,
-            seeds=(0,),
-        )
-    assert sides == [40, 40]
+    experiment = protocols.Experiment(dataset, "PIRL", ABOUT, seeds=(0,))
+    tuned = protocols.fine_tune(small.backbone, experiment, settings)
+    baseline = protocols.baseline(dataset, settings, stem="pool", seeds=(0,))
+    assert built == [("resnet18", "pool")]
+    assert seen[0] == seen[1] == dataclasses.replace(settings, seed=0)
+    assert sides == {40}
+    assert torch.equal(baseline.classifier.head.weight, tuned.classifier.head.weight)
+    record = baseline.record
+    assert (record["protocol"], record["method"]) == ("baseline", "random")
+    assert record["backbone"] == "resnet18, pool stem"
+    assert record["pretraining_epochs"] == record["images_seen"] == 0
+    assert record["top1"] == tuned.record["top1"]
 
 
 FOLDS = tuple(torch.arange(24)[start : start + 12] for start in (0, 6, 12))
@@ -179,10 +200,10 @@ FOLDS = tuple(torch.arange(24)[start : start + 12] for start in (0, 6, 12))
 
 @pytest.mark.parametrize("name", ["knn", "linear_probe", "mlp_head"])
 def test_folds_are_repetitions_with_the_labels_of_the_fold(name, features, dataset):
-    """What the other images say and show does not matter to a fold."""
+    """The images and labels outside a fold have no influence on it."""
     folded = dataclasses.replace(dataset, folds=FOLDS)
-    protocol, given = getattr(protocols, name), {"method": "PIRL", "about": {}}
-    outcome = protocol(features, folded, folds=True, **given)
+    protocol = getattr(protocols, name)
+    outcome = protocol(features, protocols.Experiment(folded, "PIRL", folds=True))
     assert outcome.record["labels"] == 12
     assert outcome.record["folds"] == outcome.record["seeds"] == 3
     assert outcome.record["over"] == "official folds"
@@ -190,13 +211,13 @@ def test_folds_are_repetitions_with_the_labels_of_the_fold(name, features, datas
         alone = dataclasses.replace(
             dataset, pretraining=dataset.pretraining[fold], train_count=12
         )
-        some = dataclasses.replace(features, train=features.train[fold])
-        seeds = {"seeds": (number,)} if name == "mlp_head" else {}
-        expected = protocol(some, alone, **given, **seeds).record["top1_mean"]
+        part = dataclasses.replace(features, train=features.train[fold])
+        experiment = protocols.Experiment(alone, "PIRL", seeds=(number,))
+        expected = protocol(part, experiment).record["top1_mean"]
         assert outcome.record["top1"][number] == pytest.approx(expected)
 
 
-def test_fine_tuning_trains_once_a_fold_on_its_images(dataset, monkeypatch):
+def test_fine_tuning_trains_once_per_fold_on_its_images(dataset, monkeypatch):
     seen = []
     train_on_images = supervised.train_on_images
 
@@ -212,15 +233,15 @@ def test_fine_tuning_trains_once_a_fold_on_its_images(dataset, monkeypatch):
         assert torch.equal(images, dataset.train.images[fold])
 
 
-def test_folds_that_are_not_there_are_one_sentence(features, dataset):
+def test_folds_that_do_not_exist_are_one_sentence(dataset):
     with pytest.raises(ValueError, match="small has no official folds: take stl10"):
-        protocols.knn(features, dataset, method="PIRL", about={}, folds=True)
+        protocols.Experiment(dataset, "PIRL", folds=True)
 
 
 def test_stl10s_folds_are_those_torchvision_reads(stl10, backbone):
     whole = data.load("stl10", root=stl10)
     features = protocols.encode(backbone, whole, image_size=20)
-    outcome = protocols.knn(features, whole, method="random", about={}, folds=True)
+    outcome = protocols.knn(features, protocols.Experiment(whole, "random", folds=True))
     assert (outcome.record["folds"], outcome.record["labels"]) == (10, 20)
     for number, top1 in enumerate(outcome.record["top1"]):
         official = torchvision.datasets.STL10(stl10, split="train", folds=number)

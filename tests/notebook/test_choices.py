@@ -1,4 +1,4 @@
-"""Which backbone is evaluated, and the random one it has to beat."""
+"""The backbones to evaluate, and the random weights they have to beat."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def test_random_weights_are_the_same_at_every_call_and_touch_no_generator():
     assert chosen.about == {"backbone": "resnet18", "stem": "small"}
 
 
-def test_a_file_knows_its_own_network(tmp_path):
+def test_a_file_names_its_own_network(tmp_path):
     file = make(tmp_path, "run", init="imagenet")
     chosen = choices.from_source(str(file))
     assert chosen.name == "BYOL from ImageNet"
@@ -34,8 +34,21 @@ def test_a_file_knows_its_own_network(tmp_path):
     weights = chosen.create().state_dict()
     stored = weight_files.load_backbone(file)[0].state_dict()
     assert all(torch.equal(weights[name], stored[name]) for name in stored)
-    with pytest.raises(ValueError, match="says itself which backbone and stem"):
+    with pytest.raises(ValueError, match="names its own backbone and stem"):
         choices.from_source(str(file), "vgg11")
+
+
+def test_a_file_names_its_own_sizes(tmp_path):
+    """A default applies where a file, or where random weights, name no size."""
+    for name, about, view_size, image_size in (
+        ("new", {"image_size": 40, "evaluation_size": 56}, 40, 56),
+        ("old", {}, 48, 80),
+    ):
+        file = make(tmp_path, name, **about)
+        backbone = choices.from_source(str(file), image_size=80)
+        assert (backbone.view_size, backbone.image_size) == (view_size, image_size)
+    assert choices.from_source("random").image_size == 64
+    assert choices.from_source("imagenet", image_size=224).image_size == 224
 
 
 @pytest.mark.parametrize(
@@ -52,26 +65,31 @@ def test_what_cannot_be_chosen_is_one_sentence(given, message):
         choices.from_source(*given)
 
 
-def test_every_kind_of_network_has_a_random_opponent(tmp_path, monkeypatch):
-    make(tmp_path, "a", stem="pool")
-    make(tmp_path, "b", method="pirl", stem="pool")
+def test_every_network_is_compared_with_random_weights_of_its_own(
+    tmp_path, monkeypatch
+):
+    """At the same image size, because accuracy depends on it."""
+    make(tmp_path, "a", stem="pool", evaluation_size=56)
+    make(tmp_path, "b", method="pirl", stem="pool", evaluation_size=56)
     make(tmp_path, "other images", data="stl10")
     monkeypatch.setenv("STL_WEIGHTS", "all")
     chosen = choices.ask([tmp_path], "demo")
     assert chosen[0].name == "random"
     assert sorted(one.name for one in chosen[1:]) == ["BYOL", "PIRL"]
     assert chosen[0].network == ("resnet18", "pool")
-    make(tmp_path, "c", method="simclr", backbone="alexnet", stem="imagenet")
+    assert chosen[0].image_size == 56
+    alexnet = {"backbone": "alexnet", "stem": "imagenet", "evaluation_size": 88}
+    make(tmp_path, "c", method="simclr", **alexnet)
     chosen = choices.ask([tmp_path], "demo")
-    opponents = [one for one in chosen if one.source == "random"]
-    assert {one.network for one in opponents} == {
-        ("resnet18", "pool"),
-        ("alexnet", "imagenet"),
+    random = [one for one in chosen if one.source == "random"]
+    assert {one.network: one.image_size for one in random} == {
+        ("resnet18", "pool"): 56,
+        ("alexnet", "imagenet"): 88,
     }
     assert len({one.name for one in chosen}) == len(chosen) == 5
 
 
-def test_with_nothing_there_random_weights_remain(tmp_path, monkeypatch):
+def test_without_any_file_random_weights_remain(tmp_path, monkeypatch):
     monkeypatch.setenv("STL_WEIGHTS", "random")
     (only,) = choices.ask([tmp_path], "demo")
     assert (only.name, only.network) == ("random", ("resnet18", "imagenet"))

@@ -1,15 +1,20 @@
-"""The questions, Drive, files and sources of a notebook, without a kernel."""
+"""Questions: answered by a stand-in for the keyboard, and through a real kernel."""
 
 import builtins
 import pathlib
 
-import IPython.display
 import pytest
+from jupyter_client import manager
 
 from helpers.notebook import questions
-from helpers.notebook.source import show_source
 
+PROJECT = pathlib.Path(__file__).resolve().parents[2]
 IMAGES = {"demo": "drawn", "stl10": "2.6 GB", "folder:": "a path of yours"}
+SECONDS = 30  # that a kernel may take
+QUESTION = f"""
+from helpers.notebook import questions
+answer = questions.ask("Which images?", {IMAGES}, "demo", "STL_TEST_PROMPT")
+"""
 
 
 def ask_images(check=str):
@@ -128,46 +133,6 @@ def test_choose_returns_the_value_of_a_line(monkeypatch, keyboard, capsys):
         )
 
 
-def test_show_source_names_the_place_and_fences_the_code(monkeypatch):
-    shown = []
-    monkeypatch.setattr(
-        IPython.display, "display", lambda data, raw: shown.append(data)
-    )
-    show_source(questions.Choice, questions.ask, questions)
-    assert [next(iter(data["text/plain"].split())) for data in shown] == [
-        "@dataclasses.dataclass(frozen=True)",
-        "def",
-        '"""What',
-    ]
-    caption, _, code = shown[1]["text/markdown"].partition("\n\n")
-    start = int(
-        caption.removeprefix("`helpers/notebook/questions.py`, lines ").split()[0]
-    )
-    lines = pathlib.Path(questions.__file__).read_text().splitlines()
-    assert lines[start - 1].startswith("def ask(")
-    assert code.startswith("```python\ndef ask(") and code.endswith(
-        "default, name, parse)\n```\n"
-    )
-    assert shown[2]["text/markdown"].startswith("`helpers/notebook/questions.py`\n\n")
-
-
-def test_show_source_dedents_methods_and_survives_fences(monkeypatch):
-    shown = []
-    monkeypatch.setattr(
-        IPython.display, "display", lambda data, raw: shown.append(data)
-    )
-
-    class Lesson:
-        def step(self):
-            return "```"
-
-    show_source(Lesson.step)
-    assert shown[0]["text/plain"].startswith("def step")
-    assert "~~~~python\ndef step" in shown[0]["text/markdown"]
-    with pytest.raises(ValueError, match="has no source"):
-        show_source(len)
-
-
 @pytest.mark.parametrize(
     ("typed", "expected"), [("all", None), ("20", "20"), ("10%", "10%"), ("", None)]
 )
@@ -181,3 +146,102 @@ def test_another_number_of_labels_is_asked_for_again(keyboard, capsys):
     assert questions.ask_labels() == "1%"
     assert len(prompts) == 2
     assert "a share such as 10%" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    """A Jupyter kernel, whose stdin channel takes the answers."""
+    running, client = manager.start_new_kernel(
+        startup_timeout=SECONDS, kernel_name="python3", cwd=str(PROJECT)
+    )
+    yield client
+    client.stop_channels()
+    running.shutdown_kernel(now=True)
+
+
+def execute(client, code, answers=None):
+    """Run code, typing `answers`; return its printed text, prompts and error."""
+    left, prompts, printed, errors = list(answers or []), [], [], []
+
+    def answer(message):
+        prompts.append(message["content"]["prompt"])
+        # One prompt too many would hang: it gets a right answer and is counted.
+        client.input(left.pop(0) if left else "demo")
+
+    def listen(message):
+        if message["msg_type"] == "stream":
+            printed.append(message["content"]["text"])
+        if message["msg_type"] == "error":
+            errors.append(message["content"]["evalue"])
+
+    client.execute_interactive(
+        code,
+        allow_stdin=answers is not None,
+        stdin_hook=answer if answers is not None else None,
+        output_hook=listen,
+        timeout=SECONDS,
+    )
+    return "".join(printed), prompts, errors
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        (["stl10"], "stl10"),
+        (["2"], "stl10"),
+        ([""], "demo"),
+        (["folder:/my pictures"], "folder:/my pictures"),
+        (["nothing of the kind", "9", "STL10"], "stl10"),
+    ],
+)
+def test_a_typed_answer_arrives(kernel, answers, expected):
+    printed, prompts, errors = execute(kernel, QUESTION + "print([answer])", answers)
+    assert errors == []
+    assert prompts == ["Which images? [demo] "] * len(answers)
+    assert printed.endswith(f"Which images? -> {expected}\n['{expected}']\n")
+    assert printed.count("  1. demo  drawn\n") == len(answers)
+
+
+def test_the_options_are_printed_before_the_prompt_is_answered(kernel):
+    request = kernel.execute(QUESTION, allow_stdin=True)
+    assert kernel.get_stdin_msg(timeout=SECONDS)["msg_type"] == "input_request"
+    printed = ""
+    while "3. folder:  a path of yours\n" not in printed:
+        printed += kernel.get_iopub_msg(timeout=SECONDS)["content"].get("text", "")
+    kernel.input("")
+    reply = kernel.get_shell_msg(timeout=SECONDS)
+    assert reply["parent_header"]["msg_id"] == request
+    assert reply["content"]["status"] == "ok"
+
+
+def test_without_stdin_the_default_is_taken_at_once(kernel):
+    printed, _, errors = execute(kernel, QUESTION)
+    assert errors == []
+    assert printed.endswith("Which images? -> demo\n")
+
+
+def test_the_environment_answers_without_a_prompt(kernel):
+    preset = "import os; os.environ['STL_TEST_PROMPT'] = {!r}\n"
+    try:
+        printed, prompts, _ = execute(kernel, preset.format("stl10") + QUESTION, [])
+        assert prompts == []
+        assert printed.endswith("Which images? -> stl10\n")
+        _, prompts, errors = execute(kernel, preset.format("wrong") + QUESTION, [])
+        assert prompts == []
+        assert len(errors) == 1 and "STL_TEST_PROMPT is wrong" in errors[0]
+    finally:
+        execute(kernel, "import os; del os.environ['STL_TEST_PROMPT']")
+
+
+def test_numbers_and_checkpoints_are_asked_too(kernel):
+    code = """
+from helpers.notebook import questions
+epochs = questions.ask_number("Epochs?", 5, "STL_TEST_EPOCHS", maximum=100)
+byol, none = ("BYOL, 5 epochs", 1, "byol"), ("none", 2, "no")
+lines = [questions.Choice(*byol), questions.Choice(*none)]
+print([epochs, questions.choose("Weights?", lines, 0, "STL_TEST_WEIGHTS")])
+"""
+    printed, prompts, errors = execute(kernel, code, ["1000", "20", "none", "no"])
+    assert errors == []
+    assert prompts == ["Epochs? [5] "] * 2 + ["Weights? [1] "] * 2
+    assert printed.endswith("[20, 2]\n")

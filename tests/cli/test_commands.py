@@ -1,18 +1,16 @@
-"""The command line: flags that are explained, input that is refused, whole stories."""
+"""The command line: defaults, input that is refused, and whole runs from a shell."""
 
-import dataclasses
 import json
 import pathlib
 import re
 import sys
 
-import docstring_parser
 import pytest
 import safetensors.torch
 import torch
 
 from helpers import __main__, data, methods
-from helpers.cli import commands, flags
+from helpers.cli import commands
 from helpers.evaluation import protocols
 from helpers.models import weight_files
 from helpers.training import settings
@@ -21,69 +19,35 @@ PROJECT = pathlib.Path(__file__).resolve().parents[2]
 SHORT = "--precision 32-true --size 20 --batch-size 16 --epochs"
 
 
-def fields(asked):
-    """Every field that is a flag, with the class it belongs to."""
-    for field in dataclasses.fields(asked):
-        value = getattr(asked, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from fields(value)
-        else:
-            yield type(asked), field.name
+def pretraining(line):
+    """Settings for which a command line asks."""
+    return commands.parse(["pretrain", *line.split()])[1].settings
 
 
-def test_every_flag_is_explained():
-    asked = [
-        flags.Pretrain(settings.configure(name, recipe))
-        for name, method in methods.METHODS.items()
-        for recipe in method.recipes
-    ]
-    asked += [flags.Evaluate(weights=""), flags.Baseline(), flags.List()]
-    asked += [flags.Export("", pathlib.Path("x.pth")), flags.Results()]
-    for kind, name in {pair for one in asked for pair in fields(one)}:
-        explained = {
-            param.arg_name
-            for parent in kind.__mro__[:-1]
-            for param in docstring_parser.parse(parent.__doc__).params
-            if param.description
-        }
-        assert name in explained, f"{kind.__name__}.{name}"
+@pytest.mark.parametrize("method", methods.METHODS)
+def test_the_method_comes_first_or_as_a_flag(method):
+    expected = settings.configure(method, epochs=5)
+    assert pretraining(f"{method} --epochs 5") == expected
+    assert pretraining(f"--method {method} --epochs 5") == expected
+    assert pretraining(f"--epochs=5 --method={method}") == expected
 
 
 def test_defaults_follow_what_they_depend_on(tmp_path):
-    def pretrain(line):
-        return commands.parse(["pretrain", *line.split()])[1].settings
-
-    assert pretrain("") == settings.configure("byol")
-    chosen = pretrain("--method pirl --recipe=published --epochs 3")
+    assert pretraining("") == settings.configure("byol")
+    chosen = pretraining("pirl --recipe=published --epochs 3")
     assert chosen == settings.configure("pirl", "published", epochs=3)
-    assert pretrain("--recipe published --backbone vgg16").stem == "imagenet"
-    assert pretrain("--recipe published --init imagenet").stem == "imagenet"
+    assert pretraining("--recipe published --backbone vgg16").stem == "imagenet"
+    assert pretraining("--recipe published --init imagenet").stem == "imagenet"
     file = tmp_path / "backbone.safetensors"
     weight_files.save_backbone(file, torch.nn.Linear(1, 1), {"image_size": 72})
-    for given, size in ((str(file), 72), ("random", 48), ("nowhere", 48)):
-        asked = commands.parse(["evaluate", "--weights", given])[1]
-        assert asked.training == protocols.supervised_settings(size)
-
-
-def test_booleans_mean_what_they_say(capsys):
-    def parse(line):
-        return commands.parse(line.split())[1]
-
-    assert parse("pretrain").where.resume
-    assert parse("pretrain --resume").where.resume
-    assert not parse("pretrain --no-resume").where.resume
-    assert parse("baseline").folds
-    assert not parse("baseline --no-folds").folds
-    for line in ("baseline --folds False", "pretrain --resume False"):
-        with pytest.raises(SystemExit) as stopped:
-            parse(line)
-        assert stopped.value.code == 2
-        assert "Unrecognized options: False" in capsys.readouterr().err
+    for weights, size in ((str(file), 72), ("random", 48), ("nowhere", 48)):
+        args = commands.parse(["evaluate", "--weights", weights])[1]
+        assert args.training == protocols.supervised_settings(size)
 
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Run a command line; its exit status, what it printed and what it complained."""
+    """Run a command line and return its exit status, output and errors."""
 
     def start(line):
         monkeypatch.setattr(sys, "argv", ["helpers", *line.split()])
@@ -102,6 +66,9 @@ def run(monkeypatch, capsys):
     [
         ("train", "Unknown command 'train': choose one of pretrain, evaluate"),
         ("pretrain --method moco9", "Unknown method 'moco9': choose one of"),
+        ("pretrain moco9 --epochs 5", "Unknown method 'moco9': choose one of"),
+        ("pretrain pirl --method byol", "Choose one method: pirl or byol."),
+        ("pretrain pirl --recipe day", "Unknown recipe 'day' of pirl: choose one of"),
         ("pretrain --backbone vgg", "Unknown backbone 'vgg': choose one of"),
         ("pretrain --data nowhere", "Unknown data 'nowhere': choose one of"),
         ("pretrain --data folder:nowhere", "There is no folder 'nowhere'"),
@@ -122,6 +89,9 @@ def test_what_cannot_be_used_is_one_sentence(line, complaint, run):
     ("line", "complaint"),
     [
         ("pretrain --epochs many", "invalid literal for int"),
+        ("pretrain --epochs 5 pirl", "Unrecognized options: pirl"),
+        ("pretrain pirl --recipe", "Missing value for argument '--recipe'"),
+        ("pretrain simclr --negatives 9", "Unrecognized options: --negatives"),
         ("pretrain --epochs 0", "epochs must be at least 1, not 0"),
         ("pretrain --size 16", "at least 17 px, these have 16"),
         ("pretrain --nothing 3", "Unrecognized options: --nothing"),
@@ -169,11 +139,28 @@ def test_help_lists_the_commands(line, run):
         assert re.search(rf"^{name} ", printed, flags=re.MULTILINE)
 
 
+@pytest.mark.parametrize(
+    ("line", "usage", "default"),
+    [
+        ("pretrain --help", "pretrain byol", "(default: byol)"),
+        ("pretrain pirl --help", "pretrain pirl", "(default: pirl)"),
+        ("pretrain --method pirl -h", "pretrain pirl", "(default: pirl)"),
+        ("pretrain pirl --recipe published --help", "pretrain pirl", "published)"),
+        ("evaluate --help", "evaluate", "--weights"),
+    ],
+)
+def test_help_shows_the_defaults_of_what_was_chosen(line, usage, default, run):
+    status, printed, error = run(line)
+    assert (status, error) == (0, "")
+    assert printed.startswith(f"usage: python -m helpers {usage} [-h]")
+    assert default in printed
+
+
 @pytest.mark.usefixtures("small_backbone")
 def test_the_whole_story_from_a_shell(dataset, run, tmp_path, monkeypatch):
     monkeypatch.setitem(data.LOADERS, "demo", lambda root: dataset)
     assert run("list")[1].startswith("No backbones in ")
-    status, printed, _ = run(f"pretrain --method simclr {SHORT} 2 --stop-after 1")
+    status, printed, _ = run(f"pretrain simclr {SHORT} 2 --stop-after 1")
     assert status == 0
     (folder,) = (tmp_path / "checkpoints").iterdir()
     assert str(folder / "backbone.safetensors") in printed
