@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Draws:
-    """A table of random numbers, an image a row, handed out column by column.
+    """A table of random numbers, one row per image, handed out column by column.
 
     Args:
         table: float32 (B, K) in [0, 1).
@@ -20,14 +20,45 @@ class Draws:
         self.table, self.used = table, 0
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-        """The next numbers, in [low, high): (B, *shape)."""
-        start, self.used = self.used, self.used + math.prod(shape)
+        """The next numbers of every image, in [low, high): (B, *shape).
+
+        Raises:
+            ValueError: when the table has fewer columns left.
+        """
+        start = self.used
+        self.skip(*shape)
         taken = self.table[:, start : self.used].reshape(-1, *shape)
         return taken * (high - low) + low
 
     def chance(self, probability: float, *shape: int) -> Tensor:
         """True with the given probability: bool (B, *shape)."""
         return self.uniform(*shape) < probability
+
+    def skip(self, *shape: int) -> None:
+        """Pass over numbers of a change that is switched off.
+
+        Raises:
+            ValueError: when the table has fewer columns left.
+        """
+        count, left = math.prod(shape), self.table.shape[1] - self.used
+        if count > left:
+            raise ValueError(
+                f"{count} random numbers per image are needed, {left} of the table's "
+                f"{self.table.shape[1]} are left: make the table wider."
+            )
+        self.used += count
+
+    def check_all_used(self) -> None:
+        """Make sure that the table is as wide as what was drawn from it.
+
+        Raises:
+            ValueError: when columns are left.
+        """
+        if self.used != self.table.shape[1]:
+            raise ValueError(
+                f"{self.used} of the table's {self.table.shape[1]} random numbers per "
+                "image were used: make the table narrower."
+            )
 
 
 class StepRandom:
@@ -62,7 +93,7 @@ class StepRandom:
         self.rows = slice(rank * share, (rank + 1) * share)
 
     def table(self, columns: int) -> Tensor:
-        """Numbers in [0, 1), one row an image of this process: (B, columns)."""
+        """New random numbers in [0, 1), one row per image here: (B, columns)."""
         device = self.generator.device
         drawn = torch.rand(self.batch, columns, generator=self.generator, device=device)
         return drawn[self.rows]
