@@ -83,11 +83,11 @@ def test_evaluation_computes_in_the_precision_of_training(monkeypatch):
 
 
 def test_convolutions_get_the_order_they_like_and_hand_it_on():
-    placed = hardware.place(torch.nn.Conv2d(3, 4, 3))
-    assert placed.weight.is_contiguous(memory_format=torch.channels_last)
-    assert placed.weight.device.type == hardware.device().type
+    moved = hardware.to_device(torch.nn.Conv2d(3, 4, 3))
+    assert moved.weight.is_contiguous(memory_format=torch.channels_last)
+    assert moved.weight.device.type == hardware.device().type
     images = torch.randn(2, 3, 8, 8, device=hardware.device())
-    made = placed(images)
+    made = moved(images)
     assert made.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -102,10 +102,12 @@ def test_the_hardware_has_a_name_for_people(monkeypatch):
 def test_processes_share_the_cores_and_the_memory(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
     assert hardware.workers() == 7
+    assert not hardware.shares_machine()
     alone = hardware.free_memory()
     assert 1e8 < alone < 1e14
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert hardware.workers() == 3
+    assert hardware.shares_machine()
     assert hardware.free_memory() == pytest.approx(alone / 2, rel=0.3)
 
 
