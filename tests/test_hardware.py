@@ -42,20 +42,8 @@ def test_mixed_precision_only_where_the_hardware_has_it(
     ],
 )
 def test_a_cpu_is_asked_for_bfloat16(has, expected, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has, raising=False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
     assert hardware.cpu_has_bfloat16() is expected
-
-
-def test_older_torch_is_asked_by_its_private_names(monkeypatch):
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    for amx in (True, False):
-        monkeypatch.setattr(
-            torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx, raising=False
-        )
-        monkeypatch.setattr(
-            torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False
-        )
-        assert hardware.cpu_has_bfloat16() is amx
 
 
 def test_the_best_device_is_taken(monkeypatch):

@@ -11,7 +11,6 @@ import hashlib
 import os
 import pathlib
 import warnings
-from collections.abc import Iterable
 
 import torch
 import tqdm
@@ -59,10 +58,14 @@ def load(
         needed = 3 * image_size**2 * len(train + extra + test)
         storage = "resident" if needed < hardware.free_memory() / 2 else "stream"
 
-    def split(files: list[tuple[pathlib.Path, int]], progress: str) -> Split:
+    workers = hardware.workers() if workers is None else workers
+
+    def split(files: list[tuple[pathlib.Path, int]], words: str) -> Split:
         if storage == "resident":
-            return read(files, image_size, progress)
-        return stream(files, image_size, workers)
+            return read(files, image_size, words)
+        paths = [path for path, _ in files]
+        labels = torch.tensor([label for _, label in files])
+        return Split(streaming.Files(paths, image_size, workers), labels)
 
     size = "" if image_size == USUAL_SIZE else f" at {image_size} px"
     names = [file.relative_to(root).as_posix() for file, _ in train + extra]
@@ -106,15 +109,13 @@ def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
     return sorted(f for f in found if f.suffix.lower() in ENDINGS and _is_shown(f))
 
 
-def read(
-    files: list[tuple[pathlib.Path, int]], image_size: int, progress: str
-) -> Split:
+def read(files: list[tuple[pathlib.Path, int]], image_size: int, words: str) -> Split:
     """Decode images with several threads, leaving out those that cannot be read.
 
     Args:
         files: path and label of every image.
         image_size: side in pixels.
-        progress: words beside the progress bar.
+        words: shown beside the progress bar.
 
     Returns:
         The images that could be read; a warning names the others.
@@ -124,7 +125,9 @@ def read(
     broken = []
     with concurrent.futures.ThreadPoolExecutor() as pool:
         decoded = pool.map(lambda item: streaming.decode(item[0], image_size), files)
-        for number, image in enumerate(_progress(decoded, len(files), progress)):
+        total, small = len(files), len(files) < 2_000  # read before a bar is seen
+        bar = tqdm.tqdm(decoded, desc=words, total=total, leave=False, disable=small)
+        for number, image in enumerate(bar):
             if image is None:
                 broken.append(files[number][0])
             else:
@@ -143,16 +146,6 @@ def read(
     return Split(images, labels)
 
 
-def stream(
-    files: list[tuple[pathlib.Path, int]], image_size: int, workers: int | None
-) -> Split:
-    """Make a split of files that worker processes decode on access."""
-    paths = [path for path, _ in files]
-    workers = hardware.workers() if workers is None else workers
-    labels = torch.tensor([label for _, label in files])
-    return Split(streaming.Files(paths, image_size, workers), labels)
-
-
 def _is_shown(file: pathlib.Path) -> bool:
     """Whether it is not a hidden file, such as operating systems add to folders."""
     return not file.name.startswith(".")
@@ -168,8 +161,3 @@ def _labelled_files(
             raise ValueError(f"The class folder {str(folder / name)!r} has no images.")
         files += [(file, label) for file in members]
     return files
-
-
-def _progress(items: Iterable, total: int, words: str) -> Iterable:
-    # Small folders are read before a bar could be seen.
-    return tqdm.tqdm(items, desc=words, total=total, disable=total < 2_000, leave=False)

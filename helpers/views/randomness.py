@@ -13,6 +13,9 @@ class Draws:
 
     Args:
         table: float32 (B, K) in [0, 1).
+
+    Raises:
+        ValueError: when more numbers are drawn than the table has, or fewer.
     """
 
     def __init__(self, table: Tensor) -> None:
@@ -20,11 +23,7 @@ class Draws:
         self.table, self.used = table, 0
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-        """The next numbers of every image, in [low, high): (B, *shape).
-
-        Raises:
-            ValueError: when the table has fewer columns left.
-        """
+        """The next numbers of every image, in [low, high): (B, *shape)."""
         start = self.used
         self.skip(*shape)
         taken = self.table[:, start : self.used].reshape(-1, *shape)
@@ -35,30 +34,19 @@ class Draws:
         return self.uniform(*shape) < probability
 
     def skip(self, *shape: int) -> None:
-        """Pass over numbers of a change that is switched off.
-
-        Raises:
-            ValueError: when the table has fewer columns left.
-        """
-        count, left = math.prod(shape), self.table.shape[1] - self.used
-        if count > left:
-            raise ValueError(
-                f"{count} random numbers per image are needed, {left} of the table's "
-                f"{self.table.shape[1]} are left: make the table wider."
-            )
-        self.used += count
+        """Leave out numbers that only a change that is switched off would draw."""
+        self.used += math.prod(shape)
+        if self.used > self.table.shape[1]:
+            raise ValueError(f"{self._account()}: make the table wider.")
 
     def check_all_used(self) -> None:
-        """Make sure that the table is as wide as what was drawn from it.
+        """Make sure that nothing of the table is left."""
+        if self.used < self.table.shape[1]:
+            raise ValueError(f"{self._account()}: make the table narrower.")
 
-        Raises:
-            ValueError: when columns are left.
-        """
-        if self.used != self.table.shape[1]:
-            raise ValueError(
-                f"{self.used} of the table's {self.table.shape[1]} random numbers per "
-                "image were used: make the table narrower."
-            )
+    def _account(self) -> str:
+        columns = self.table.shape[1]
+        return f"{self.used} random numbers per image are drawn from {columns} columns"
 
 
 class StepRandom:

@@ -258,7 +258,7 @@ def test_random_numbers_for_another_batch_are_an_error(make):
 
 @pytest.mark.parametrize("make", [random_view, jigsaw])
 @pytest.mark.parametrize(
-    ("more", "message"), [(1, "numbers per image were used"), (-1, "are needed, ")]
+    ("more", "message"), [(1, "columns: make the table narrower"), (-1, "table wider")]
 )
 def test_a_table_of_another_width_is_an_error(make, more, message, monkeypatch):
     table = StepRandom.table
