@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 def device() -> torch.device:
-    """The best device at hand: a CUDA GPU, Apple's GPU, or the CPU."""
+    """The best device of this machine: a CUDA GPU, Apple's GPU, or the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.backends.mps.is_available():
@@ -95,8 +95,8 @@ def check_processes(devices: int, nodes: int) -> None:
         )
     if started != devices * nodes:
         raise ValueError(
-            f"{started} processes were started, {devices} x {nodes} are asked for: "
-            f"give --devices {here} --nodes {started // here}."
+            f"{started} processes were started, but devices x nodes is {devices} x "
+            f"{nodes}: give --devices {here} --nodes {started // here}."
         )
     if torch.cuda.is_available() and devices > torch.cuda.device_count():
         raise ValueError(

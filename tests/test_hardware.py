@@ -143,9 +143,9 @@ def test_a_constant_is_made_once():
             "4",
             1,
             1,
-            "8 processes were started, 1 x 1 are asked .*--devices 4 --no",
+            "8 processes were started, but .* is 1 x 1: give --devices 4 --n",
         ),
-        ("2", "2", 4, 1, "2 processes were started, 4 x 1 are asked for"),
+        ("2", "2", 4, 1, "2 processes were started, but devices x nodes is 4 x 1"),
     ],
 )
 def test_processes_that_nobody_started_are_refused(

@@ -2,7 +2,7 @@ r"""Random views of a whole batch at once, every image with its own parameters.
 
 Cropping, resizing, flipping and blurring are linear in the rows and in the columns of
 an image; brightness, contrast, saturation, hue and greyscale are affine in its colours.
-So a view is three small matrix products, whatever is drawn:
+So every view is made by three small matrix products:
 
     view = C · (R_y · image · R_xᵀ) + c
 
@@ -26,7 +26,7 @@ from helpers.views.settings import ViewSettings
 MEAN = (0.485, 0.456, 0.406)  # ImageNet's: right for photographs and for its weights
 STD = (0.229, 0.224, 0.225)
 
-# Random numbers per image. These widths fix which numbers a seed hands out.
+# Random numbers drawn per image: another count would give every seed other views.
 FRAME_DRAWS = geometry.CROP_DRAWS + 1  # the crop; flipped or not
 PATCH_DRAWS = 1 + 2  # its turn in the shuffled order; its offset down and across
 
@@ -50,7 +50,7 @@ def random_view(images: Tensor, settings: ViewSettings, random: StepRandom) -> T
             rows, columns = blur @ rows, blur @ columns
         made = finish(geometry.resample(images, rows, columns), settings, draws)
         if settings.blur == 0:
-            draws.skip(geometry.BLUR_DRAWS)  # the table always has them
+            draws.skip(geometry.BLUR_DRAWS)  # they have columns even without blur
         return made
 
     width = FRAME_DRAWS + geometry.BLUR_DRAWS + _finish_draws(settings)
@@ -206,18 +206,18 @@ def finish(pixels: Tensor, settings: ViewSettings, draws: Draws) -> Tensor:
     if settings.photometric > 0:
         pixels = colors.photometric(pixels, settings.photometric, draws)
     if settings.solarize == 0:
-        draws.skip(*groups)  # the table always has them
+        draws.skip(*groups)  # it has a column even so
     return normalize(pixels)
 
 
 def normalize(pixels: Tensor) -> Tensor:
-    """Subtract ``MEAN`` and divide by ``STD``; pixels in [0, 1], (..., 3, S, S)."""
+    """Normalise pixels in [0, 1], (..., 3, S, S), by ``MEAN`` and ``STD``."""
     mean, std = _mean_and_std(pixels.device)
     return pixels.sub(mean).div_(std)
 
 
 def denormalize(views: Tensor) -> Tensor:
-    """Undo ``normalize`` for showing: back to [0, 1]."""
+    """Undo ``normalize``, to show views: back to [0, 1]."""
     mean, std = _mean_and_std(views.device)
     return (views * std + mean).clamp(0, 1)
 

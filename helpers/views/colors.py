@@ -32,9 +32,9 @@ def affine(
 ) -> tuple[Tensor, Tensor]:
     """Draw the colour changes of every image and fold them into one affine map.
 
-    Brightness, contrast, saturation and hue come in a random order of each image's
-    own, then greyscale. Contrast needs the image's mean, which passes through the same
-    maps. Values are clamped once, at the end, where torchvision clamps after each.
+    Brightness, contrast, saturation and hue come in a random order, another one for
+    every image, then greyscale. Contrast needs the image's mean, which passes through
+    the same maps. Values are clamped once, at the end; torchvision clamps every time.
 
     Args:
         mean: mean colour of every picture, (N, 3) with N = B · P.
@@ -53,7 +53,9 @@ def affine(
         device,
     )
     drawn = draws.uniform(*groups, 4).reshape(count, 4) * 2 - 1
-    amount = drawn * strength  # (N, 4); brightness, contrast, saturation: ± x; turns
+    amount = (
+        drawn * strength
+    )  # (N, 4): ± brightness, contrast, saturation; hue in turns
     factor = (1 + amount[:, :HUE]).clamp(min=0)[..., None, None]  # (N, 3, 1, 1)
     brightness = factor[:, BRIGHTNESS] * eye  # (N, 3, 3)
     contrast = factor[:, CONTRAST] * eye  # its offset follows below
@@ -84,12 +86,12 @@ def affine(
 
 
 def luma(colors: Tensor) -> Tensor:
-    """The grey of every colour: (N, 3) to (N, 1)."""
+    """The grey level of every colour: (N, 3) to (N, 1)."""
     return (colors * hardware.constant(GRAY, colors.device)).sum(-1, keepdim=True)
 
 
 def hue_matrix(turn: Tensor) -> Tensor:
-    """Turn colours about the grey axis: (N,) turns of the circle to (N, 3, 3)."""
+    """Matrices (N, 3, 3) that turn hues about the grey axis by (N,) parts of a turn."""
     to_yiq, to_rgb = (hardware.constant(m, turn.device) for m in (_TO_YIQ, _TO_RGB))
     angle = 2 * math.pi * turn
     rotation = torch.zeros(len(turn), 3, 3, device=turn.device)
@@ -127,15 +129,15 @@ def photometric(pixels: Tensor, probability: float, draws: Draws) -> Tensor:
 
 
 def posterize(pixels: Tensor, bits: Tensor) -> Tensor:
-    """Keep the first ``bits`` (N, 1, 1, 1) of the eight of a pixel's (N, 3, S, S)."""
+    """Keep the highest ``bits`` (N, 1, 1, 1) of the 8 bits of pixels (N, 3, S, S)."""
     step = 2 ** (8 - bits)
     return ((pixels * 255).round() / step).floor() * step / 255
 
 
 def sharpen(pixels: Tensor, factor: Tensor) -> Tensor:
-    """Blend with a smoothed picture: factor 0 is smooth, 1 nothing, 2 sharp.
+    """Blend with a smoothed picture: 0 gives it, 1 changes nothing, 2 sharpens.
 
-    Pixels at the border stay as they are, as in Pillow and torchvision.
+    Pixels at the border are not changed, as in Pillow and torchvision.
     """
     kernel = pixels.new_ones(1, 1, 3, 3)
     kernel[..., 1, 1] = 5
@@ -146,7 +148,7 @@ def sharpen(pixels: Tensor, factor: Tensor) -> Tensor:
 
 
 def stretch(pixels: Tensor) -> Tensor:
-    """Let every colour of a picture span [0, 1]; one of a single value stays."""
+    """Stretch every colour of a picture to [0, 1]; a constant colour is not changed."""
     low, high = pixels.amin((-1, -2), keepdim=True), pixels.amax((-1, -2), keepdim=True)
     span = high - low
     return torch.where(span > 0, (pixels - low) / span.clamp(min=1e-6), pixels)
