@@ -86,7 +86,7 @@ def prepare(asked: Settings, count: int) -> Callable[[int], None]:
     method = methods.get("pirl")(
         backbones.build(chosen.backbone, stem=chosen.stem), count, chosen.options
     )
-    hardware.place(method).train()
+    hardware.to_device(method).train()
     optimizer = optimizers.build(
         method.groups(), "sgd", learning_rate=1e-3, weight_decay=0.0
     )

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and the folders they are kept in."""
+"""Files that are written whole or not at all, and the folders they are kept in."""
 
 from __future__ import annotations
 
@@ -11,30 +11,28 @@ from collections.abc import Callable
 
 def checkpoints_folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
     """Where runs are kept: ``$STL_CHECKPOINTS`` or ``checkpoints`` unless given."""
-    return _folder(given, "STL_CHECKPOINTS", "checkpoints")
+    return pathlib.Path(given or os.environ.get("STL_CHECKPOINTS", "checkpoints"))
 
 
 def data_folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
     """Where downloads are kept: ``$STL_DATA_ROOT`` or ``data`` unless given."""
-    return _folder(given, "STL_DATA_ROOT", "data")
+    return pathlib.Path(given or os.environ.get("STL_DATA_ROOT", "data"))
 
 
 def results_folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
     """Where records are kept: ``$STL_RESULTS`` or ``results`` unless given."""
-    return _folder(given, "STL_RESULTS", "results")
-
-
-def _folder(
-    given: str | os.PathLike[str] | None, variable: str, usual: str
-) -> pathlib.Path:
-    return pathlib.Path(given or os.environ.get(variable, usual))
+    return pathlib.Path(given or os.environ.get("STL_RESULTS", "results"))
 
 
 def write(path: pathlib.Path, save: Callable[[pathlib.Path], object]) -> None:
-    """Let ``save`` write a file that appears at ``path`` whole or not at all.
+    """Write a file so that it appears at ``path`` whole or not at all.
+
+    Args:
+        path: of the file; its folder is made if it is missing.
+        save: writes the file at the path that it is given, which is not ``path`` yet.
 
     Raises:
-        OSError: with one sentence when the disk is full or the folder is read-only.
+        OSError: in one sentence, when the disk is full or the folder is read-only.
     """
     beside = path.with_name(f".{os.getpid()}-{path.name}")
     try:
@@ -54,6 +52,6 @@ def write(path: pathlib.Path, save: Callable[[pathlib.Path], object]) -> None:
 
 
 def digest(path: pathlib.Path) -> str:
-    """The first digits of a file's SHA-256."""
+    """The first eight hexadecimal digits of a file's SHA-256."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:8]

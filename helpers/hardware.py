@@ -1,4 +1,4 @@
-"""What the code runs on: device, precision, and their names for people."""
+"""What the code runs on: device, precision, memory, processes, and a readable name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 def device() -> torch.device:
-    """The best device at hand: a CUDA GPU, Apple's GPU, or the CPU."""
+    """The best device of this machine: a CUDA GPU, Apple's GPU, or the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.backends.mps.is_available():
@@ -22,9 +22,9 @@ def device() -> torch.device:
 
 
 def precision() -> str:
-    """The fastest mixed precision the hardware has for real, in Fabric's words.
+    """The fastest precision that the hardware itself computes in, as Fabric names it.
 
-    bfloat16 on a CPU with AVX512-BF16 or AMX and on GPUs of compute capability 8.0 and
+    bfloat16 on CPUs with AVX512-BF16 or AMX and on GPUs of compute capability 8.0 or
     more; float16 with a loss scaler on older GPUs (a T4 only emulates bfloat16);
     float32 elsewhere.
     """
@@ -39,53 +39,49 @@ def precision() -> str:
 
 def cpu_has_bfloat16() -> bool:
     """Whether the CPU multiplies bfloat16 in hardware."""
-    # Newer torch has a public function; older ones only say so by private names.
-    if hasattr(torch.cpu, "get_capabilities"):
-        has = torch.cpu.get_capabilities()
-        return bool(has.get("amx_bf16") or has.get("avx512_bf16"))
-    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
 
 
 def autocast() -> contextlib.AbstractContextManager:
-    """Mixed precision for evaluation, on the device that ``device`` names."""
+    """Mixed precision for evaluation, on this machine's ``device``."""
     if precision() == "32-true":
         return contextlib.nullcontext()
     dtype = torch.bfloat16 if precision() == "bf16-mixed" else torch.float16
     return torch.autocast(device().type, dtype=dtype)
 
 
-def place(module: nn.Module) -> nn.Module:
-    """Move a module to the device, in the memory order its convolutions like.
+def to_device(module: nn.Module) -> nn.Module:
+    """Move a module to the device, with weights in channels_last order.
 
-    What enters takes that order from the weights of the first convolution.
+    Convolutions are fastest in that order, and their outputs take it from the weights.
     """
     return module.to(device(), memory_format=torch.channels_last)
 
 
 def workers() -> int:
-    """How many processes may decode images beside this one, a core each."""
+    """How many workers may decode images beside this process, one per core."""
     all_cores = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
     return max(0, len(all_cores(0)) // _processes() - 1)
 
 
 def free_memory() -> float:
-    """Bytes of memory for this process; infinite where the system does not say."""
-    least = math.inf
+    """Bytes of memory for this process; infinite where the system does not tell."""
+    free = math.inf
     with contextlib.suppress(OSError), open("/proc/meminfo") as file:
         sizes = dict(line.split(":") for line in file)
-        least = 1024 * int(sizes["MemAvailable"].split()[0])
+        free = 1024 * int(sizes["MemAvailable"].split()[0])
     with contextlib.suppress(OSError), open("/sys/fs/cgroup/memory.max") as file:
-        allowed = file.read().strip()  # to this container
-        least = least if allowed == "max" else min(least, int(allowed))
-    return least / _processes()
+        limit = file.read().strip()  # of this container
+        free = free if limit == "max" else min(free, int(limit))
+    return free / _processes()
 
 
 def check_processes(devices: int, nodes: int) -> None:
-    """Compare the processes that are asked for with those that torchrun has started.
+    """Check that torchrun has started as many processes as the settings ask for.
 
     Raises:
-        ValueError: when they differ, or this machine has fewer GPUs.
+        ValueError: when it has not, or this machine has too few GPUs.
     """
     if devices < 1 or nodes < 1:
         raise ValueError(
@@ -99,8 +95,8 @@ def check_processes(devices: int, nodes: int) -> None:
         )
     if started != devices * nodes:
         raise ValueError(
-            f"{started} processes were started, {devices} x {nodes} are asked for: "
-            f"give --devices {here} --nodes {started // here}."
+            f"{started} processes were started, but devices x nodes is {devices} x "
+            f"{nodes}: give --devices {here} --nodes {started // here}."
         )
     if torch.cuda.is_available() and devices > torch.cuda.device_count():
         raise ValueError(
@@ -109,28 +105,28 @@ def check_processes(devices: int, nodes: int) -> None:
         )
 
 
-def has_company() -> bool:
+def shares_machine() -> bool:
     """Whether other processes of this run are on this machine."""
     return _processes() > 1
 
 
 def _processes() -> int:
-    """Processes of this run on this machine, as torchrun says."""
+    """How many processes of this run torchrun has started on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 @functools.cache
 def constant(numbers: tuple, device: torch.device) -> Tensor:
-    """Fixed numbers as a float32 tensor, made once a device.
+    """Fixed numbers as a float32 tensor that is made once per device.
 
-    Making it at every step would send it to the GPU at every step, and the CPU would
-    wait until all work given out before is done.
+    Made anew at every step, they would be sent to the GPU at every step, and the CPU
+    would wait until the GPU has finished all earlier work.
     """
     return torch.tensor(numbers, dtype=torch.float32, device=device)
 
 
 def name() -> str:
-    """Name of the hardware for people and records, such as "Tesla T4"."""
+    """The hardware's name for records and tables, such as "Tesla T4"."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     cores = torch.get_num_threads()

@@ -42,20 +42,8 @@ def test_mixed_precision_only_where_the_hardware_has_it(
     ],
 )
 def test_a_cpu_is_asked_for_bfloat16(has, expected, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has, raising=False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
     assert hardware.cpu_has_bfloat16() is expected
-
-
-def test_older_torch_is_asked_by_its_private_names(monkeypatch):
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    for amx in (True, False):
-        monkeypatch.setattr(
-            torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx, raising=False
-        )
-        monkeypatch.setattr(
-            torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False
-        )
-        assert hardware.cpu_has_bfloat16() is amx
 
 
 def test_the_best_device_is_taken(monkeypatch):
@@ -83,11 +71,11 @@ def test_evaluation_computes_in_the_precision_of_training(monkeypatch):
 
 
 def test_convolutions_get_the_order_they_like_and_hand_it_on():
-    placed = hardware.place(torch.nn.Conv2d(3, 4, 3))
-    assert placed.weight.is_contiguous(memory_format=torch.channels_last)
-    assert placed.weight.device.type == hardware.device().type
+    moved = hardware.to_device(torch.nn.Conv2d(3, 4, 3))
+    assert moved.weight.is_contiguous(memory_format=torch.channels_last)
+    assert moved.weight.device.type == hardware.device().type
     images = torch.randn(2, 3, 8, 8, device=hardware.device())
-    made = placed(images)
+    made = moved(images)
     assert made.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -102,10 +90,12 @@ def test_the_hardware_has_a_name_for_people(monkeypatch):
 def test_processes_share_the_cores_and_the_memory(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
     assert hardware.workers() == 7
+    assert not hardware.shares_machine()
     alone = hardware.free_memory()
     assert 1e8 < alone < 1e14
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert hardware.workers() == 3
+    assert hardware.shares_machine()
     assert hardware.free_memory() == pytest.approx(alone / 2, rel=0.3)
 
 
@@ -153,9 +143,9 @@ def test_a_constant_is_made_once():
             "4",
             1,
             1,
-            "8 processes were started, 1 x 1 are asked .*--devices 4 --no",
+            "8 processes were started, but .* is 1 x 1: give --devices 4 --n",
         ),
-        ("2", "2", 4, 1, "2 processes were started, 4 x 1 are asked for"),
+        ("2", "2", 4, 1, "2 processes were started, but devices x nodes is 4 x 1"),
     ],
 )
 def test_processes_that_nobody_started_are_refused(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Callable
@@ -44,17 +45,18 @@ def load(
         source: one of ``SOURCES``; ``folder:PATH`` for your own images.
         root: where downloads are kept; ``$STL_DATA_ROOT`` or ``data`` by default.
         image_size: side in pixels of the images of ``folder:PATH``.
-        labels: keep so many labels a class, or such a share as ``"10%"``, and count
-            the other labelled images as unlabeled; None keeps all.
+        labels: how many labels per class to keep, such as 20, or which share of them,
+            such as ``"10%"``; images without their label count as unlabeled. None
+            keeps all.
         seed: decides which labels are kept.
-        unlabeled: keep only the first so many unlabeled images; None keeps all.
+        unlabeled: how many unlabeled images to keep, the first ones; None keeps all.
         storage: where the images of ``folder:PATH`` are while they are used:
             ``resident`` in memory, ``stream`` on the disk, or ``auto``: in memory where
             they fit; other sources are always resident.
-        workers: processes that decode a stream; None takes the cores there are.
+        workers: processes that decode a stream; None takes one per core.
 
     Raises:
-        ValueError: when the source is unknown or what it names cannot be used.
+        ValueError: when the source is unknown or its files cannot be used.
     """
     root = files.data_folder(root)
     path = source.removeprefix("folder:")
@@ -68,11 +70,11 @@ def load(
         dataset = folder.load(path, image_size, storage=storage, workers=workers)
     elif source in LOADERS:
         try:
-            with _alone(root):
+            with download_lock(root):
                 dataset = LOADERS[source](root)
-        except RuntimeError as error:  # torchvision's, for files that are not whole
+        except RuntimeError as error:  # torchvision's, for incomplete files
             raise ValueError(
-                f"{source} in {str(root)!r} cannot be used ({error}): delete what is "
+                f"{source} in {str(root)!r} cannot be used ({error}): delete its files "
                 "there and run again."
             ) from error
     else:
@@ -87,26 +89,24 @@ def load(
     return dataset
 
 
-def _alone(root: pathlib.Path) -> contextlib.AbstractContextManager:
-    """Let one process of several on this machine download and unpack at a time."""
-    if not hardware.has_company():
+def download_lock(root: pathlib.Path) -> contextlib.AbstractContextManager:
+    """Let only one process on this machine download and unpack at a time."""
+    if not hardware.shares_machine():
         return contextlib.nullcontext()
     root.mkdir(parents=True, exist_ok=True)
     return filelock.FileLock(root / ".lock")
 
 
 def _load_demo(root: pathlib.Path, name: str, **counts: int) -> Dataset:
-    """The demo images, drawn once and kept."""
+    """Draw the demo images, or load them where they have been drawn before."""
     parts = {}
     for split, count in counts.items():
-        # The drawing code's version is in the name: a new drawing is a new file.
+        # The version of the drawing code is in the name: new drawings, new files.
         file = root / f"demo-{demo.VERSION}" / f"{split}-{count}.npz"
         if not file.exists():
             images, labels = demo.draw(split, count)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            beside = file.with_name(f"{os.getpid()}-{file.name}")
-            np.savez(beside, images=images, labels=labels)
-            beside.replace(file)
+            save = functools.partial(np.savez, images=images, labels=labels)
+            files.write(file, save)
         with np.load(file) as stored:
             parts[split] = stored["images"], stored["labels"]
     train, unlabeled, test = parts["train"], parts["unlabeled"], parts["test"]
@@ -123,22 +123,21 @@ def _load_demo(root: pathlib.Path, name: str, **counts: int) -> Dataset:
 
 
 def _load_stl10(root: pathlib.Path) -> Dataset:
-    """STL-10 by torchvision (download, MD5), its unlabeled images read once."""
+    """Download and check STL-10 with torchvision, but read its images only once."""
     test = torchvision.datasets.STL10(root, split="test", download=True)
     base = pathlib.Path(test.root) / test.base_folder
-    pixels = 3 * 96 * 96
+    size = 3 * 96 * 96  # bytes of an image
     sources = [base / "train_X.bin", base / "unlabeled_X.bin"]
-    counts = [file.stat().st_size // pixels for file in sources]
+    counts = [file.stat().st_size // size for file in sources]
     images = torch.empty(sum(counts), 3, 96, 96, dtype=torch.uint8)
     start = 0
     for file, count in zip(sources, counts, strict=True):
         stored = np.memmap(file, np.uint8, "r", shape=(count, 3, 96, 96))
-        for first in range(0, count, 1_000):  # a little at a time: never held twice
-            # The file's images are column by column.
-            some = stored[first : first + 1_000].transpose(0, 1, 3, 2)
-            images[start + first : start + first + len(some)] = torch.from_numpy(
-                np.ascontiguousarray(some)
-            )
+        for first in range(0, count, 1_000):  # in parts: no image is in memory twice
+            # The files store pixels column by column.
+            part = stored[first : first + 1_000].transpose(0, 1, 3, 2)
+            pixels = torch.from_numpy(np.ascontiguousarray(part))
+            images[start + first : start + first + len(part)] = pixels
         start += count
     labels = torch.full((len(images),), -1)
     numbers = np.fromfile(base / "train_y.bin", np.uint8).astype(np.int64) - 1
@@ -158,7 +157,7 @@ def _load_stl10(root: pathlib.Path) -> Dataset:
 
 
 def _load_cifar(name: str, root: pathlib.Path) -> Dataset:
-    """CIFAR by torchvision; all its training images are labelled."""
+    """Load CIFAR with torchvision; all its training images are labelled."""
     create = getattr(torchvision.datasets, name)
     parts = []
     for is_train in (True, False):

@@ -1,8 +1,8 @@
-"""The form every data set has here: images and labels, and how they are divided.
+"""Images and labels of a data set, and how they are split.
 
-All images that may be learned from without labels lie in one uint8 tensor, or in files
-that are read when they are needed, the labelled ones first; ``train`` and ``unlabeled``
-are windows into them, so nothing is held twice.
+The images for pre-training are one uint8 tensor, or files that are decoded on access,
+the labelled ones first; ``train`` and ``unlabeled`` are slices of it, so no image is in
+memory twice.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Split:
     """Images and their labels.
 
     Attributes:
-        images: uint8 (N, 3, H, W), or the files that hold them.
-        labels: int64 (N,), -1 where there is none.
+        images: uint8 (N, 3, H, W), or files that stand for such a tensor.
+        labels: int64 (N,), -1 for no label.
     """
 
     images: streaming.Images
@@ -33,10 +33,10 @@ class Split:
         return len(self.labels)
 
     def __getitem__(self, index: Tensor | slice) -> Split:
-        """The images with these numbers; those on the disk stay there."""
+        """The images and labels at these indexes; files are not read."""
         images = self.images
-        on_disk = isinstance(images, streaming.Files)
-        chosen = images.select(index) if on_disk else images[index]
+        streamed = isinstance(images, streaming.Files)
+        chosen = images.select(index) if streamed else images[index]
         return Split(chosen, self.labels[index])
 
 
@@ -45,14 +45,14 @@ class Dataset:
     """A data set for pre-training and for evaluation.
 
     Attributes:
-        name: as it was asked for, with the labels a class where they were limited;
-            other labels have another name.
+        name: of the source, with the number of labels per class where it was limited;
+            another choice of labels has another name.
         classes: names of the classes.
-        pretraining: every image to learn from: ``train``, then ``unlabeled``.
-        train_count: how many of those have labels for training.
+        pretraining: all images for pre-training: ``train``, then ``unlabeled``.
+        train_count: how many of them are in ``train``.
         test: read once, at the end.
-        folds: numbers of the training images in each official fold; STL-10 has ten.
-        files: digest of the files' names, where the name does not say which they are.
+        folds: indexes of the training images in each official fold; STL-10 has ten.
+        files: digest of the files' names, where ``name`` does not identify the images.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Dataset:
         return self.pretraining[self.train_count :]
 
     def describe(self) -> str:
-        """One sentence for people."""
+        """Describe the data set in one sentence."""
         side = self.test.images.shape[-1]
         return (
             f"{self.name}: {len(self.classes)} classes, {side} px; "
@@ -87,33 +87,33 @@ def limit_labels(dataset: Dataset, labels: int | str, seed: int = 0) -> Dataset:
     """Keep few labels of every class; the rest of ``train`` moves to ``unlabeled``.
 
     Args:
-        dataset: to be limited.
-        labels: so many of every class, such as ``20``, or a share of every class, such
-            as ``"10%"``, rounded and at least one image.
-        seed: decides which.
+        dataset: all of it.
+        labels: how many per class, such as ``20``, or which share of each class, such
+            as ``"10%"``, rounded to at least one image.
+        seed: decides which labels are kept.
 
     Raises:
-        ValueError: when it is neither, or a class has fewer labelled images.
+        ValueError: when ``labels`` is neither, or a class has fewer labelled images.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", str(labels).strip())
     amount, percent = (float(found[1]), found[2]) if found else (0.0, "")
     if amount == 0 or (amount > 100 if percent else amount % 1):
         raise ValueError(
-            f"Unknown number of labels {labels!r}: give a whole number a class, such "
+            f"Unknown number of labels {labels!r}: give a whole number per class, such "
             "as 20, or a share, such as 10%."
         )
-    numbers = dataset.train.labels
+    classes = dataset.train.labels
     generator = torch.Generator().manual_seed(seed)
-    shuffled = torch.randperm(len(numbers), generator=generator)
+    shuffled = torch.randperm(len(classes), generator=generator)
     kept = []
     for number, name in enumerate(dataset.classes):
-        members = shuffled[numbers[shuffled] == number]
+        members = shuffled[classes[shuffled] == number]
         share = max(1, round(amount / 100 * len(members)))
         count = share if percent else int(amount)
         if len(members) < count:
             raise ValueError(
                 f"Class {name!r} has {len(members)} labelled images; ask for at most "
-                f"{len(members)} labels a class."
+                f"{len(members)} labels per class."
             )
         kept.append(members[:count])
     chosen = torch.cat(kept).sort().values
@@ -136,9 +136,16 @@ def limit_labels(dataset: Dataset, labels: int | str, seed: int = 0) -> Dataset:
 def stratified_split(
     labels: Tensor, share: float, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Split image numbers in two, each class alike: (1 - share of them, share of them).
+    """Split images in two parts with the same share of every class.
 
-    Every class with at least two images has at least one image in both parts.
+    Args:
+        labels: int64 (N,).
+        share: of the images in the second part.
+        seed: decides which images they are.
+
+    Returns:
+        The indexes of the first and of the second part, sorted. Every class with at
+        least two images has at least one image in both.
     """
     generator = torch.Generator().manual_seed(seed)
     shuffled = torch.randperm(len(labels), generator=generator)

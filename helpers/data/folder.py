@@ -1,7 +1,7 @@
 """Your own images: class folders ``train/``, ``test/`` and maybe ``unlabeled/``.
 
-Any size and any mode (greyscale, palette, CMYK, with transparency) becomes a square RGB
-image: the shorter side is resized to the asked size and the middle is kept.
+Images of any size and mode (greyscale, palette, CMYK, with transparency) become square
+RGB images: the shorter side is resized and the middle of the longer one is kept.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import hashlib
 import os
 import pathlib
 import warnings
-from collections.abc import Iterable
 
 import torch
 import tqdm
@@ -28,15 +27,15 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".
 def load(
     path: str, image_size: int, *, storage: str = "auto", workers: int | None = None
 ) -> Dataset:
-    """Read a folder of images, or find its files and read them when they are needed.
+    """Read a folder of images, or only find its files and decode them on access.
 
     Args:
-        path: holds ``train/<class>/*``, ``test/<class>/*`` and maybe ``unlabeled/``,
-            whose images may lie in folders of their own.
+        path: of a folder with ``train/<class>/*``, ``test/<class>/*`` and maybe
+            ``unlabeled/``, whose images may be in subfolders.
         image_size: side of the images in pixels.
         storage: ``resident`` in memory, ``stream`` from the files while they are used,
             or ``auto``: resident where they fill less than half of the free memory.
-        workers: processes that decode a stream; None takes the cores there are.
+        workers: processes that decode a stream; None takes one per core.
 
     Raises:
         ValueError: when a folder is missing or empty, or train and test disagree.
@@ -59,29 +58,33 @@ def load(
         needed = 3 * image_size**2 * len(train + extra + test)
         storage = "resident" if needed < hardware.free_memory() / 2 else "stream"
 
-    def take(files: list[tuple[pathlib.Path, int]], what: str) -> Split:
+    workers = hardware.workers() if workers is None else workers
+
+    def split(files: list[tuple[pathlib.Path, int]], words: str) -> Split:
         if storage == "resident":
-            return read(files, image_size, f"reading {what}")
-        return stream(files, image_size, workers)
+            return read(files, image_size, words)
+        paths = [path for path, _ in files]
+        labels = torch.tensor([label for _, label in files])
+        return Split(streaming.Files(paths, image_size, workers), labels)
 
     size = "" if image_size == USUAL_SIZE else f" at {image_size} px"
     names = [file.relative_to(root).as_posix() for file, _ in train + extra]
-    pretraining = take(train + extra, "images to learn from")
+    pretraining = split(train + extra, "reading images for training")
     return Dataset(
         name=f"folder:{root.name}{size}",
         classes=classes,
         pretraining=pretraining,
         train_count=int((pretraining.labels >= 0).sum()),
-        test=take(test, "test images"),
+        test=split(test, "reading test images"),
         files=hashlib.sha256("\n".join(names).encode()).hexdigest(),
     )
 
 
 def class_names(root: pathlib.Path, split: str) -> tuple[str, ...]:
-    """Names of the class folders, sorted, as labels count them.
+    """Names of the class folders, sorted: their order numbers the labels.
 
     Raises:
-        ValueError: when there are none.
+        ValueError: when there are no class folders.
     """
     folder = root / split
     names = (
@@ -91,28 +94,28 @@ def class_names(root: pathlib.Path, split: str) -> tuple[str, ...]:
     )
     if not names:
         raise ValueError(
-            f"{str(root)!r} needs a folder {split}/ with one folder of images a class."
+            f"{str(root)!r} needs a folder {split}/ with a folder of images per class."
         )
     return tuple(names)
 
 
 def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Every image under a folder, in an order that is the same on every machine."""
+    """Find every image under a folder, in the same order on every machine."""
     if not folder.is_dir():
         return []
     found = (
-        pathlib.Path(at, name) for at, _, names in os.walk(folder) for name in names
+        pathlib.Path(path, name) for path, _, names in os.walk(folder) for name in names
     )
     return sorted(f for f in found if f.suffix.lower() in ENDINGS and _is_shown(f))
 
 
-def read(files: list[tuple[pathlib.Path, int]], image_size: int, what: str) -> Split:
-    """Decode images by several threads, leaving out what cannot be read.
+def read(files: list[tuple[pathlib.Path, int]], image_size: int, words: str) -> Split:
+    """Decode images with several threads, leaving out those that cannot be read.
 
     Args:
         files: path and label of every image.
         image_size: side in pixels.
-        what: said beside the progress bar.
+        words: shown beside the progress bar.
 
     Returns:
         The images that could be read; a warning names the others.
@@ -122,7 +125,9 @@ def read(files: list[tuple[pathlib.Path, int]], image_size: int, what: str) -> S
     broken = []
     with concurrent.futures.ThreadPoolExecutor() as pool:
         decoded = pool.map(lambda item: streaming.decode(item[0], image_size), files)
-        for number, image in enumerate(_progress(decoded, len(files), what)):
+        total, small = len(files), len(files) < 2_000  # read before a bar is seen
+        bar = tqdm.tqdm(decoded, desc=words, total=total, leave=False, disable=small)
+        for number, image in enumerate(bar):
             if image is None:
                 broken.append(files[number][0])
             else:
@@ -141,18 +146,8 @@ def read(files: list[tuple[pathlib.Path, int]], image_size: int, what: str) -> S
     return Split(images, labels)
 
 
-def stream(
-    files: list[tuple[pathlib.Path, int]], image_size: int, workers: int | None
-) -> Split:
-    """The same images, decoded by worker processes when they are needed."""
-    paths = [path for path, _ in files]
-    workers = hardware.workers() if workers is None else workers
-    labels = torch.tensor([label for _, label in files])
-    return Split(streaming.Files(paths, image_size, workers), labels)
-
-
 def _is_shown(file: pathlib.Path) -> bool:
-    """Whether it is not one of the hidden files systems leave among others' files."""
+    """Whether it is not a hidden file, such as operating systems add to folders."""
     return not file.name.startswith(".")
 
 
@@ -166,8 +161,3 @@ def _labelled_files(
             raise ValueError(f"The class folder {str(folder / name)!r} has no images.")
         files += [(file, label) for file in members]
     return files
-
-
-def _progress(items: Iterable, total: int, what: str) -> Iterable:
-    # Small folders are read before a bar could be seen.
-    return tqdm.tqdm(items, desc=what, total=total, disable=total < 2_000, leave=False)

@@ -1,12 +1,11 @@
 """Images batch by batch: from memory, or from files that workers decode ahead.
 
-Whatever holds the images, a batch has one form, uint8 (B, 3, H, W) on the device, and
-batches come in the order that was asked for.
+Wherever the images are, a batch is uint8 (B, 3, H, W) on the device, and the batches
+come in the order of the given indexes.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import pathlib
 import warnings
@@ -20,20 +19,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-STAND_INS = 100  # images after a broken one that are tried in its place
+STAND_INS = 100  # files that are tried for an image before giving up
 
 
 class Files:
-    """Images that stay on the disk until they are asked for.
+    """Drop-in replacement for a uint8 tensor (N, 3, S, S), decoded on access.
 
-    It stands where a tensor uint8 (N, 3, S, S) of the same images would stand: it has
-    its length and its shape, and an index reads images. Where a file cannot be read,
-    the next one that can stands in for it, whoever reads it and how often.
+    An unreadable file is replaced by the next readable one, always the same, so that
+    every process and every epoch sees the same images.
 
     Args:
         paths: of the images.
         size: side S in pixels.
-        workers: processes that decode batches ahead; 0 decodes where they are used.
+        workers: processes that decode batches ahead; 0 decodes in this process.
     """
 
     def __init__(
@@ -55,47 +53,51 @@ class Files:
         return len(self.paths)
 
     def select(self, index: Tensor | slice) -> Files:
-        """The images with these numbers; nothing is read."""
+        """The files at these indexes; nothing is read."""
         chosen = Files([], self.size, self.workers)
-        numbers = index.numpy() if isinstance(index, Tensor) else index
-        chosen.paths = self.paths[numbers]
+        chosen.paths = self.paths[index.numpy() if isinstance(index, Tensor) else index]
         return chosen
 
     def __getitem__(self, index: Any) -> Tensor:
-        """Read the images of any index a tensor takes.
+        """Decode images; takes every index that a tensor takes.
 
         Raises:
-            ValueError: when none of the files there can be read.
+            ValueError: when a file and those after it cannot be read.
         """
-        numbers = torch.arange(len(self))[index]
-        pixels, shown = self.read(numbers.flatten().numpy())
-        self.check(numbers.flatten(), shown)
-        return pixels.view(*numbers.shape, *pixels.shape[1:])
+        wanted = torch.arange(len(self))[index]
+        pixels, shown = self.__getitems__(wanted.flatten().numpy())
+        self.check(wanted.flatten(), shown)
+        return pixels.view(*wanted.shape, *pixels.shape[1:])
 
-    def read(self, numbers: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Decode images: pixels (B, 3, S, S), and whose they are (B,), -1 if none's."""
-        pixels = torch.zeros(len(numbers), *self.shape[1:], dtype=torch.uint8)
-        shown = torch.full((len(numbers),), -1)
-        for place, number in enumerate(numbers.tolist()):
-            for other in range(number, number + min(STAND_INS, len(self))):
-                path = os.fsdecode(self.paths[other % len(self)])
+    def __getitems__(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Decode a batch; a DataLoader's worker calls this.
+
+        Returns:
+            pixels uint8 (B, 3, S, S), and the indexes int64 (B,) of the files that were
+            decoded, -1 where none could be.
+        """
+        pixels = torch.zeros(len(index), *self.shape[1:], dtype=torch.uint8)
+        shown = torch.full((len(index),), -1)
+        for row, first in enumerate(index.tolist()):
+            for number in range(first, first + min(STAND_INS, len(self))):
+                path = os.fsdecode(self.paths[number % len(self)])
                 image = decode(pathlib.Path(path), self.size)
                 if image is not None:
-                    pixels[place] = torch.from_numpy(image)
-                    shown[place] = other % len(self)
+                    pixels[row] = torch.from_numpy(image)
+                    shown[row] = number % len(self)
                     break
         return pixels, shown
 
-    def check(self, asked: Tensor, shown: Tensor) -> None:
-        """Say which image could not be read, once.
+    def check(self, wanted: Tensor, shown: Tensor) -> None:
+        """Warn, once, when another file was decoded than the wanted one.
 
         Raises:
-            ValueError: when nothing stands in for it.
+            ValueError: when none could be decoded.
         """
-        broken = (asked != shown).nonzero()[:, 0]
+        broken = (wanted != shown).nonzero()[:, 0]
         if len(broken) == 0:
             return
-        name = repr(os.fsdecode(self.paths[asked[broken[0]]]))
+        name = repr(os.fsdecode(self.paths[wanted[broken[0]]]))
         if (shown < 0).any():
             raise ValueError(
                 f"Neither {name} nor the images after it can be read: check that they "
@@ -104,8 +106,8 @@ class Files:
         if not self.warned:
             self.warned = True
             warnings.warn(
-                f"{name} cannot be read: the image after it stands in for it, as for "
-                "any other such file; replace or delete it.",
+                f"{name} cannot be read: the next readable image stands in for it, as "
+                "for any other such file; replace or delete it.",
                 stacklevel=2,
             )
 
@@ -114,7 +116,7 @@ Images = Tensor | Files
 
 
 def decode(file: pathlib.Path, size: int) -> np.ndarray | None:
-    """One image as uint8 (3, size, size); None when it cannot be read."""
+    """Read an image as uint8 (3, size, size); None when it cannot be read."""
     try:
         with PIL.Image.open(file) as opened:
             # A large JPEG is decoded at a half, a quarter or an eighth of its size.
@@ -132,8 +134,11 @@ def decode(file: pathlib.Path, size: int) -> np.ndarray | None:
         return None
 
 
-def place(images: Images, device: torch.device) -> Images:
-    """Put images on the device if they leave half of its memory free, else nowhere."""
+def fit_on_device(images: Images, device: torch.device) -> Images:
+    """Return the images on the device if they take at most half of its free memory.
+
+    Otherwise, and where they are files, return them unchanged.
+    """
     if isinstance(images, Files):
         return images
     if device.type == "cuda" and images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
@@ -144,57 +149,45 @@ def place(images: Images, device: torch.device) -> Images:
 def batches(
     images: Images, indexes: Sequence[Tensor], device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images by their numbers, a batch at a time, on the device.
+    """Yield the images at the given indexes, batch by batch, on the device.
 
     Args:
-        images: on the device, beside it, or on the disk.
-        indexes: the images' numbers, int64 (B,) a batch.
+        images: on the device, in the CPU's memory, or files.
+        indexes: of the images, int64 (B,) per batch.
         device: where the batches are needed.
 
     Yields:
-        The images uint8 (B, 3, H, W) and their numbers int64 (B,).
+        The images uint8 (B, 3, H, W) and their index int64 (B,).
     """
-    # Numbers are sent once, not batch by batch: the CPU would wait every time.
+    on_gpu = device.type == "cuda"
+    # All indexes are sent at once: batch by batch, the CPU would wait every time.
     sizes = [len(index) for index in indexes]
-    numbers = torch.cat(list(indexes)).to(device).split(sizes)
+    there = torch.cat(list(indexes)).to(device).split(sizes)
     if isinstance(images, Files):
-        pixels = _decoded(images, indexes, pinned=device.type == "cuda")
+        pixels = _decoded(images, indexes, pinned=on_gpu)
     elif images.device.type == device.type:
-        pixels = (images[index] for index in numbers)
+        pixels = (images[index] for index in there)
+    elif on_gpu:  # pinned memory is copied while the CPU goes on
+        pixels = (images[index].pin_memory() for index in indexes)
     else:
-        pixels = (_pin(images[index], device) for index in indexes)
-    for some, index in zip(pixels, numbers, strict=True):
-        yield some.to(device, non_blocking=device.type == "cuda"), index
-
-
-def _pin(pixels: Tensor, device: torch.device) -> Tensor:
-    """Memory that a GPU reads while the CPU goes on."""
-    return pixels.pin_memory() if device.type == "cuda" else pixels
+        pixels = (images[index] for index in indexes)
+    for batch, index in zip(pixels, there, strict=True):
+        yield batch.to(device, non_blocking=on_gpu), index
 
 
 def _decoded(
     files: Files, indexes: Sequence[Tensor], *, pinned: bool
 ) -> Iterator[Tensor]:
-    """Batches of files, decoded ahead by the workers, each batch by one of them."""
+    """Yield batches of files that workers decode ahead, each batch by one of them."""
     loader = DataLoader(
-        _Reader(files),
-        sampler=[index.numpy() for index in indexes],
-        batch_size=None,
+        files,
+        batch_sampler=[index.numpy() for index in indexes],
+        collate_fn=tuple,  # __getitems__ returns a batch already
         num_workers=files.workers,
         pin_memory=pinned,
         # A generator of its own: the global one must not know how images are read.
         generator=torch.Generator(),
     )
-    for (pixels, shown), asked in zip(loader, indexes, strict=True):
-        files.check(asked, shown)
+    for (pixels, shown), index in zip(loader, indexes, strict=True):
+        files.check(index, shown)
         yield pixels
-
-
-@dataclasses.dataclass(frozen=True)
-class _Reader:
-    """What a worker holds: an index of it is a whole batch."""
-
-    files: Files
-
-    def __getitem__(self, numbers: np.ndarray) -> tuple[Tensor, Tensor]:
-        return self.files.read(numbers)

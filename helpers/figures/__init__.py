@@ -1,1 +1,1 @@
-"""Everything the notebooks draw."""
+"""The figures of the notebooks: pictures, curves and charts."""

@@ -33,7 +33,7 @@ def encode(
         float32 (N, D) on the CPU.
     """
     was_training = backbone.training
-    hardware.place(backbone).eval()
+    hardware.to_device(backbone).eval()
     features = []
     numbers = torch.arange(len(images)).split(batch_size)
     for some, _ in streaming.batches(images, numbers, hardware.device()):

@@ -111,7 +111,7 @@ def start(
         method.compile()  # in place: its names and its checkpoints stay as they are
     optimizer = settings.build_optimizer(method.groups(), rate)
     method, optimizer = fabric.setup(method, optimizer)
-    images = streaming.place(images, fabric.device)
+    images = streaming.fit_on_device(images, fabric.device)
     labels = labels.to(fabric.device)
     return Session(settings, fabric, method, optimizer, images, labels)
 

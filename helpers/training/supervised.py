@@ -138,7 +138,7 @@ def predict(
     batch_size: int = 256,
 ) -> Tensor:
     """Class logits (N, C), float32 on the CPU, of whole images uint8 (N, 3, H, W)."""
-    hardware.place(classifier).eval()
+    hardware.to_device(classifier).eval()
     outputs = []
     numbers = torch.arange(len(images)).split(batch_size)
     for some, _ in streaming.batches(images, numbers, hardware.device()):
@@ -171,14 +171,16 @@ def fit(
     Returns:
         See ``train_on_images``.
     """
-    hardware.place(network)
+    hardware.to_device(network)
     device = hardware.device()
     kept = torch.arange(len(train))
     held = kept[:0]
     share, seed = settings.validation, settings.seed
     if share > 0:
         kept, held = stratified_split(train.labels, share, seed)
-    train = Split(streaming.place(train.images, device), train.labels.to(device))
+    train = Split(
+        streaming.fit_on_device(train.images, device), train.labels.to(device)
+    )
     optimizer = settings.build_optimizer(groups, settings.learning_rate)
     is_half = hardware.precision() == "16-mixed"
     scaler = torch.amp.GradScaler(device.type, enabled=is_half)

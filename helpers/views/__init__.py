@@ -1,13 +1,14 @@
-r"""Random views of a whole batch on its device, every image with its own parameters.
+r"""Random views of a whole batch at once, every image with its own parameters.
 
 Cropping, resizing, flipping and blurring are linear in the rows and in the columns of
 an image; brightness, contrast, saturation, hue and greyscale are affine in its colours.
-So a view is three small matrix products, whatever is drawn:
+So every view is made by three small matrix products:
 
     view = C · (R_y · image · R_xᵀ) + c
 
 with R_y (S, H) and R_x (S, W) for the geometry and C (3, 3), c (3,) for the colours.
-Random numbers come from one ``StepRandom`` a step, so a step can be repeated exactly.
+All random numbers of a step come from its ``StepRandom``, so it can be repeated
+exactly.
 """
 
 from __future__ import annotations
@@ -18,16 +19,20 @@ import torch
 from torch import Tensor
 
 from helpers import hardware
-from helpers.views import colors, geometry, photometric
+from helpers.views import colors, geometry
 from helpers.views.randomness import Draws, StepRandom
 from helpers.views.settings import ViewSettings
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet's: right for photographs and for its weights
 STD = (0.229, 0.224, 0.225)
 
+# Random numbers drawn per image: another count would give every seed other views.
+FRAME_DRAWS = geometry.CROP_DRAWS + 1  # the crop; flipped or not
+PATCH_DRAWS = 1 + 2  # its turn in the shuffled order; its offset down and across
+
 
 def random_view(images: Tensor, settings: ViewSettings, random: StepRandom) -> Tensor:
-    """One random view of every image.
+    """Draw a random view of every image.
 
     Args:
         images: uint8 (B, 3, H, W).
@@ -43,15 +48,19 @@ def random_view(images: Tensor, settings: ViewSettings, random: StepRandom) -> T
         if settings.blur > 0:
             blur = geometry.blur_matrix(settings, settings.size, draws)
             rows, columns = blur @ rows, blur @ columns
-        return finish(geometry.resample(images, rows, columns), settings, draws)
+        made = finish(geometry.resample(images, rows, columns), settings, draws)
+        if settings.blur == 0:
+            draws.skip(geometry.BLUR_DRAWS)  # they have columns even without blur
+        return made
 
-    return _in_chunks(view, images, random.table(23 + 2 + _color_columns(settings)))
+    width = FRAME_DRAWS + geometry.BLUR_DRAWS + _finish_draws(settings)
+    return _in_chunks(view, images, random.table(width))
 
 
 def rotated_view(images: Tensor, settings: ViewSettings, random: StepRandom) -> Tensor:
-    """One random view of every image, turned by 0, 90, 180 or 270 degrees.
+    """Draw a random view of every image and turn it by 0, 90, 180 or 270 degrees.
 
-    Args and result are ``random_view``'s; the four turns are equally likely.
+    Takes and returns what ``random_view`` does; the four turns are equally likely.
     """
     view = random_view(images, settings, random)
     turns = (random.table(1) * 4).long()[..., None, None]  # (B, 1, 1, 1)
@@ -61,7 +70,7 @@ def rotated_view(images: Tensor, settings: ViewSettings, random: StepRandom) -> 
 
 
 def whole_view(images: Tensor, size: int) -> Tensor:
-    """The whole image, resized and normalised: what evaluation sees.
+    """Resize and normalise whole images: what evaluation sees.
 
     Args:
         images: uint8 (B, 3, H, W).
@@ -90,18 +99,18 @@ def jigsaw_patches(
     cell: int = 32,
     patch: int = 24,
 ) -> Tensor:
-    """Cut every image into a shuffled jigsaw: PIRL's transformed image.
+    """Cut every image into shuffled patches: PIRL's transformed image.
 
     A crop of the image (``settings.scale`` of its area) is resized to ``grid * cell``
-    pixels, possibly flipped, and divided into ``grid * grid`` cells. From each cell one
-    patch is taken at a random offset, so that neighbours do not touch; each patch gets
-    its own blur and colours, and their order is any permutation, all equally likely.
+    pixels, possibly flipped, and divided into ``grid * grid`` cells. A patch is taken
+    from each cell at a random offset, so that neighbours do not touch; each patch gets
+    a blur and colours of its own. All orders of the patches are equally likely.
 
     Args:
         images: uint8 (B, 3, H, W).
         settings: crop, blur and colours; its ``size`` is not used.
         random: the step's random numbers, for B images.
-        grid: cells a side; 3 makes nine patches.
+        grid: cells along a side; 3 makes nine patches.
         cell: side of a cell in pixels.
         patch: side of a patch in pixels, at most ``cell``.
 
@@ -127,29 +136,44 @@ def jigsaw_patches(
             patches = blur @ patches @ blur.mT
         return finish(patches, settings, draws)
 
-    each = 3 + (2 if settings.blur > 0 else 0) + _color_columns(settings)
-    return _in_chunks(cut, images, random.table(23 + count * each))
+    blur_draws = geometry.BLUR_DRAWS if settings.blur > 0 else 0
+    each = PATCH_DRAWS + blur_draws + _finish_draws(settings)
+    return _in_chunks(cut, images, random.table(FRAME_DRAWS + count * each))
 
 
-def _color_columns(settings: ViewSettings) -> int:
-    """How many random numbers ``finish`` needs for a picture."""
-    return 11 + (4 if settings.photometric > 0 else 0)
+def _finish_draws(settings: ViewSettings) -> int:
+    """How many random numbers ``finish`` uses per picture."""
+    photometric = colors.PHOTOMETRIC_DRAWS if settings.photometric > 0 else 0
+    return colors.AFFINE_DRAWS + 1 + photometric  # 1: solarized or not
 
 
 def _in_chunks(
     make: Callable[[Tensor, Draws], Tensor], images: Tensor, table: Tensor
 ) -> Tensor:
-    """Apply ``make`` to a few images at a time on a CPU, whose caches are small."""
+    """Apply ``make`` to 32 images at a time on a CPU, whose caches are small.
+
+    Raises:
+        ValueError: when the table has other rows than the images, or other columns than
+            ``make`` draws.
+    """
+    if len(images) != len(table):
+        raise ValueError(
+            f"The random numbers are for {len(table)} images, not {len(images)}: give "
+            "StepRandom the size of the batch."
+        )
     chunk = 32 if images.device.type == "cpu" else max(1, len(images))
-    pairs = zip(images.split(chunk), table.split(chunk), strict=True)
-    parts = [make(some, Draws(numbers)) for some, numbers in pairs]
+    parts = []
+    for few, rows in zip(images.split(chunk), table.split(chunk), strict=True):
+        draws = Draws(rows)
+        parts.append(make(few, draws))
+        draws.check_all_used()
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _crop_and_flip(
     images: Tensor, settings: ViewSettings, size: int, draws: Draws
 ) -> tuple[Tensor, Tensor]:
-    """Draw R_y (B, size, H) and R_x (B, size, W)."""
+    """Draw R_y (B, size, H) and R_x (B, size, W); ``FRAME_DRAWS`` are used."""
     height, width = images.shape[-2:]
     top, left, tall, wide = geometry.random_crops(height, width, settings.scale, draws)
     rows = geometry.resize_matrix(top, tall, height, size)
@@ -162,9 +186,10 @@ def finish(pixels: Tensor, settings: ViewSettings, draws: Draws) -> Tensor:
     """Draw and apply colours, clamp to [0, 1], solarize, distort, normalise.
 
     Args:
-        pixels: (B, 3, S, S), or (B, P, 3, S, S) where each of P has its own colours.
+        pixels: (B, 3, S, S), or (B, P, 3, S, S) where an image consists of P pictures,
+            each with colours of its own.
         settings: what is drawn.
-        draws: the images' random numbers.
+        draws: the images' random numbers; ``_finish_draws`` per picture are used.
 
     Returns:
         The same shape, normalised.
@@ -172,25 +197,27 @@ def finish(pixels: Tensor, settings: ViewSettings, draws: Draws) -> Tensor:
     shape = pixels.shape
     groups = shape[1:-3]  # () or (P,)
     flat = pixels.reshape(-1, 3, shape[-2] * shape[-1])  # (B·P, 3, S²)
-    matrix, offset = colors.color_transform(flat.mean(dim=2), settings, draws, groups)
+    matrix, offset = colors.affine(flat.mean(dim=2), settings, draws, groups)
     flat = torch.baddbmm(offset[..., None], matrix, flat).clamp_(0, 1)
     if settings.solarize > 0:
         chosen = draws.chance(settings.solarize, *groups).reshape(-1, 1, 1)
         flat = torch.where(chosen & (flat >= 0.5), 1 - flat, flat)
     pixels = flat.view(shape)
     if settings.photometric > 0:
-        pixels = photometric.distort(pixels, settings.photometric, draws)
+        pixels = colors.photometric(pixels, settings.photometric, draws)
+    if settings.solarize == 0:
+        draws.skip(*groups)  # it has a column even so
     return normalize(pixels)
 
 
 def normalize(pixels: Tensor) -> Tensor:
-    """Subtract ``MEAN`` and divide by ``STD``; pixels in [0, 1], (..., 3, S, S)."""
+    """Normalise pixels in [0, 1], (..., 3, S, S), by ``MEAN`` and ``STD``."""
     mean, std = _mean_and_std(pixels.device)
     return pixels.sub(mean).div_(std)
 
 
 def denormalize(views: Tensor) -> Tensor:
-    """Undo ``normalize`` for showing: back to [0, 1]."""
+    """Undo ``normalize``, to show views: back to [0, 1]."""
     mean, std = _mean_and_std(views.device)
     return (views * std + mean).clamp(0, 1)
 

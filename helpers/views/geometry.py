@@ -1,7 +1,7 @@
 """Crops, resizing, flips and blurs of a batch as products with small matrices.
 
-All of them are linear in the rows and in the columns of an image, so one matrix R_y
-(S, H) and one R_x (S, W) an image do them all: R_y · image · R_xᵀ.
+All of them are linear in the rows and in the columns of an image, so each image needs
+only one matrix R_y (S, H) and one R_x (S, W): R_y · image · R_xᵀ.
 """
 
 from __future__ import annotations
@@ -14,37 +14,47 @@ from torch import Tensor
 from helpers.views.randomness import Draws
 from helpers.views.settings import ViewSettings
 
+TRIES = 10  # crops drawn for an image, of which the first that fits is taken
+CROP_DRAWS = TRIES * 2 + 2  # area and ratio of every try; where the crop lies
+BLUR_DRAWS = 2  # standard deviation; blurred or not
+
 
 def random_crops(
     height: int, width: int, scale: tuple[float, float], draws: Draws
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Random crops as torchvision's RandomResizedCrop draws them (ratio 3/4 to 4/3).
+    """Draw a crop per image as torchvision's RandomResizedCrop does, ratio 3/4 to 4/3.
 
-    Ten tries an image; the first that fits is taken, else the whole image is.
+    The first of ten tries that fits is taken; the whole image where none fits.
+
+    Args:
+        height: of the images in pixels.
+        width: of the images in pixels.
+        scale: smallest and largest share of the image's area.
+        draws: the images' random numbers; ``CROP_DRAWS`` are used.
 
     Returns:
-        top, left, height and width in pixels, float32 (B,) each, whole numbers.
+        top, left, height and width in pixels: float32 (B,) each, whole numbers.
     """
-    tries = draws.uniform(10, 2)
+    tries = draws.uniform(TRIES, 2)
     area = (scale[0] + (scale[1] - scale[0]) * tries[..., 0]) * height * width
     ratio = torch.exp((2 * tries[..., 1] - 1) * math.log(4 / 3))
     wide, tall = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
     fits = (wide <= width) & (tall <= height) & (wide > 0) & (tall > 0)
     first = fits.int().argmax(dim=1, keepdim=True)
-    some = fits.any(dim=1)
-    tall = torch.where(some, tall.gather(1, first)[:, 0], float(height))
-    wide = torch.where(some, wide.gather(1, first)[:, 0], float(width))
-    place = draws.uniform(2)
-    top = (place[:, 0] * (height - tall + 1)).floor()
-    left = (place[:, 1] * (width - wide + 1)).floor()
+    any_fits = fits.any(dim=1)
+    tall = torch.where(any_fits, tall.gather(1, first)[:, 0], float(height))
+    wide = torch.where(any_fits, wide.gather(1, first)[:, 0], float(width))
+    position = draws.uniform(2)  # (B, 2), in [0, 1)
+    top = (position[:, 0] * (height - tall + 1)).floor()
+    left = (position[:, 1] * (width - wide + 1)).floor()
     return top, left, tall, wide
 
 
 def resize_matrix(start: Tensor, length: Tensor, pixels: int, size: int) -> Tensor:
-    """The matrix that resizes ``length`` pixels from ``start`` on to ``size`` pixels.
+    """The matrix that crops ``length`` pixels at ``start`` and makes ``size`` of them.
 
     Bilinear with antialiasing: every output pixel is a triangle-weighted mean of the
-    pixels under it, none from outside the crop, as in torchvision's ``resized_crop``.
+    pixels under it, all of them inside the crop, as in torchvision's ``resized_crop``.
 
     Args:
         start: first pixel of the crop, (B,).
@@ -68,13 +78,13 @@ def resize_matrix(start: Tensor, length: Tensor, pixels: int, size: int) -> Tens
 def blur_matrix(
     settings: ViewSettings, size: int, draws: Draws, groups: tuple[int, ...] = ()
 ) -> Tensor:
-    """A Gaussian blur along one side, the identity where none is drawn.
+    """Draw the matrix of a Gaussian blur along one side: the identity for no blur.
 
     Args:
         settings: what is drawn.
         size: side S of what is blurred, in pixels.
-        draws: the images' random numbers.
-        groups: () or (P,), where each of P parts of an image has a blur of its own.
+        draws: the images' random numbers; ``BLUR_DRAWS`` per picture are used.
+        groups: () or (P,), where an image consists of P pictures.
 
     Returns:
         float32 (B, *groups, S, S); every row sums to 1.
@@ -90,7 +100,16 @@ def blur_matrix(
 
 
 def resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """R_y · image · R_xᵀ for every image and colour, in [0, 1]: (B, 3, S, S)."""
+    """Compute R_y · image · R_xᵀ for every image and colour.
+
+    Args:
+        images: uint8 (B, 3, H, W).
+        rows: R_y, (B, S, H).
+        columns: R_x, (B, S, W).
+
+    Returns:
+        float32 (B, 3, S, S) in [0, 1].
+    """
     batch, channels, height, width = images.shape
     pixels = images.reshape(batch, channels * height, width).float().div_(255)
     across = torch.bmm(pixels, columns.transpose(1, 2))  # (B, 3H, S)

@@ -9,10 +9,13 @@ from torch import Tensor
 
 
 class Draws:
-    """A table of random numbers, an image a row, handed out column by column.
+    """A table of random numbers, one row per image, handed out column by column.
 
     Args:
         table: float32 (B, K) in [0, 1).
+
+    Raises:
+        ValueError: when more numbers are drawn than the table has, or fewer.
     """
 
     def __init__(self, table: Tensor) -> None:
@@ -20,14 +23,30 @@ class Draws:
         self.table, self.used = table, 0
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-        """The next numbers, in [low, high): (B, *shape)."""
-        start, self.used = self.used, self.used + math.prod(shape)
+        """The next numbers of every image, in [low, high): (B, *shape)."""
+        start = self.used
+        self.skip(*shape)
         taken = self.table[:, start : self.used].reshape(-1, *shape)
         return taken * (high - low) + low
 
     def chance(self, probability: float, *shape: int) -> Tensor:
         """True with the given probability: bool (B, *shape)."""
         return self.uniform(*shape) < probability
+
+    def skip(self, *shape: int) -> None:
+        """Leave out numbers that only a change that is switched off would draw."""
+        self.used += math.prod(shape)
+        if self.used > self.table.shape[1]:
+            raise ValueError(f"{self._account()}: make the table wider.")
+
+    def check_all_used(self) -> None:
+        """Make sure that nothing of the table is left."""
+        if self.used < self.table.shape[1]:
+            raise ValueError(f"{self._account()}: make the table narrower.")
+
+    def _account(self) -> str:
+        columns = self.table.shape[1]
+        return f"{self.used} random numbers per image are drawn from {columns} columns"
 
 
 class StepRandom:
@@ -62,7 +81,7 @@ class StepRandom:
         self.rows = slice(rank * share, (rank + 1) * share)
 
     def table(self, columns: int) -> Tensor:
-        """Numbers in [0, 1), one row an image of this process: (B, columns)."""
+        """New random numbers in [0, 1), one row per image here: (B, columns)."""
         device = self.generator.device
         drawn = torch.rand(self.batch, columns, generator=self.generator, device=device)
         return drawn[self.rows]

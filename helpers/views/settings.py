@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import numbers
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
 class ViewSettings:
-    """The distribution one random view is drawn from.
+    """The distribution a random view is drawn from.
 
     Attributes:
         size: side of the view in pixels.
@@ -22,7 +25,8 @@ class ViewSettings:
         blur: probability of a Gaussian blur.
         blur_sigma: smallest and largest standard deviation of the blur in pixels.
         solarize: probability of inverting what is brighter than one half.
-        photometric: probability of the distortions in ``photometric``, all at once.
+        photometric: probability of VISSL's distortions, all at once: posterize,
+            sharpen, solarize and stretch the contrast.
     """
 
     size: int = 64
@@ -40,25 +44,50 @@ class ViewSettings:
     photometric: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check that shares and probabilities are some."""
-        for name in ("flip", "jitter", "grayscale", "blur", "solarize"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(
-                    f"{name} is a probability, in [0, 1], not {getattr(self, name)}."
-                )
-        if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ValueError(
-                f"scale is a smaller and a larger share in (0, 1], not {self.scale}."
-            )
-        if not 0 <= self.hue <= 0.5:
-            raise ValueError(f"hue is in [0, 0.5], not {self.hue}.")
+        """Check every field.
+
+        Raises:
+            ValueError: with the field's name, what it may be and what it is.
+        """
+        whole = isinstance(self.size, numbers.Integral) and self.size >= 1
+        self._require("size", whole, "a whole number of pixels, at least 1")
+        for name in ("flip", "jitter", "grayscale", "blur", "solarize", "photometric"):
+            fits = _is_number(getattr(self, name), 1)
+            self._require(name, fits, "a probability in [0, 1]")
+        for name in ("brightness", "contrast", "saturation"):
+            fits = _is_number(getattr(self, name), math.inf)
+            self._require(name, fits, "a strength of at least 0")
+        fits = _is_number(self.hue, 0.5)
+        self._require("hue", fits, "a share of the colour circle in [0, 0.5]")
+        fits = _is_range(self.scale, 1)
+        self._require("scale", fits, "two shares in (0, 1], the smaller first")
+        fits = _is_range(self.blur_sigma, math.inf)
+        self._require("blur_sigma", fits, "two numbers above 0, the smaller first")
+
+    def _require(self, name: str, fits: bool, allowed: str) -> None:
+        if not fits:
+            raise ValueError(f"{name} must be {allowed}, not {getattr(self, name)!r}.")
 
     @property
     def whole_size(self) -> int:
-        """Side at which whole images are shown to a backbone that is frozen.
+        """Side at which whole images are shown to a frozen backbone, in pixels.
 
-        Crops enlarge what is in them, so it has seen things larger than a whole
+        A crop enlarges what is in it, so the backbone knows things larger than a whole
         image of the same side shows them; a third more pixels make up for that.
         Source: Touvron et al. 2019, arXiv:1906.06423.
         """
-        return 8 * round(self.size * 4 / 3 / 8)
+        return 8 * max(1, round(self.size * 4 / 3 / 8))
+
+
+def _is_number(value: Any, highest: float) -> bool:
+    """Whether it is a finite number in [0, highest]."""
+    finite = isinstance(value, numbers.Real) and math.isfinite(value)
+    return finite and 0 <= value <= highest
+
+
+def _is_range(pair: Any, highest: float) -> bool:
+    """Whether it is two finite numbers, 0 < smaller <= larger <= highest."""
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        return False
+    smaller, larger = pair
+    return all(_is_number(value, highest) for value in pair) and 0 < smaller <= larger

@@ -69,7 +69,7 @@ def test_files_that_are_not_whole_are_one_sentence(stl10, monkeypatch):
         raise RuntimeError("Dataset not found or corrupted.")
 
     monkeypatch.setattr(torchvision.datasets, "STL10", damaged)
-    with pytest.raises(ValueError, match=r"stl10 in .* cannot be used .*: delete what"):
+    with pytest.raises(ValueError, match=r"stl10 in .* cannot be used .*: delete its"):
         data.load("stl10", root=stl10)
 
 
@@ -125,7 +125,8 @@ def test_the_demo_is_drawn_once_and_kept(tmp_path, monkeypatch):
     assert len(drawn) == 3
     assert torch.equal(first.pretraining.images, again.pretraining.images)
     assert torch.equal(first.test.labels, again.test.labels)
-    assert not [file for file in tmp_path.rglob("*") if file.name[0].isdigit()]
+    kept = sorted(file.name for file in tmp_path.rglob("*") if file.is_file())
+    assert kept == ["test-1000.npz", "train-200.npz", "unlabeled-2000.npz"]
     monkeypatch.setattr(demo, "VERSION", "another")
     data.load("demo", root=tmp_path)
     assert len(drawn) == 6
@@ -147,6 +148,13 @@ def test_an_unknown_name_is_answered_with_the_known_ones():
 
 def test_every_source_that_is_offered_can_be_loaded():
     assert set(data.SOURCES) == {*data.LOADERS, "folder:"}
+
+
+def test_drawings_that_cannot_be_kept_are_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "draw", lambda split, count: (np.zeros(1), np.zeros(1)))
+    (tmp_path / "data").write_text("in the way")
+    with pytest.raises(OSError, match=r"Cannot write train-200\.npz into .*free some"):
+        data.load("demo", root=tmp_path / "data")
 
 
 def test_processes_of_one_machine_prepare_the_images_one_after_another(

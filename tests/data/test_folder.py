@@ -78,8 +78,8 @@ def all_broken(images):
     ("harm", "message"),
     [
         (remove, "There is no folder '.*': check the path after 'folder:'"),
-        (lambda images: remove(images / "test"), "needs a folder test/ with one fol"),
-        (lambda images: remove(images / "train"), "needs a folder train/ with one f"),
+        (lambda images: remove(images / "test"), "needs a folder test/ with a folde"),
+        (lambda images: remove(images / "train"), "needs a folder train/ with a fol"),
         (lambda images: remove(images / "test" / "dog"), "must have the same class f"),
         (lambda images: (images / "train" / "emu").mkdir(), "must have the same clas"),
         (

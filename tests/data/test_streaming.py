@@ -141,6 +141,18 @@ def test_selecting_files_reads_nothing(stored, monkeypatch):
     assert torch.equal(chosen[:], images[order[4:30]])
 
 
+@pytest.mark.parametrize(("free", "moves"), [(2_000, True), (1_999, False)])
+def test_images_go_to_a_gpu_when_they_fill_at_most_half_of_it(
+    free, moves, stored, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10_000))
+    images = types.SimpleNamespace(nbytes=1_000, to=lambda device: device)
+    gpu = torch.device("cuda")
+    assert streaming.fit_on_device(images, gpu) is (gpu if moves else images)
+    assert streaming.fit_on_device(stored[1], gpu) is stored[1]
+    assert streaming.fit_on_device(stored[0], CPU) is stored[0]
+
+
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_any_number_of_workers_gives_the_batches_of_memory(workers, stored):
     images, files = stored
@@ -231,7 +243,7 @@ def test_the_next_image_stands_in_for_a_broken_one(workers, stored, tmp_path):
     expected[3] = expected[4] = images[5]
     expected[47] = images[0]
     indexes = torch.randperm(48).split(16)
-    with pytest.warns(UserWarning, match=r"\.png' cannot be read: the image a") as said:
+    with pytest.warns(UserWarning, match=r"\.png' cannot be read: the next r") as said:
         made = list(streaming.batches(files, indexes, CPU))
     assert sum("stands in" in str(one.message) for one in said) == 1
     for (pixels, _), index in zip(made, indexes, strict=True):

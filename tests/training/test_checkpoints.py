@@ -9,7 +9,6 @@ import safetensors.torch
 import torch
 import torchvision
 
-from helpers import files
 from helpers.models import backbones, weight_files
 from helpers.training import checkpoints
 
@@ -36,51 +35,6 @@ def damage(file):
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 255
     file.write_bytes(content)
-
-
-@pytest.mark.parametrize("error", [OSError(28, "No space left"), RuntimeError("full")])
-def test_a_failing_write_keeps_the_old_file_and_leaves_no_litter(error, tmp_path):
-    file = tmp_path / "file.json"
-    file.write_text("old")
-
-    def save(path):
-        path.write_text("ne")
-        raise error
-
-    with pytest.raises(OSError, match=r"Cannot write file\.json into .*free some"):
-        files.write(file, save)
-    assert file.read_text() == "old"
-    assert os.listdir(tmp_path) == ["file.json"]
-
-
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, TypeError])
-def test_an_interrupted_write_leaves_no_litter_either(stop, tmp_path):
-    def save(path):
-        path.write_text("half")
-        raise stop
-
-    with pytest.raises(stop):
-        files.write(tmp_path / "file.json", save)
-    assert os.listdir(tmp_path) == []
-
-
-def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OSError, match=r"Cannot write a\.json into"):
-        files.write(tmp_path / "file" / "a.json", lambda path: path.touch())
-
-
-def test_the_place_holds_nothing_before_the_file_is_whole(tmp_path):
-    file = tmp_path / "new" / "file"
-
-    def save(path):
-        assert path != file
-        assert not file.exists()
-        path.write_text("whole")
-
-    files.write(file, save)
-    assert file.read_text() == "whole"
-    assert names(file.parent) == ["file"]
 
 
 def test_states_come_back_and_only_two_are_kept(store):

@@ -84,9 +84,9 @@ def test_the_learning_rate_follows_the_batch_size():
         ({"backbone": "vgg11", "stem": "pool"}, "vgg11 has only stem 'imagenet'"),
         ({"init": "imagenet", "stem": "pool"}, "ImageNet weights fit only"),
         ({"size": 16}, "resnet18 with stem 'imagenet' needs .* 17 px, these have 16"),
-        ({"flip": 1.5}, r"flip is a probability, in \[0, 1\], not 1.5"),
-        ({"scale": (0.5, 0.2)}, r"scale is a smaller and a larger share in \(0, 1\]"),
-        ({"hue": 0.6}, r"hue is in \[0, 0.5\], not 0.6"),
+        ({"flip": 1.5}, r"flip must be a probability in \[0, 1\], not 1.5"),
+        ({"scale": (0.5, 0.2)}, r"scale must be two shares in \(0, 1\], the small"),
+        ({"hue": 0.6}, r"hue must be a share .* in \[0, 0.5\], not 0.6"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(wrong, message):

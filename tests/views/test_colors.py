@@ -1,5 +1,6 @@
-"""Colour changes as matrices, one by one against torchvision."""
+"""Colour changes, one by one against torchvision."""
 
+import dataclasses
 import math
 
 import pytest
@@ -9,6 +10,7 @@ from scipy import stats
 from torchvision import transforms
 from torchvision.transforms.v2 import functional as reference
 
+from helpers import views
 from helpers.views import colors
 from helpers.views.randomness import Draws, StepRandom
 from helpers.views.settings import ViewSettings
@@ -18,6 +20,7 @@ ADJUST = {
     "contrast": reference.adjust_contrast,
     "saturation": reference.adjust_saturation,
 }
+PLAIN = ViewSettings(size=24, scale=(1.0, 1.0), flip=0.0, jitter=0.0, grayscale=0.0)
 OFF = dict.fromkeys([*ADJUST, "hue", "grayscale"], 0.0) | {"jitter": 1.0}
 
 
@@ -30,7 +33,7 @@ def apply(pixels, table, **strengths):
     """Change colours with forced numbers: 4 amounts, 4 of the order, 2 chances."""
     settings = ViewSettings(**OFF | strengths)
     flat = pixels.flatten(2)
-    matrix, offset = colors.color_transform(flat.mean(dim=2), settings, table, ())
+    matrix, offset = colors.affine(flat.mean(dim=2), settings, table)
     return (matrix @ flat + offset[..., None]).view_as(pixels)
 
 
@@ -61,8 +64,8 @@ def test_one_change_equals_torchvisions(name, drawn):
 def test_changes_come_in_the_drawn_order(order):
     pixels = middle()
     amounts = {"brightness": 0.1, "contrast": 0.2, "saturation": 0.9}
-    places = [order.index(name) / 10 for name in ADJUST] + [0.9]
-    numbers = forced([amounts[name] for name in ADJUST] + [0.5], places)
+    turns = [order.index(name) / 10 for name in ADJUST] + [0.9]
+    numbers = forced([amounts[name] for name in ADJUST] + [0.5], turns)
     made = apply(pixels, numbers, **dict.fromkeys(ADJUST, 0.4))
     expected = pixels
     for name in order:
@@ -81,8 +84,9 @@ def test_strengths_are_drawn_as_torchvision_draws_them():
         strengths.items(), zip(*drawn, strict=True), strict=True
     ):
         settings = ViewSettings(**OFF | {name: strength})
-        draws = Draws(StepRandom(3, 0, len(mean)).table(10))
-        matrix, _ = colors.color_transform(mean, settings, draws, ())
+        draws = Draws(StepRandom(3, 0, len(mean)).table(colors.AFFINE_DRAWS))
+        matrix, _ = colors.affine(mean, settings, draws)
+        draws.check_all_used()
         trace = matrix.diagonal(dim1=1, dim2=2).sum(dim=1)
         if name == "hue":  # a turn by t has the trace 1 + 2 cos 2πt
             made = ((trace - 1) / 2).clamp(-1, 1).acos() / (2 * math.pi)
@@ -148,3 +152,78 @@ def test_small_turns_of_the_hue_resemble_torchvisions(turn):
     alike = torch.cosine_similarity(chroma(made), chroma(expected), dim=0)
     assert alike.min() > 0.9
     assert alike.mean() > 0.97
+
+
+def whole(number):
+    """One factor a picture, (1, 1, 1, 1)."""
+    return torch.full((1, 1, 1, 1), float(number))
+
+
+@pytest.mark.parametrize("bits", [4, 5, 6, 7, 8])
+def test_posterize_equals_torchvision(bits):
+    image = small.images(1)
+    made = colors.posterize(image / 255, whole(bits))
+    assert torch.equal((made * 255).round().byte(), reference.posterize(image, bits))
+
+
+@pytest.mark.parametrize("factor", [0.1, 1.0, 1.9])
+def test_sharpen_equals_torchvision(factor):
+    image = small.images(3) / 255
+    made = colors.sharpen(image, whole(factor).expand(3, -1, -1, -1))
+    expected = reference.adjust_sharpness(image, factor)
+    assert (made - expected).abs().max() < 1e-5
+
+
+def test_stretch_equals_torchvision():
+    image = small.images(3, low=40, high=180) / 255
+    image[0, 1] = 0.3  # a colour of one value
+    expected = reference.autocontrast(image)
+    assert (colors.stretch(image) - expected).abs().max() < 1e-5
+
+
+def test_all_four_are_done_in_their_order_or_none():
+    image = small.images(300, side=12) / 255
+    table = StepRandom(0, 0, 300).table(colors.PHOTOMETRIC_DRAWS)
+    made = colors.photometric(image, 0.66, Draws(table))
+    for number in range(300):
+        chance, bits, sharpness, threshold = table[number].tolist()
+        expected = image[number]
+        if chance < 0.66:
+            levels = (expected * 255).round().byte()
+            expected = reference.posterize(levels, 4 + int(5 * bits)) / 255
+            expected = reference.adjust_sharpness(expected, 0.1 + 1.8 * sharpness)
+            if int(257 * threshold) < 256:  # 256 is above every pixel
+                expected = reference.solarize(expected, int(257 * threshold) / 255)
+            expected = reference.autocontrast(expected)
+        assert (made[number] - expected).abs().max() < 1e-4
+    changed = (made - image).abs().flatten(1).amax(dim=1) > 1e-3
+    assert abs(changed.float().mean() - 0.66) < 0.08
+
+
+@pytest.mark.parametrize("groups", [(), (9,)])
+def test_every_picture_is_drawn_for_itself_and_stays_in_range(groups):
+    pixels = (small.images(1, side=8) / 255).expand(6, *(1 for _ in groups), -1, -1, -1)
+    pixels = pixels.expand(6, *groups, 3, 8, 8)
+    random = StepRandom(0, 0, 6).table(4 * (groups or (1,))[0])
+    made = colors.photometric(pixels, 1.0, Draws(random))
+    assert made.shape == pixels.shape
+    assert made.min() >= 0
+    assert made.max() <= 1
+    flat = made.flatten(0, -4).flatten(1)
+    assert (torch.cdist(flat, flat) + torch.eye(len(flat))).min() > 1e-3
+
+
+def test_views_and_patches_are_distorted_as_often_as_asked():
+    images = small.images(1, side=24).expand(600, -1, -1, -1)
+    settings = dataclasses.replace(PLAIN, photometric=0.4)
+    plain, made = (
+        views.random_view(images, one, StepRandom(0, 0, 600))
+        for one in (PLAIN, settings)
+    )
+    differs = (made - plain).abs().amax((1, 2, 3)) > 1e-3
+    assert abs(differs.float().mean() - 0.4) < 0.06
+    sides = {"grid": 2, "cell": 12, "patch": 12}
+    made = views.jigsaw_patches(images, settings, StepRandom(0, 0, 600), **sides)
+    cells = small.cells(views.whole_view(images[:1], 24)[0], 12)
+    same = (made[:, :, None] - cells).abs().amax((-3, -2, -1)).amin(dim=2) < 1e-3
+    assert abs(same.float().mean() - 0.6) < 0.04

@@ -56,7 +56,10 @@ def test_crops_are_distributed_as_torchvisions(height, width, scale):
     ).double()
     made = torch.stack(
         geometry.random_crops(
-            height, width, scale, Draws(StepRandom(0, 0, 40_000).table(22))
+            height,
+            width,
+            scale,
+            Draws(StepRandom(0, 0, 40_000).table(geometry.CROP_DRAWS)),
         ),
         dim=1,
     ).double()
@@ -85,7 +88,7 @@ def test_crops_are_distributed_as_torchvisions(height, width, scale):
 
 def test_a_crop_that_never_fits_is_the_whole_image():
     crops = geometry.random_crops(
-        10, 200, (1.0, 1.0), Draws(StepRandom(0, 0, 50).table(22))
+        10, 200, (1.0, 1.0), Draws(StepRandom(0, 0, 50).table(geometry.CROP_DRAWS))
     )
     assert [set(side.tolist()) for side in crops] == [{0.0}, {0.0}, {10.0}, {200.0}]
 
@@ -93,7 +96,7 @@ def test_a_crop_that_never_fits_is_the_whole_image():
 def test_blur_equals_torchvision_inside_and_keeps_what_is_not_drawn():
     image = small.images(200, side=32)
     settings = ViewSettings(size=32, blur=0.4, blur_sigma=(0.7, 1.9))
-    table = StepRandom(3, 0, 200).table(2)
+    table = StepRandom(3, 0, 200).table(geometry.BLUR_DRAWS)
     blur = geometry.blur_matrix(settings, 32, Draws(table))
     made = geometry.resample(image, blur, blur)
     plain = image.float() / 255

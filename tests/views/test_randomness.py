@@ -36,5 +36,27 @@ def test_draws_hand_out_columns_once_each():
     assert torch.equal(draws.uniform(2, 2), table[:, :4].view(6, 2, 2))
     assert torch.equal(draws.uniform(low=3.0, high=5.0), table[:, 4] * 2 + 3)
     assert torch.equal(draws.chance(0.4, 3), table[:, 5:8] < 0.4)
-    with pytest.raises(RuntimeError):
-        draws.uniform(4)  # only one column is left
+    with pytest.raises(
+        ValueError, match="12 random numbers per image are drawn from 9 "
+    ):
+        draws.uniform(4)
+
+
+def test_drawing_beyond_the_table_is_an_error_where_a_shape_would_still_fit():
+    draws = Draws(torch.rand(8, 9))
+    draws.uniform(8)
+    with pytest.raises(ValueError, match="make the table wider"):
+        draws.uniform(4)  # the 8 numbers left would make two rows of four
+    with pytest.raises(ValueError, match="make the table wider"):
+        draws.skip(2)
+
+
+def test_numbers_that_nobody_draws_are_an_error():
+    draws = Draws(torch.rand(8, 9))
+    draws.uniform(2, 3)
+    with pytest.raises(
+        ValueError, match="6 random numbers per image are drawn from 9 "
+    ):
+        draws.check_all_used()
+    draws.skip(3)
+    draws.check_all_used()

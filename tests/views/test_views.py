@@ -8,6 +8,7 @@ import torch
 from torchvision.transforms.v2 import functional as reference
 
 from helpers import views
+from helpers.views import colors
 from helpers.views.randomness import StepRandom
 from helpers.views.settings import ViewSettings
 
@@ -177,9 +178,9 @@ def test_patches_lie_anywhere_in_their_cells_and_cover_the_crop(grid, cell, patc
     offset = corner - cells * cell
     assert set(offset[..., 0].flatten().tolist()) == set(range(cell - patch + 1))
     assert set(offset[..., 1].flatten().tolist()) == set(range(cell - patch + 1))
-    # Each place of the order holds each cell about equally often.
-    for place in range(pieces):
-        share = number[:, place].bincount(minlength=pieces) / count
+    # Each position of the order holds each cell about equally often.
+    for position in range(pieces):
+        share = number[:, position].bincount(minlength=pieces) / count
         assert share.min() > 0.45 / pieces
         assert share.max() < 1.6 / pieces
     # Any permutation may come: all 24 of four patches, hardly one of nine twice.
@@ -190,17 +191,18 @@ def test_patches_lie_anywhere_in_their_cells_and_cover_the_crop(grid, cell, patc
 @pytest.mark.parametrize(("grid", "cell"), [(3, 10), (2, 15)])
 def test_undoing_the_order_puts_the_crop_together_again(grid, cell):
     images, pieces = small.images(5, side=30), grid**2
-    table = StepRandom(2, 0, 5).table(23 + 14 * pieces)
-    order_of = table[:, 23 : 23 + pieces].argsort(dim=1)
+    each = views.PATCH_DRAWS + colors.AFFINE_DRAWS + 1  # nothing blurred or distorted
+    table = StepRandom(2, 0, 5).table(views.FRAME_DRAWS + pieces * each)
+    order_of = table[:, views.FRAME_DRAWS :][:, :pieces].argsort(dim=1)
     patches = views.jigsaw_patches(
         images, PLAIN, StepRandom(2, 0, 5), grid=grid, cell=cell, patch=cell
     )
     for number, order in enumerate(order_of):
         assert sorted(order.tolist()) == list(range(pieces))
         assembled = torch.empty(3, 30, 30)
-        for place, piece in enumerate(order.tolist()):
+        for position, piece in enumerate(order.tolist()):
             y, x = piece // grid * cell, piece % grid * cell
-            assembled[:, y : y + cell, x : x + cell] = patches[number, place]
+            assembled[:, y : y + cell, x : x + cell] = patches[number, position]
         whole = views.whole_view(images[number : number + 1], 30)[0]
         assert (assembled - whole).abs().max() < 1e-4
 
@@ -245,3 +247,51 @@ def test_a_view_is_turned_by_quarters_each_equally_often():
     same = (turned[:, None] - quarters).abs().amax((2, 3, 4)) == 0
     assert (same.sum(dim=1) == 1).all()
     assert (same.float().mean(dim=0) - 0.25).abs().max() < 0.06
+
+
+@pytest.mark.parametrize("make", [random_view, jigsaw, rotated_view])
+def test_random_numbers_for_another_batch_are_an_error(make):
+    """40 images and 48 rows are two chunks each: only the check can tell them apart."""
+    with pytest.raises(ValueError, match="are for 48 images, not 40: give StepRandom"):
+        make(small.images(40), StepRandom(0, 0, 48))
+
+
+@pytest.mark.parametrize("make", [random_view, jigsaw])
+@pytest.mark.parametrize(
+    ("more", "message"), [(1, "columns: make the table narrower"), (-1, "table wider")]
+)
+def test_a_table_of_another_width_is_an_error(make, more, message, monkeypatch):
+    table = StepRandom.table
+    monkeypatch.setattr(
+        StepRandom, "table", lambda random, columns: table(random, columns + more)
+    )
+    with pytest.raises(ValueError, match=message):
+        make(small.images(40), StepRandom(0, 0, 40))
+
+
+@pytest.mark.parametrize("blur", [0.0, 0.5])
+@pytest.mark.parametrize("solarize", [0.0, 0.3])
+@pytest.mark.parametrize("photometric", [0.0, 0.5])
+def test_every_choice_of_changes_uses_its_table_up(blur, solarize, photometric):
+    settings = dataclasses.replace(
+        RICH, blur=blur, solarize=solarize, photometric=photometric
+    )
+    images, sides = small.images(3, side=24), {"grid": 2, "cell": 12, "patch": 8}
+    random = StepRandom(0, 0, 3)
+    assert views.random_view(images, settings, random).isfinite().all()
+    assert views.jigsaw_patches(images, settings, random, **sides).isfinite().all()
+
+
+def test_the_numbers_of_a_seed_stay_as_they_were():
+    """Runs are compared across versions: the same seed must show the same views."""
+    images = small.images(4, side=24)
+    random = StepRandom(3, 5, 4)
+    settings = dataclasses.replace(RICH, solarize=0.0, photometric=0.0)
+    views.random_view(images, settings, random)
+    views.rotated_view(images, settings, random)
+    views.jigsaw_patches(images, settings, random, grid=2, cell=12, patch=8)
+    views.random_view(images, RICH, random)
+    expected = StepRandom(3, 5, 4)
+    for columns in (36, 36, 1, 23 + 4 * 16, 40):
+        expected.table(columns)
+    assert torch.equal(random.table(3), expected.table(3))

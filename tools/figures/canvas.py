@@ -1,7 +1,7 @@
-"""What the figures are drawn with: boxes, arrows, marks and pictures on a white page.
+"""A white page for figures: boxes, arrows, marks and pictures.
 
-One visual language: blue learns by gradient, dashed grey does not, yellow is what goes
-from one place to another, black is a loss. Lengths are pixels, y points down.
+All figures speak one visual language: blue learns by gradient, dashed grey does not,
+yellow is data that is handed on, black is a loss. Lengths are pixels, y points down.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ class Canvas:
     def __init__(self, width: int, height: int) -> None:
         """See the class."""
         self.figure = figure.Figure(figsize=(width / 100, height / 100), dpi=100)
-        self.axes = self.figure.add_axes((0, 0, 1, 1))
-        self.axes.set_axis_off()
-        self.axes.set(xlim=(0, width), ylim=(height, 0))
-        self.limits = self.axes.axis()
+        self.ax = self.figure.add_axes((0, 0, 1, 1))
+        self.ax.set_axis_off()
+        self.ax.set(xlim=(0, width), ylim=(height, 0))
+        self.limits = self.ax.axis()
 
     def text(self, x: float, y: float, words: str, size: float = 14, **style) -> None:
         """Write words around (x, y)."""
         style = {"ha": "center", "va": "center", "linespacing": 1.35, **style}
-        self.axes.text(x, y, words, size=size, zorder=5, **style)
+        self.ax.text(x, y, words, size=size, zorder=5, **style)
 
     def box(
         self,
@@ -61,7 +61,7 @@ class Canvas:
     ) -> None:
         """Draw a box at (left, top, width, height) with a title and a second line."""
         left, top, width, height = area
-        self.axes.add_patch(
+        self.ax.add_patch(
             patches.FancyBboxPatch(
                 (left, top),
                 width,
@@ -82,16 +82,18 @@ class Canvas:
         self.text(x, y + 20, below, 11.5, color=color, va="baseline")
 
     def group(self, area: tuple[float, float, float, float], name: str) -> None:
-        """Draw a pale field behind boxes that belong together, its name on top."""
+        """Draw a pale field, its name on top, behind boxes that belong together."""
         left, top, width, height = area
         shape = patches.FancyBboxPatch(
-            *((left, top), width, height),
+            (left, top),
+            width,
+            height,
             boxstyle="round,pad=0,rounding_size=14",
             facecolor="#F8FAFC",
             edgecolor="#D5DCE3",
             zorder=0,
         )
-        self.axes.add_patch(shape)
+        self.ax.add_patch(shape)
         self.text(left + 14, top + 20, name, 12.5, ha="left", color=QUIET)
 
     def arrow(
@@ -111,7 +113,7 @@ class Canvas:
             capstyle="butt",
             zorder=3,
         )
-        self.axes.add_patch(shape)
+        self.ax.add_patch(shape)
 
     def stop(self, x: float, y: float, upright: bool = False) -> None:
         """Mark an arrow at (x, y) with two bars: no gradient flows back through it."""
@@ -120,17 +122,17 @@ class Canvas:
                 along, across = (-11, 11), (shift, shift)
                 dx, dy = (along, across) if upright else (across, along)
                 line = np.add(x, dx), np.add(y, dy)
-                self.axes.plot(*line, color=color, linewidth=width, zorder=zorder)
+                self.ax.plot(*line, color=color, linewidth=width, zorder=zorder)
 
     def picture(self, x: float, y: float, side: float, pixels: np.ndarray) -> None:
         """Show pixels (H, W, 3) in a square with its upper left corner at (x, y)."""
         extent = (x, x + side, y + side, y)
-        self.axes.imshow(pixels, extent=extent, interpolation="lanczos", zorder=2)
-        self.axes.axis(self.limits)
-        self.axes.set_aspect("auto")
+        self.ax.imshow(pixels, extent=extent, interpolation="lanczos", zorder=2)
+        self.ax.axis(self.limits)
+        self.ax.set_aspect("auto")
 
     def save(self, path: pathlib.Path, few_colors: bool = False) -> None:
-        """Write the page as a PNG, of 256 colours where pictures make it large."""
+        """Write the page as a PNG; 256 colours make one with many pictures smaller."""
         stream = io.BytesIO()
         self.figure.savefig(stream, format="png", dpi=100)
         page = Image.open(stream).convert("RGB")
@@ -140,7 +142,7 @@ class Canvas:
 
 
 def pixels(images: torch.Tensor) -> np.ndarray:
-    """Pixels to show, (..., H, W, 3), of uint8 or normalised float (..., 3, H, W)."""
+    """Convert images, uint8 or normalised float (..., 3, H, W), to (..., H, W, 3)."""
     if images.is_floating_point():
         images = (views.denormalize(images) * 255).byte()
     return images.movedim(-3, -1).numpy()
@@ -152,7 +154,7 @@ def inputs(
     pair: Sequence[np.ndarray | None],
     rows: tuple[float, float],
 ) -> None:
-    """Draw the image at the left and arrows to its two views at the heights of rows."""
+    """Draw an image at the left and arrows to its two views, at heights ``rows``."""
     middle = (rows[0] + rows[1]) / 2
     page.picture(30, middle - 65, 130, image)
     page.text(95, middle + 86, "image")
@@ -163,48 +165,48 @@ def inputs(
 
 
 def similarities(page: Canvas, left: float, top: float, side: float) -> None:
-    """The two views of four images compared with each other: which are alike."""
+    """Draw how similar the two views of four images are to each other."""
     count, cell = 8, side / 8
     for row, column in np.ndindex(count, count):
         if row != column:  # a view is not compared with itself
             color = BRIGHT if abs(row - column) == count // 2 else PALE
             corner = (left + column * cell + 1.5, top + row * cell + 1.5)
             square = patches.Rectangle(corner, cell - 3, cell - 3, color=color)
-            page.axes.add_patch(square)
+            page.ax.add_patch(square)
 
 
 def memory_bank(
     page: Canvas, left: float, top: float, width: float, height: float
 ) -> None:
-    """Rows of features, one of them this image's."""
+    """Draw rows of features, one of which is this image's."""
     page.box((left, top, width, height), kind=WHITE)
     count, step = 7, (height - 16) / 7
     for row in range(count):
         corner = (left + 10, top + 10 + row * step)
         color = "#E69F00" if row == count // 2 else PALE
         bar = patches.Rectangle(corner, width - 20, step - 4, color=color, zorder=3)
-        page.axes.add_patch(bar)
+        page.ax.add_patch(bar)
 
 
 def table(page: Canvas, left: float, top: float, width: float, height: float) -> None:
-    """The results, as bars: one a run."""
+    """Draw results as bars, one per run."""
     page.box((left, top, width, height), kind=WHITE)
     page.text(left + width / 2, top + 27, "one honest table", 12.5)
     for row, share in enumerate((0.45, 0.66, 0.72, 0.84)):
         bar = (left + 16, top + 56 + row * 27)
         color = LINE if row == 0 else BRIGHT
-        page.axes.add_patch(
+        page.ax.add_patch(
             patches.Rectangle(bar, (width - 32) * share, 15, color=color, zorder=3)
         )
 
 
 def drawn(count: int, side: int = 288) -> torch.Tensor:
-    """Demo pictures, larger than the data set's, so that they stay sharp."""
+    """Draw demo pictures larger than those of the data set, so that they stay sharp."""
     return torch.from_numpy(demo.draw("train", count, size=side)[0])
 
 
 def two_views(image: torch.Tensor, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two random views of one image."""
+    """Draw two random views of an image."""
     settings = ViewSettings(size=240)
     random = StepRandom(seed, 0, 1)
     pair = (views.random_view(image[None], settings, random) for _ in range(2))

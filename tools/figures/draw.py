@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable
 
 import matplotlib
 import numpy as np
@@ -64,7 +63,7 @@ def byol() -> None:
 
 
 def simclr() -> None:
-    """Two views, one network, and the similarities of all views of the batch."""
+    """Two views, the shared network, and the similarities of all views of a batch."""
     page, (top, low) = Canvas(1440, 540), (120, 410)
     image, middle = canvas.drawn(6)[5], (top + low) / 2
     canvas.inputs(page, canvas.pixels(image), canvas.two_views(image, 3), (top, low))
@@ -92,7 +91,7 @@ def simclr() -> None:
     legend = ((BRIGHT, "same image: attract"), (PALE, "other images: repel"))
     for number, (color, words) in enumerate(legend):
         y = low + 40 + 32 * number
-        page.axes.add_patch(patches.Rectangle((938, y - 9), 18, 18, color=color))
+        page.ax.add_patch(patches.Rectangle((938, y - 9), 18, 18, color=color))
         page.text(968, y, words, 12.5, ha="left")
     page.save(FOLDER / "simclr.png")
 
@@ -156,7 +155,7 @@ def pirl() -> None:
 
 
 def resnet18_transfer() -> None:
-    """What moves when the backbone is frozen, and what when it is fine-tuned."""
+    """Which layers learn when the backbone is frozen, and when it is fine-tuned."""
     page, image = Canvas(1440, 570), canvas.pixels(canvas.drawn(6)[5])
     stages = {"conv1": 64, "layer1": 64, "layer2": 128, "layer3": 256, "layer4": 512}
     frozen = "feature_extraction: the backbone is frozen, only the head learns"
@@ -185,9 +184,9 @@ def resnet18_transfer() -> None:
 
 
 def story() -> None:
-    """The notebooks and the file that one hands to the next."""
-    page, some = Canvas(1500, 570), canvas.pixels(canvas.drawn(30))
-    for number, image in enumerate(some[:15]):
+    """The notebooks, and the file that is handed from one to the next."""
+    page, images = Canvas(1500, 570), canvas.pixels(canvas.drawn(30))
+    for number, image in enumerate(images[:15]):
         row, column = divmod(number, 3)
         page.picture(30 + column * 66, (55 if row < 2 else 202) + row * 66, 62, image)
     page.text(127, 33, "few images with labels", 12.5)
@@ -235,10 +234,12 @@ def demo_sheet() -> None:
     page.save(FOLDER / "demo.png", few_colors=True)
 
 
-FIGURES: tuple[Callable[[], None], ...] = (
-    *(story, byol, pirl, simclr, resnet18_transfer, demo_sheet),
-    lambda: overview.methods(FOLDER / "methods.png"),
-)
+def methods() -> None:
+    """The methods side by side."""
+    overview.methods(FOLDER / "methods.png")
+
+
+FIGURES = (story, byol, pirl, simclr, resnet18_transfer, demo_sheet, methods)
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

@@ -1,11 +1,11 @@
-"""Draw the methods side by side: what is compared with what."""
+"""Draws the methods side by side: what each of them compares."""
 
 from __future__ import annotations
 
 import dataclasses
 import pathlib
 
-from tools.figures.canvas import BLACK, BLUE, GREY, LINE, YELLOW, Canvas
+from tools.figures.canvas import BLACK, BLUE, GREY, INK, LINE, QUIET, YELLOW, Canvas
 
 WIDE, HIGH, GAP = 344, 244, 12
 
@@ -16,11 +16,11 @@ class Panel:
 
     Attributes:
         name: of the method.
-        loss: two lines for its loss.
-        above: name and kind of a box behind the first network, if there is one.
-        below: the same behind the second.
+        loss: its loss, in two lines of words.
+        above: name and kind of a box behind the first network, or None.
+        below: name and kind of a box behind the second network, or None.
         slow: whether the second network is a slow copy of the first.
-        stop: whether no gradient flows on the second view's side.
+        stop: whether no gradient flows through the second network.
     """
 
     name: str
@@ -35,20 +35,30 @@ PANELS = (
     Panel("SimCLR", ("find the partner", "among the batch")),
     Panel("SupCon", ("find the class", "among the batch")),
     Panel(
-        *("MoCo", ("find the partner", "beside the queue")),
-        **{"below": ("queue", YELLOW), "slow": True, "stop": True},
+        "MoCo",
+        ("find the partner", "beside the queue"),
+        below=("queue", YELLOW),
+        slow=True,
+        stop=True,
     ),
     Panel(
-        *("SimSiam", ("guess the other", "from the one")),
-        **{"above": ("predictor", BLUE), "stop": True},
+        "SimSiam",
+        ("guess the other", "from the one"),
+        above=("predictor", BLUE),
+        stop=True,
     ),
     Panel(
-        *("SwAV", ("guess the cluster", "of the other view")),
-        **{"above": ("prototypes", YELLOW), "below": ("prototypes", YELLOW)},
+        "SwAV",
+        ("guess the cluster", "of the other view"),
+        above=("prototypes", YELLOW),
+        below=("prototypes", YELLOW),
     ),
     Panel(
-        *("DINO", ("agree with", "the teacher")),
-        **{"below": ("centre", YELLOW), "slow": True, "stop": True},
+        "DINO",
+        ("agree with", "the teacher"),
+        below=("centre", YELLOW),
+        slow=True,
+        stop=True,
     ),
     Panel("Barlow Twins", ("same coordinate,", "no two alike")),
     Panel("VICReg", ("near, varied,", "not correlated")),
@@ -56,7 +66,7 @@ PANELS = (
 
 
 def methods(path: pathlib.Path) -> None:
-    """All panels, four in a row."""
+    """Draw all panels, four in a row."""
     page = Canvas(4 * (WIDE + GAP) + GAP, 2 * (HIGH + GAP) + GAP)
     for number, panel in enumerate(PANELS):
         row, column = divmod(number, 4)
@@ -65,7 +75,7 @@ def methods(path: pathlib.Path) -> None:
 
 
 def draw(page: Canvas, panel: Panel, left: float, top: float) -> None:
-    """One panel with its upper left corner at (left, top)."""
+    """Draw a panel with its upper left corner at (left, top)."""
     page.group((left, top, WIDE, HIGH), panel.name)
     middle, turn = top + 138, left + 258
     for y, extra, slow in (
@@ -77,16 +87,21 @@ def draw(page: Canvas, panel: Panel, left: float, top: float) -> None:
         end = left + 106
         if extra:
             page.arrow((end, y), (left + 126, y))
-            page.box((left + 128, y - 24, 98, 48), *(extra[0], "", extra[1], 11.5))
+            title, kind = extra
+            page.box((left + 128, y - 24, 98, 48), title, "", kind, 11.5)
             end = left + 226
         page.arrow((end, y), (turn, y), (turn, middle + (34 if y > middle else -34)))
     page.box((left + 183, middle - 32, 150, 64), kind=BLACK)
     for shift, words in zip((-9, 12), panel.loss, strict=True):
         page.text(turn, middle + shift, words, 10.5, color="white")
-    link = {"dashed": True, "head": panel.slow}
-    color = {} if panel.slow else {"color": LINE}
-    page.arrow((left + 60, top + 98), (left + 60, top + 178), **link, **color)
+    page.arrow(
+        (left + 60, top + 98),
+        (left + 60, top + 178),
+        dashed=True,
+        head=panel.slow,
+        color=INK if panel.slow else LINE,
+    )
     words = "follows" if panel.slow else "shared"
-    page.text(left + 70, middle, words, 10.5, ha="left", color="#5B6770")
+    page.text(left + 70, middle, words, 10.5, ha="left", color=QUIET)
     if panel.stop:
         page.stop(left + (242 if panel.below else 165), top + 204)

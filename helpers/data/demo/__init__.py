@@ -1,12 +1,11 @@
-"""The data set inside the package: ten kinds of things, drawn from a seed.
+"""A data set that needs no download: pictures of ten classes, drawn from a seed.
 
-A first run needs pictures before anyone has downloaded STL-10. These are drawn: 96 x 96
-pixels, several things of one kind, each in a size, pose, palette and light of its own,
-among clutter before a backdrop. The ten kinds differ by shape and texture, never by
-colour; palettes and backdrops come from a small stock that all kinds share. Two crops
-of a picture thus have its kind in common and little else, while a few labelled pictures
-cannot show all that a kind may look like. The same (seed, split, index, size) gives the
-same bytes on every machine.
+A picture has 96 x 96 pixels and shows several things of one class, each with a size,
+pose, palette and light of its own, among clutter before a backdrop. Classes differ in
+shape and texture, never in colour; palettes and backdrops come from a small stock that
+all classes share. So two crops of a picture have little but the class in common, and a
+few labelled pictures do not show all that a class may look like. The same (seed, split,
+index, size) gives the same bytes on every machine.
 """
 
 import math
@@ -18,12 +17,12 @@ from helpers.data.demo.scenes import SCENE_HUES, SCENES, turned
 from helpers.data.demo.shapes import Dice, Layer
 
 SPLITS = ("unlabeled", "train", "test")
-VERSION = 1  # raised when the same seed draws other pictures: kept copies are redrawn
-STOCK = 1_000_003  # seeds the palettes and backdrops that all pictures share
-PALETTES, BACKDROPS = 6, 3  # of things, and of each scene: so few that they say little
+VERSION = 1  # raised when a seed draws other pictures, so that stored ones are redrawn
+STOCK = 1_000_003  # seed of the palettes and backdrops that all pictures share
+PALETTES, BACKDROPS = 6, 3  # of things and of each scene: too few to tell a class
 
 
-KINDS = (  # shape, largest lean either way in turns
+KINDS = (  # a class's shape, and how far it may lean to either side, in turns
     (shapes.balloon, 0.06),
     (shapes.butterfly, 0.2),
     (shapes.cactus, 0.05),
@@ -39,7 +38,7 @@ CLASSES: tuple[str, ...] = tuple(shape.__name__ for shape, _ in KINDS)
 
 
 def colour(lightness: float, chroma: float, hue: float) -> np.ndarray:
-    """Return the sRGB colour (3, 1, 1) of an OKLCH one, whose hues look equally light.
+    """Convert OKLCH, where all hues look equally light, to sRGB (3, 1, 1).
 
     Hue in turns. Source: B. Ottosson, "A perceptual color space for image processing".
     """
@@ -57,7 +56,7 @@ def colour(lightness: float, chroma: float, hue: float) -> np.ndarray:
 
 
 def thing_palette(dice: Dice, hue: float) -> list[np.ndarray]:
-    """Return main, pattern, accent, dark and light; the first two differ in grey."""
+    """Draw five colours: main, pattern (lighter or darker), accent, dark and light."""
     main, gap = dice.between(0.4, 0.85), dice.between(0.22, 0.4)
     pattern = main - gap if main > 0.6 else main + gap
     other = hue + (0.08, 0.33, 0.5)[dice.below(3)]
@@ -71,14 +70,14 @@ def thing_palette(dice: Dice, hue: float) -> list[np.ndarray]:
 
 
 def scene_palette(dice: Dice, hue: float) -> list[np.ndarray]:
-    """Return five colours of one calm family, from which a background is painted."""
+    """Draw five similar, pale colours to paint a background with."""
     level, chroma = dice.between(0.55, 0.9), dice.between(0.02, 0.06)
     steps = 0, dice.between(-0.07, 0.07), -0.05, -0.09, 0.06
     return [colour(level + up, chroma, hue + dice.between(-0.05, 0.05)) for up in steps]
 
 
 def paint(canvas: np.ndarray, layers: list[Layer], palette: list, pixel: float) -> None:
-    """Paint layers on the canvas (3, H, W) in place, with edges a pixel wide."""
+    """Paint layers on the canvas (3, H, W), with edges that are a pixel wide."""
     for distance, first, second, mix, soft in layers:
         cover = np.clip(0.5 - np.asarray(distance, np.float32) / max(pixel, soft), 0, 1)
         mix = np.clip(np.asarray(mix, np.float32), 0, 1)
@@ -86,19 +85,19 @@ def paint(canvas: np.ndarray, layers: list[Layer], palette: list, pixel: float) 
         canvas += (tint - canvas) * cover
 
 
-def place(x, y, dice: Dice, centre: tuple, scale: float, lean: float):
-    """Return the pixels in a thing's own plane: tilted, turned, sheared, mirrored."""
+def project(x, y, dice: Dice, centre: tuple, scale: float, lean: float):
+    """Return pixels in a thing's own coordinates: tilted, turned, sheared, mirrored."""
     x, y = (x - centre[0]) / scale, (y - centre[1]) / scale
     depth = 1 + dice.between(-0.15, 0.15) * x + dice.between(-0.15, 0.15) * y
-    depth = np.maximum(depth, 0.3)  # keeps what lies behind the eye far away
+    depth = np.maximum(depth, 0.3)  # points behind the eye stay far away
     u, v = turned(x / depth, y / depth, dice, lean)
     u = (u + dice.between(-0.2, 0.2) * v) * dice.between(0.9, 1.2)
     return u * (-1, 1)[dice.below(2)], v
 
 
 def clutter(x, y, dice: Dice, centre: tuple, size: float) -> list[Layer]:
-    """Return a distractor: a blob, bar or polygon, plain or in some class's pattern."""
-    u, v = place(x, y, dice, centre, size, 0.5)
+    """Draw a distractor: an ellipse, bar or trapezium, plain or with a pattern."""
+    u, v = project(x, y, dice, centre, size, 0.5)
     outline = (
         shapes.ellipse(u, v, 1, dice.between(0.5, 1)),
         shapes.box(u, v, 1.5, dice.between(0.2, 0.5), 0.1),
@@ -112,20 +111,20 @@ def clutter(x, y, dice: Dice, centre: tuple, size: float) -> list[Layer]:
 
 
 def light(x, y, dice: Dice, gentle: float, strong: float):
-    """Return a slope across the picture, in some direction and of some strength."""
+    """Return a brightness that rises across the picture in a random direction."""
     cos, sin = shapes.direction(dice.between(0, 1))
     return dice.between(gentle, strong) * (x * cos + y * sin)
 
 
 def scatter(dice: Dice) -> list[tuple[tuple[float, float], float]]:
-    """Return places and sizes of three to six things that hardly overlap."""
+    """Draw positions and sizes of three to six things that hardly overlap."""
     spots: list[tuple[tuple[float, float], float]] = []
     for _ in range(30):
         scale = dice.between(0.24, 0.44)
         spot = dice.between(-0.8, 0.8), dice.between(-0.8, 0.8)
         gaps = [
-            shapes.length(spot[0] - there[0], spot[1] - there[1]) - 0.8 * (scale + wide)
-            for there, wide in spots
+            shapes.length(spot[0] - u, spot[1] - v) - 0.8 * (scale + other)
+            for (u, v), other in spots
         ]
         if len(spots) < 6 and min(gaps, default=1) > 0:
             spots.append((spot, scale))
@@ -133,14 +132,15 @@ def scatter(dice: Dice) -> list[tuple[tuple[float, float], float]]:
 
 
 def window(centre: float, scale: float, size: int) -> slice:
-    """Return the pixels along one side that a thing and its shadow may cover."""
+    """Return which pixels along a side a thing and its shadow may cover."""
     first, last = ((centre + reach * 1.5 * scale + 1) * size / 2 for reach in (-1, 1))
     return slice(max(0, math.floor(first)), min(size, math.ceil(last)))
 
 
 def put(part, shape, x, y, centre, scale, lean, dice, palette, pixel) -> None:
-    """Draw one thing with its shadow and shading into its part of the canvas."""
-    layers = shape(*place(x, y, dice, centre, scale, lean), dice)
+    """Draw a thing with its shadow and shading into its part of the canvas."""
+    u, v = project(x, y, dice, centre, scale, lean)
+    layers = shape(u, v, dice)
     body = np.minimum.reduce([layer.distance for layer in layers])
     moved = [
         np.clip(np.arange(side) + dice.below(5) - 2, 0, side - 1) for side in body.shape
@@ -153,7 +153,7 @@ def put(part, shape, x, y, centre, scale, lean, dice, palette, pixel) -> None:
 
 
 def render(shape, lean: float, dice: Dice, size: int) -> np.ndarray:
-    """Return one picture of this kind of thing, uint8 (3, size, size)."""
+    """Draw a picture of a class, uint8 (3, size, size)."""
     line = (np.arange(size, dtype=np.float32) + 0.5) * np.float32(2 / size) - 1
     x, y = np.broadcast_arrays(line[None, :], line[:, None])  # (H, W) in (-1, 1)
     canvas = np.zeros((3, size, size), np.float32)
@@ -185,20 +185,20 @@ def render(shape, lean: float, dice: Dice, size: int) -> np.ndarray:
 def draw(
     split: str, count: int, seed: int = 0, size: int = 96
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the first `count` pictures of a split, each independent of the others.
+    """Draw the first ``count`` pictures of a split, each independent of the others.
 
     Args:
         split: "unlabeled", "train" or "test"; no picture is in two of them.
-        count: How many pictures, at least 1; every ten in a row hold each class once.
-        seed: Which data set, a non-negative integer.
-        size: Side of the square pictures in pixels.
+        count: number of pictures, at least 1; every ten in a row show each class once.
+        seed: of the whole data set, a non-negative integer.
+        size: side of the pictures in pixels.
 
     Returns:
         Images uint8 (count, 3, size, size) and labels int64 (count,), which index
-        `CLASSES`; the unlabeled split has them too, to be hidden by the caller.
+        ``CLASSES``. The unlabeled split has labels too; the caller hides them.
 
     Raises:
-        ValueError: If the split is unknown or `count` is no whole number above 0.
+        ValueError: when the split is unknown or ``count`` is not a positive integer.
     """
     if split not in SPLITS:
         raise ValueError(f"Unknown split {split!r}: choose one of {', '.join(SPLITS)}.")

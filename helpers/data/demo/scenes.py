@@ -1,4 +1,4 @@
-"""The backgrounds of the demo pictures: six kinds of scene, each a list of layers."""
+"""The backgrounds of the demo pictures: six scenes, each a list of layers."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ EVERYWHERE = -9.0  # the distance of a layer that covers the whole picture
 
 
 def noise(x, y, dice: Dice, cells: int):
-    """Return smooth noise in [0, 1] with `cells` bumps along a side, (H, W)."""
+    """Draw smooth noise (H, W) in [0, 1] with ``cells`` bumps along a side."""
     grid = dice.field((cells + 1, cells + 1), dtype=np.float32)
     x, y = (x[0] + 1) * (cells / 2), (y[:, 0] + 1) * (cells / 2)
     column, row = x.astype(int), y.astype(int)
@@ -19,9 +19,9 @@ def noise(x, y, dice: Dice, cells: int):
     return rows[:, column] + (rows[:, column + 1] - rows[:, column]) * x
 
 
-def turned(x, y, dice: Dice, most: float):
-    """Return coordinates turned either way by at most this many turns."""
-    cos, sin = shapes.direction(dice.between(-most, most))
+def turned(x, y, dice: Dice, limit: float):
+    """Turn coordinates to either side by at most ``limit`` of a full turn."""
+    cos, sin = shapes.direction(dice.between(-limit, limit))
     return x * cos + y * sin, y * cos - x * sin
 
 
@@ -33,7 +33,7 @@ def sky(x, y, dice: Dice) -> list[Layer]:
 
 
 def meadow(x, y, dice: Dice) -> list[Layer]:
-    """Draw hills before a plain sky, and ground in rows that widen towards us."""
+    """Draw hills before a plain sky, and a field whose rows widen to the front."""
     horizon = dice.between(-0.4, 0.4)
     hills = horizon - 0.2 + 0.12 * shapes.wave(x * 0.4 + dice.between(0, 1)) - y
     rows = shapes.wave(1.2 / (np.maximum(y - horizon, 0) + 0.2))
@@ -43,14 +43,14 @@ def meadow(x, y, dice: Dice) -> list[Layer]:
 
 
 def water(x, y, dice: Dice) -> list[Layer]:
-    """Draw bands of light on water, bent by slow noise."""
+    """Draw bands of light on water, bent by smooth noise."""
     bend = noise(x, y, dice, 3) + 0.1 * shapes.wave(x * 1.5)
     ripples = shapes.wave(y * dice.between(2, 4) + bend)
     return [Layer(EVERYWHERE, 0, 1, 0.5 + 0.3 * ripples + 0.2 * y)]
 
 
 def tiles(x, y, dice: Dice) -> list[Layer]:
-    """Draw square tiles, uneven in tone, with joints."""
+    """Draw square tiles of uneven tone, with joints."""
     (s, t), count = turned(x, y, dice, 0.05), dice.between(1.5, 3)
     joints = np.maximum(np.abs(shapes.saw(s * count)), np.abs(shapes.saw(t * count)))
     ground = Layer(EVERYWHERE, 0, 1, noise(x, y, dice, 5))
@@ -58,14 +58,14 @@ def tiles(x, y, dice: Dice) -> list[Layer]:
 
 
 def cloth(x, y, dice: Dice) -> list[Layer]:
-    """Draw woven bands across one another."""
+    """Draw a cloth of crossing bands."""
     (s, t), count = turned(x, y, dice, 0.12), dice.between(1, 2.5)
     bands = shapes.stripes(s * count) + shapes.stripes(t * count)
     return [Layer(EVERYWHERE, 0, 1, 0.35 * bands + 0.3 * noise(x, y, dice, 12))]
 
 
 def lamps(x, y, dice: Dice) -> list[Layer]:
-    """Draw discs of light out of focus."""
+    """Draw lights that are out of focus."""
     layers = [Layer(EVERYWHERE, 0, 1, noise(x, y, dice, 3))]
     for _ in range(5 + dice.below(5)):
         far = shapes.length(x - dice.between(-1, 1), y - dice.between(-1, 1))

@@ -1,9 +1,9 @@
-"""The ten things of the demo set, each a short recipe of distances and patterns.
+"""The shapes of the ten demo classes, made of signed distances and patterns.
 
-A shape is a list of layers, bottom first: a signed distance says where a layer lies, a
-pattern how two colours mix there. It fills about [-1, 1]; u points right, v down.
-Per pixel only + - * / sqrt, abs, floor, clip, minimum, maximum and comparisons are
-used, all exact under IEEE 754: every machine draws the same bytes.
+A shape is a list of layers, the bottom one first: a signed distance gives the region of
+a layer, a pattern the mixture of two colours in it. It fills about [-1, 1]; u points
+right, v down. Pixels are computed with + - * / sqrt, abs, floor, clip, minimum, maximum
+and comparisons only, all exact under IEEE 754: every machine draws the same bytes.
 """
 
 import math
@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-MAIN, PATTERN, ACCENT, DARK, LIGHT = range(5)  # the places in a palette
+MAIN, PATTERN, ACCENT, DARK, LIGHT = range(5)  # indexes of a palette
 
 
 class Layer(NamedTuple):
-    """A region and its paint: colour `first` where `mix` is 0, `second` where 1."""
+    """A region and its paint: colour ``first`` where ``mix`` is 0, ``second`` at 1."""
 
     distance: np.ndarray | float  # (H, W), negative inside
     first: int
@@ -25,10 +25,10 @@ class Layer(NamedTuple):
 
 
 class Dice:
-    """Random numbers from uniform draws alone, which NumPy keeps stable."""
+    """Random numbers made of uniform ones, which NumPy keeps the same."""
 
     def __init__(self, *entropy: int) -> None:
-        """Seed PCG64 with some non-negative integers."""
+        """Seed PCG64 with non-negative integers."""
         self.field = np.random.default_rng(entropy).random
 
     def between(self, low: float, high: float) -> float:
@@ -41,7 +41,7 @@ class Dice:
 
 
 def direction(turns: float) -> tuple[float, float]:
-    """Return (cos, sin) of an angle in turns, rounded: math libraries differ."""
+    """Return (cos, sin) of an angle in turns, rounded as math libraries differ."""
     angle = 2 * math.pi * turns
     return round(math.cos(angle), 6), round(math.sin(angle), 6)
 
@@ -64,7 +64,7 @@ def box(u, v, half_u, half_v, corner=0.03):
 
 
 def limb(u, v, start, end, thick, thin):
-    """Return the distance to a round bar, as thick at its start and thin at its end."""
+    """Return the distance to a round bar from ``thick`` at its start to ``thin``."""
     along_u, along_v = end[0] - start[0], end[1] - start[1]
     u, v, square = u - start[0], v - start[1], along_u * along_u + along_v * along_v
     way = np.clip((u * along_u + v * along_v) / square, 0, 1)
@@ -72,19 +72,19 @@ def limb(u, v, start, end, thick, thin):
 
 
 def trapezium(u, v, half_u, half_v, slope):
-    """Return the distance to a box whose sides spread by slope towards the bottom."""
+    """Return the distance to a box whose sides spread by ``slope`` to the bottom."""
     sides = (np.abs(u) - half_u - slope * v) / math.sqrt(1 + slope * slope)
     return np.maximum(np.abs(v) - half_v, sides)
 
 
 def join(a, b, soft=0.1):
-    """Return the union of two distances, the crease between them rounded off."""
+    """Return the distance to a union whose crease is rounded off."""
     near = np.maximum(soft - np.abs(a - b), 0)
     return np.minimum(a, b) - near * near / (4 * soft)
 
 
 def step(t, sharpness=2.5):
-    """Return 0 where t is well below zero, 1 well above, and a ramp in between."""
+    """Return 0 where t is well below zero, 1 well above, and a ramp between."""
     return np.clip(0.5 + sharpness * t, 0, 1)
 
 
@@ -94,7 +94,7 @@ def saw(t):
 
 
 def wave(t):
-    """Return a sine of period 1 made of two parabolas, in [-1, 1]."""
+    """Return a wave of period 1 in [-1, 1]: a sine made of parabolas."""
     t = 2 * saw(t + 0.5)
     return 4 * t * (1 - np.abs(t))
 

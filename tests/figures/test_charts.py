@@ -1,0 +1,92 @@
+"""Charts of results, of one thing and of many."""
+
+import pytest
+import torch
+from drawn import CLASSES, stored, texts
+
+from helpers.figures import charts
+
+
+@pytest.mark.parametrize("count", [1, 2, 10, 30])
+def test_confusion(count):
+    names = [f"class {number}" for number in range(count)]
+    figure = charts.confusion(torch.eye(count, dtype=torch.int64) * 7, names)
+    assert len(figure.axes) == (1 if count <= 20 else 2)
+    numbers = texts(figure)
+    assert len(numbers) == (count**2 if count <= 20 else 0)
+    assert numbers.count("100") == (count if count <= 20 else 0)
+    stored(figure)
+
+
+def test_confusion_of_a_class_without_images():
+    figure = charts.confusion(torch.tensor([[3, 1], [0, 0]]), ["one", "two"])
+    assert texts(figure) == ["75", "25", "0", "0"]
+
+
+@pytest.mark.parametrize(("count", "dim"), [(5, 2), (40, 8), (1001, 4)])
+def test_tsne(count, dim, monkeypatch):
+    if count > 1000:  # which points are drawn matters, not where
+        monkeypatch.setattr(
+            charts.manifold.TSNE, "fit_transform", lambda self, given: given[:, :2]
+        )
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(count, dim, generator=generator)
+    labels = torch.arange(count) % 10
+    figure = charts.tsne(features, labels, CLASSES)
+    points = sum(len(dots.get_offsets()) for dots in figure.axes[0].collections)
+    assert points == min(count, 1000)
+    assert len(figure.legends[0].get_texts()) == min(count, 10)
+    stored(figure)
+
+
+def test_tsne_needs_a_few_points():
+    with pytest.raises(ValueError, match="at least 5"):
+        charts.tsne(torch.zeros(4, 8), torch.zeros(4).long(), CLASSES)
+
+
+@pytest.mark.parametrize("count", [1, 500])
+def test_distances(count):
+    figure = charts.distances(torch.full((count,), 1.4), torch.full((count,), 2.0))
+    ax = figure.axes[0]
+    assert ax.get_xlim() == (0, 2)
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["before pre-training", "after"]
+    assert ax.get_ylim()[1] > 100  # every image is in a bar: 100 %
+    stored(figure)
+
+
+@pytest.mark.parametrize(("entries", "count"), [(1, 1), (30, 5), (3000, 60)])
+def test_bank(entries, count):
+    similarity = torch.full((count, count), 0.3).fill_diagonal_(0.9)
+    figure = charts.bank(torch.arange(entries) % 100, similarity)
+    ages, similarities = figure.axes
+    assert ages.get_xlim()[1] >= min(entries, 100) - 0.5
+    labels = [text.get_text() for text in similarities.get_legend().get_texts()]
+    assert labels == ["of other images", "its own"]
+    for ax in figure.axes:
+        for bars in ax.containers:
+            heights = [bar.get_height() for bar in bars if hasattr(bar, "get_height")]
+            if heights and (ax is ages or count > 1):
+                assert sum(heights) == pytest.approx(100, rel=1e-4)
+    stored(figure)
+
+
+@pytest.mark.parametrize("count", [1, 12])
+def test_comparison(count):
+    records = [
+        {
+            "method": f"method {number % 4}",
+            "protocol": ("k-NN", "linear probe", "fine-tuning")[number // 4],
+            "top1_mean": 90.0 + number % 4,
+            "top1_std": 0.5 if number % 2 else None,
+        }
+        for number in range(count)
+    ]
+    figure = charts.comparison(records)
+    ax = figure.axes[0]
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert sorted(names) == sorted(record["method"] for record in records)
+    assert len(ax.patches) == count
+    assert ("91.0 ± 0.5" in texts(figure)) == (count > 1)
+    assert names[0] == "method 3" or count == 1  # the best of a protocol comes first
+    stored(figure)

@@ -1,0 +1,79 @@
+"""Files are written whole or not at all, into folders that can be chosen."""
+
+import hashlib
+import os
+import pathlib
+
+import pytest
+
+from helpers import files
+
+FOLDERS = {
+    "STL_CHECKPOINTS": (files.checkpoints_folder, "checkpoints"),
+    "STL_DATA_ROOT": (files.data_folder, "data"),
+    "STL_RESULTS": (files.results_folder, "results"),
+}
+
+
+@pytest.mark.parametrize("variable", FOLDERS)
+def test_a_folder_is_given_or_in_the_environment_or_the_usual_one(
+    variable, tmp_path, monkeypatch
+):
+    folder, usual = FOLDERS[variable]
+    monkeypatch.setenv(variable, str(tmp_path))
+    assert folder("here") == pathlib.Path("here")
+    assert folder() == tmp_path
+    monkeypatch.delenv(variable)
+    assert folder() == pathlib.Path(usual)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), RuntimeError("full")])
+def test_a_failing_write_keeps_the_old_file_and_leaves_no_litter(error, tmp_path):
+    file = tmp_path / "file.json"
+    file.write_text("old")
+
+    def save(path):
+        path.write_text("ne")
+        raise error
+
+    with pytest.raises(OSError, match=r"Cannot write file\.json into .*free some"):
+        files.write(file, save)
+    assert file.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file.json"]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, TypeError])
+def test_an_interrupted_write_leaves_no_litter_either(stop, tmp_path):
+    def save(path):
+        path.write_text("half")
+        raise stop
+
+    with pytest.raises(stop):
+        files.write(tmp_path / "file.json", save)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match=r"Cannot write a\.json into"):
+        files.write(tmp_path / "file" / "a.json", lambda path: path.touch())
+
+
+def test_the_path_holds_nothing_before_the_file_is_whole(tmp_path):
+    file = tmp_path / "new" / "file"
+
+    def save(path):
+        assert path != file
+        assert not file.exists()
+        path.write_text("whole")
+
+    files.write(file, save)
+    assert file.read_text() == "whole"
+    assert os.listdir(file.parent) == ["file"]
+
+
+def test_a_digest_is_the_start_of_the_sha256(tmp_path):
+    file = tmp_path / "file"
+    for content in (b"", b"some bytes", b"other bytes"):
+        file.write_bytes(content)
+        assert files.digest(file) == hashlib.sha256(content).hexdigest()[:8]
