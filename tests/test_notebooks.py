@@ -7,9 +7,13 @@ import pathlib
 import re
 import subprocess
 import sys
+import types
 
 import pytest
+import small
 
+from helpers.evaluation import protocols, results
+from helpers.notebook import choices
 from tools import run_notebooks, set_address
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
@@ -104,6 +108,31 @@ def test_cells_parse(notebook):
     for cell in cells(notebook):
         if "setup" not in cell["metadata"].get("tags", []):
             ast.parse(source(cell))
+
+
+def test_every_backbone_is_fine_tuned_at_its_own_image_size(monkeypatch):
+    sizes = {}
+
+    def fine_tune(create, experiment, settings):
+        sizes[experiment.method] = settings.view.size
+        return types.SimpleNamespace(record={})
+
+    monkeypatch.setattr(protocols, "fine_tune", fine_tune)
+    monkeypatch.setattr(results, "save", lambda record: None)
+    backbones = [
+        choices.Chosen("random", "random", {}, 64),
+        choices.Chosen("PIRL", "a.safetensors", {"image_size": 40}, 56),
+        choices.Chosen("BYOL", "b.safetensors", {"image_size": 64}, 88),
+    ]
+    names = {"backbones": backbones, "dataset": small.dataset(), "seeds": 1}
+    names |= {"epochs": 1, "protocols": protocols, "results": results}
+    (cell,) = (
+        cell
+        for cell in cells(PROJECT / "fine_tuning.ipynb")
+        if "fine_tune(" in source(cell)
+    )
+    exec(source(cell), names)
+    assert sizes == {"PIRL": 40, "BYOL": 64}
 
 
 def test_every_cell_runs_through_nbval(tmp_path):

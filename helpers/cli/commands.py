@@ -16,7 +16,7 @@ from helpers.evaluation import protocols, results
 from helpers.figures import charts, pictures
 from helpers.models import backbones, conversion, export, weight_files
 from helpers.notebook import choices
-from helpers.training import pretraining, settings, supervised
+from helpers.training import pretraining, settings
 
 README, RESULTS = pathlib.Path("README.md"), pathlib.Path("docs/results.md")
 IMAGENET_SIZE = 224  # side in pixels that torchvision's ImageNet weights are made for
@@ -50,7 +50,10 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
         default = flags.Pretrain(settings.configure(**chosen))
         program += f" {chosen['method']}"
     if kind is flags.Evaluate:
-        training = _fine_tuning(_peek(rest, "weights").get("weights", "random"))
+        file = pathlib.Path(_peek(rest, "weights").get("weights", ""))
+        is_ours = file.suffix == ".safetensors" and file.is_file()
+        size = weight_files.read_about(file).get("image_size", 48) if is_ours else 48
+        training = protocols.supervised_settings(size)
         default = flags.Evaluate(weights=tyro.MISSING, training=training)
     return function, tyro.cli(kind, default=default, prog=program, args=rest)
 
@@ -150,9 +153,8 @@ def convert(args: flags.Convert) -> None:
 
 def export_backbone(args: flags.Export) -> None:
     """Write a backbone in another format."""
-    backbone = choices.from_source(
-        args.weights, args.backbone, image_size=IMAGENET_SIZE
-    )
+    usual = args.size or IMAGENET_SIZE
+    backbone = choices.from_source(args.weights, args.backbone, image_size=usual)
     size = args.size or backbone.image_size
     export.export(backbone.create(), backbone.about, args.output, image_size=size)
     print(f"Written: {args.output}, {export.FORMATS[args.output.suffix]}.")
@@ -175,14 +177,6 @@ def show_results(args: flags.Results) -> None:
         results.write_table(RESULTS, "results", results.markdown(records))
     else:
         print(results.markdown(records))
-
-
-def _fine_tuning(weights: str) -> supervised.FineTuningSettings:
-    """Default settings for fine-tuning, at the image size of a backbone file."""
-    file = pathlib.Path(weights)
-    is_ours = file.suffix == ".safetensors" and file.is_file()
-    about = weight_files.read_about(file) if is_ours else {}
-    return protocols.supervised_settings(about.get("image_size", 48))
 
 
 def _peek(arguments: Sequence[str], *names: str) -> dict[str, str]:

@@ -119,7 +119,7 @@ def encode(backbone: nn.Module, dataset: Dataset, *, image_size: int) -> Feature
 
 
 def knn(features: Features, experiment: Experiment) -> Outcome:
-    """Weighted k-NN with k = 20; nothing in it is random, so no seeds are repeated."""
+    """Weighted k-NN, k = 20, on frozen features; once, because nothing is random."""
 
     def fit(run: Repetition) -> tuple[Callable, list]:
         train = features.train[run.index], experiment.dataset.train.labels[run.index]
@@ -129,7 +129,7 @@ def knn(features: Features, experiment: Experiment) -> Outcome:
 
 
 def linear_probe(features: Features, experiment: Experiment) -> Outcome:
-    """Softmax layer, its L2 penalty chosen by cross-validation; no seeds either."""
+    """Softmax layer on frozen features, its L2 penalty chosen by cross-validation."""
 
     def fit(run: Repetition) -> tuple[Callable, list]:
         train = features.train[run.index], experiment.dataset.train.labels[run.index]
@@ -143,7 +143,7 @@ def mlp_head(
     experiment: Experiment,
     settings: supervised.HeadSettings | None = None,
 ) -> Outcome:
-    """Two-layer classifier with 128 hidden units, trained on standardised features."""
+    """Two-layer classifier on frozen features, which it sees standardised."""
     settings, dataset = settings or head_settings(), experiment.dataset
 
     def fit(run: Repetition) -> tuple[Callable, list]:
@@ -198,8 +198,9 @@ def fine_tune(
         return classifier, history
 
     def predict(classifier: nn.Module) -> Tensor:
-        images, size = dataset.test.images, settings.view.size
-        return supervised.predict(classifier, images, image_size=size)
+        return supervised.predict(
+            classifier, dataset.test.images, image_size=settings.view.size
+        )
 
     return _repeat(protocol, fit, predict, experiment)
 
@@ -231,7 +232,7 @@ def supervised_settings(
     The two then differ only in their initial weights, so nothing else can explain a
     difference in accuracy. That backbone and head share one learning rate was decided
     on held-out training labels of photographs; the rate itself and the batch size on
-    drawings made for this purpose, not on the demo's.
+    drawings other than the demo's.
 
     Args:
         image_size: side of the training views in pixels.
@@ -260,8 +261,8 @@ def _on_features(
 ) -> Outcome:
     """Repeat a protocol whose classifiers map features (M, D) to outputs (M, C)."""
 
-    def predict(classifier: Callable[[Tensor], Tensor]) -> Tensor:
-        return classifier(features.test)
+    def predict(classify: Callable[[Tensor], Tensor]) -> Tensor:
+        return classify(features.test)
 
     return _repeat(protocol, fit, predict, experiment, features.minutes)
 
@@ -273,14 +274,9 @@ def _repeat(
     experiment: Experiment,
     minutes_before: float = 0.0,
 ) -> Outcome:
-    """Train and score one classifier per repetition and put all into one record.
+    """Fit one classifier per repetition, score what it predicts, and record all.
 
-    Args:
-        protocol: name in the table.
-        fit: trains a classifier; returns it and its history.
-        predict: a classifier's outputs (M, C) for the test images.
-        experiment: the data set and the repetitions.
-        minutes_before: time spent once for all repetitions, counted in each.
+    ``minutes_before`` were spent once for all repetitions, and count in each.
     """
     dataset, about = experiment.dataset, experiment.about
     runs = experiment.repetitions()

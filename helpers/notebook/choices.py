@@ -62,7 +62,7 @@ def from_source(
     *,
     image_size: int = USUAL_SIZE,
 ) -> Chosen:
-    """Return the choice for ``random``, ``imagenet`` or the path of a backbone file.
+    """Return ``random``, ``imagenet`` or the path of a backbone file as a choice.
 
     Args:
         source: where the weights come from.
@@ -127,33 +127,17 @@ def ask(
     for backbone in found:
         if backbone.about.get("data") == data:
             newest.setdefault(backbone.name, backbone)
+    names = ", ".join(newest) or "none yet"
+    imagenet, projects = from_source("imagenet"), "VISSL PIRL, torchvision, lightly"
     lines = [
-        questions.Choice(
-            f"all methods trained on these images ({', '.join(newest) or 'none yet'})",
-            list(newest.values()),
-            "all",
-        )
+        (f"all methods trained on these images ({names})", [*newest.values()], "all"),
+        *((weight_files.describe(one.about), [one], one.source) for one in found),
+        ("ImageNet weights, learned with labels", [imagenet], "imagenet"),
+        (f"a checkpoint (file): {projects}, or a backbone file", None, "file"),
+        ("random weights alone", [], "random"),
     ]
-    lines += [
-        questions.Choice(
-            weight_files.describe(backbone.about), [backbone], backbone.source
-        )
-        for backbone in found
-    ]
-    lines += [
-        questions.Choice(
-            "ImageNet weights, learned with labels",
-            [from_source("imagenet")],
-            "imagenet",
-        ),
-        questions.Choice(
-            "a checkpoint (file): VISSL PIRL, torchvision, lightly, or a backbone file",
-            None,
-            "file",
-        ),
-        questions.Choice("random weights alone", [], "random"),
-    ]
-    answer = questions.choose("Which backbones?", lines, 0, name)
+    listed = [questions.Choice(*line) for line in lines]
+    answer = questions.choose("Which backbones?", listed, 0, name)
     if answer is None:
         path = colab.upload()
         answer = [from_file(path)] if path else []
