@@ -2,7 +2,7 @@ r"""DINO: give every view the label that a slow teacher gives the large views.
 
 The teacher is a slow copy of the student. A head turns features into $K$ scores $g$,
 cosines with $K$ learned directions: classes without names. The teacher sees the two
-large views, the student sees all views and has to agree with it on every other one:
+large views, the student sees all of them and, from any other view, has to agree:
 
 $$\mathcal{L} = -\sum_k P_t^{(k)} \log P_s^{(k)}, \qquad
 P_t = \operatorname{softmax}\Bigl(\frac{g_t - c}{\tau_t}\Bigr), \quad

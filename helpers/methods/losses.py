@@ -1,8 +1,7 @@
 r"""The contrastive losses: InfoNCE against a memory bank, and SupCon's between views.
 
-Letters: q (B, d) are queries, features of the batch; m (N, d) are the entries of the
-bank, one per image, of norm 1; i (B,) are the numbers of the queries' own images; τ is
-the temperature and s the cosine similarity.
+Queries q are features of the batch, m are the entries of the bank, one per image, and i
+the numbers of the queries' own images; s is the cosine similarity, τ the temperature.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ def info_nce(
         h(m_j, q) = exp(s(m_j, q) / τ) / Σ_k exp(s(m_k, q) / τ),   k in {i} ∪ D_N
 
     The two lines for drawn negatives are the whole loss. For the whole bank they would
-    do as well; ``info_nce_whole_bank`` gives the same number without B x N scores.
+    do as well; ``info_nce_whole_bank`` gives the same without keeping B x N scores.
     Source: van den Oord et al. 2018, arXiv:1807.03748, equation 4.
 
     Args:
-        q: queries, (B, d), of any length.
+        q: queries, (B, d), of any norm.
         m: the bank's entries, (N, d), of norm 1.
-        i: the queries' own images, int64 (B,).
+        i: numbers of the queries' own images, int64 (B,).
         temperature: τ.
         negatives: D_N, numbers of other images, int64 (B, K); None takes all N − 1.
 

@@ -59,7 +59,6 @@ class MemoryBank(nn.Module):
         """Replace the entries ``index`` (B,) by ``features`` (B, d)."""
         self.entries[index] = functional.normalize(features.float(), dim=1)
 
-    @torch.no_grad()
     def similarity(self, features: Tensor, index: Tensor) -> Tensor:
         """Cosines of features (B, d) with the entries ``index`` (K,): (B, K)."""
         with full_precision(features):

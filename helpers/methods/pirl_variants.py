@@ -163,15 +163,17 @@ class PIRL(pirl.PIRL):
 
     def views(self, images: Tensor, random: StepRandom) -> tuple[Any, ...]:
         """As in ``pirl``; v_It is the jigsaw, a view turned, or a pair of both."""
-        options, pair = self.options, []
+        options, transformed = self.options, []
         image = views.random_view(images, options.view, random)  # (B, 3, S, S)
         if options.pretext != "rotation":
             view, cut = options.patch_view, options.cut
-            pair.append(views.jigsaw_patches(images, view, random, **cut))
+            transformed.append(views.jigsaw_patches(images, view, random, **cut))
         if options.pretext != "jigsaw":
-            pair.append(views.rotated_view(images, options.view, random))
+            transformed.append(views.rotated_view(images, options.view, random))
         uniform = random.table(options.negatives) * (self.count - 1)  # (B, K)
-        return image, pair[0] if len(pair) == 1 else tuple(pair), uniform.long()
+        if options.pretext != "both":
+            return image, transformed[0], uniform.long()
+        return image, tuple(transformed), uniform.long()
 
     def g(self, transformed: Tensor | tuple[Tensor, ...]) -> Any:
         """The feature g(v_It), (B, d), or a pair of them, by heads of their own."""
@@ -211,9 +213,8 @@ class PIRL(pirl.PIRL):
             random = StepRandom(0, number, len(batch), device)
             _, transformed, _ = self.views(batch.to(device), random)
             image = views.whole_view(batch.to(device), self.options.view.size)
-            f, every_g = memory.unit(self.f(image)), self.g(transformed)  # (B, d)
-            if not isinstance(every_g, tuple):
-                every_g = (every_g,)
+            f, g = memory.unit(self.f(image)), self.g(transformed)  # (B, d)
+            every_g = g if isinstance(g, tuple) else (g,)
             found += [(f - memory.unit(g)).norm(dim=1) for g in every_g]
         return torch.cat(found).cpu()
 

@@ -50,6 +50,6 @@ class SimCLR(base.Method):
 
     def loss(self, views: tuple[Tensor, ...], index: Tensor, labels: Tensor) -> Tensor:
         """NT-Xent over both views: every image is a group of its own."""
-        z_1, z_2 = (self.projection_head(self.backbone(view)) for view in views)  # B, d
-        self.embedding = z_1.detach()
+        z_1, z_2 = (self.projection_head(self.backbone(view)) for view in views)
+        self.embedding = z_1.detach()  # (B, d)
         return losses.contrastive(z_1, z_2, index, self.options.temperature)
