@@ -22,7 +22,7 @@ from benchmarks import measuring, tables
 from helpers import data
 from helpers.data.dataset import Dataset
 from helpers.evaluation import protocols
-from helpers.methods import pirl_options
+from helpers.methods import pirl_variants
 from helpers.training import pretraining, sessions, settings
 
 STEPS = 20  # that are timed
@@ -43,7 +43,7 @@ COMPARISONS = {
             "InfoNCE, MLP heads, jigsaw, the whole bank": {},
             # The preset, with all there are in place of the 32,000 drawn of a million.
             "the paper's NCE, linear heads": {
-                **pirl_options.PRESETS["paper"],
+                **pirl_variants.PRESETS["paper"],
                 "negatives": 0,
             },
             "rotation": {"pretext": "rotation"},

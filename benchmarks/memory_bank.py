@@ -51,7 +51,7 @@ def main(asked: Settings) -> None:
     chosen = _configure(asked)
     print(
         f"{hardware.name()}, {hardware.precision()}, ResNet-18, batch {asked.batch}, "
-        f"views of {asked.image_size} px, patches of {chosen.options.sides[1]} px, "
+        f"views of {asked.image_size} px, patches of {chosen.options.cut['patch']} px, "
         f"{asked.loss}, negatives {asked.negatives or 'all'}"
     )
     peaks = [_alone(asked, count) for count in asked.counts]

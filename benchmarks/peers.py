@@ -63,10 +63,9 @@ def pirl(shapes: list[tuple[int, ...]]) -> Callable:
 TRANSFORMS = {"byol": byol, "simclr": simclr, "swav": swav, "pirl": pirl}
 
 
-def pictures(views: Iterable[Any]) -> list[Tensor]:
-    """The pictures among a method's views; PIRL's hold a list, and numbers to draw."""
-    flat = [one for view in views for one in (view if type(view) is list else [view])]
-    return [one for one in flat if one.dim() >= 4]
+def pictures(views: Iterable[Tensor]) -> list[Tensor]:
+    """The pictures among a method's views; PIRL's also hold numbers to draw by."""
+    return [view for view in views if view.dim() >= 4]
 
 
 def as_ours(shown: Sequence[Tensor]) -> tuple[Any, ...]:
@@ -74,7 +73,7 @@ def as_ours(shown: Sequence[Tensor]) -> tuple[Any, ...]:
     if shown[-1].dim() < 5:
         return tuple(shown)
     image, patches = shown
-    return image, [patches], torch.zeros(len(image), 0, dtype=torch.int64)
+    return image, patches, torch.zeros(len(image), 0, dtype=torch.int64)
 
 
 class Photographs(data.Dataset):

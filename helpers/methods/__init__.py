@@ -10,7 +10,7 @@ from helpers.methods import (
     byol,
     dino,
     moco,
-    pirl,
+    pirl_variants,
     simclr,
     simsiam,
     supcon,
@@ -19,7 +19,7 @@ from helpers.methods import (
 )
 
 METHODS: dict[str, type[base.Method]] = {
-    "pirl": pirl.PIRL,
+    "pirl": pirl_variants.PIRL,
     "byol": byol.BYOL,
     "simclr": simclr.SimCLR,
     "simsiam": simsiam.SimSiam,

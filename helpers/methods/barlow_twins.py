@@ -1,4 +1,4 @@
-r"""Barlow Twins: each number says the same of both views, and what no other says.
+r"""Barlow Twins: each coordinate agrees between views and repeats no other one.
 
 The projections of the two views, (B, d) each, are standardised over the batch. Their
 cross-correlation $\mathcal{C}$ compares every coordinate of one with every coordinate
@@ -9,10 +9,10 @@ $$\mathcal{L} = \sum_i (1 - \mathcal{C}_{ii})^2
 \mathcal{C}_{ij} = \frac{1}{B} \sum_b z^1_{b,i}\, z^2_{b,j}.$$
 
 The first sum asks that a coordinate does not depend on the view. The second asks that
-no two coordinates say the same, which rules out a constant: no negatives, no slow copy
-and no stop-gradient are needed. The embedding is wide, because every coordinate is one
-more thing to be told apart. The loss is a sum over coordinates, so its size depends on
-their number $d$; it starts near $d$.
+no two coordinates are correlated, which rules out a constant without negatives, slow
+copy or stop-gradient. The embedding is wide, because every coordinate can hold
+something new. The loss is a sum over coordinates, so its size depends on their number
+$d$; it starts near $d$.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from helpers.methods import base, memory
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(base.PairOptions):
+class BarlowTwinsOptions(base.PairOptions):
     """Barlow Twins' own options.
 
     Attributes:
@@ -42,7 +42,7 @@ class Options(base.PairOptions):
 class BarlowTwins(base.Method):
     """Zbontar et al. 2021, arXiv:2103.03230: equations 1 and 2, algorithm 1."""
 
-    Options = Options
+    Options = BarlowTwinsOptions
     recipes = base.recipes(
         short={"hidden_dim": 512, "output_dim": 512},
         # Adam, 2e-3 for 512 images: used with a ResNet-18 and 64 px on STL-10.
@@ -55,20 +55,25 @@ class BarlowTwins(base.Method):
     )
     formula = (barlow_twins_loss.BarlowTwinsLoss.forward,)
 
-    def __init__(self, backbone: nn.Module, count: int, options: Options) -> None:
+    def __init__(
+        self, backbone: nn.Module, count: int, options: BarlowTwinsOptions
+    ) -> None:
         """See ``base.Method``."""
         super().__init__(backbone, count, options)
         self.projection_head = heads.BarlowTwinsProjectionHead(
             backbone.feature_dim, options.hidden_dim, options.output_dim
         )
-        self.projection_head.layers[-1].bias = None  # the loss subtracts the mean
-        self.barlow = barlow_twins_loss.BarlowTwinsLoss(options.redundancy)
+        self.projection_head.layers[-1].bias = None  # no term depends on the mean
+        self.criterion = self.build_criterion()
 
-    def loss(
-        self, views: tuple[Tensor, Tensor], index: Tensor, labels: Tensor
-    ) -> Tensor:
-        """(1 − C_ii)² and λ·C_ij², C over the images of all processes."""
+    def build_criterion(self) -> nn.Module:
+        """Build the loss of two projections: Σ (1 − C_ii)² + λ Σ C_ij²."""
+        return barlow_twins_loss.BarlowTwinsLoss(self.options.redundancy)
+
+    def loss(self, views: tuple[Tensor, ...], index: Tensor, labels: Tensor) -> Tensor:
+        """The criterion of the projections of all processes."""
         z_1, z_2 = (self.projection_head(self.backbone(view)) for view in views)
-        self.embedding = z_1.detach()
+        self.embedding = z_1.detach()  # (B, d)
         with memory.full_precision(z_1):
-            return self.barlow(memory.gather(z_1.float()), memory.gather(z_2.float()))
+            z_1, z_2 = memory.gather(z_1.float()), memory.gather(z_2.float())
+            return self.criterion(z_1, z_2)

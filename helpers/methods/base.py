@@ -40,11 +40,11 @@ _RECIPES: dict[str, dict[str, Any]] = {
 def recipes(
     short: dict[str, Any] | None = None, **changes: dict[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """The recipes all methods start from, with a method's own values on top.
+    """The recipes that all methods start from, with a method's own values on top.
 
     Args:
-        short: changes in both short ones, ``minutes`` and ``hour``.
-        **changes: changes in one recipe, by its name.
+        short: changes to both short recipes, ``minutes`` and ``hour``.
+        **changes: changes to a single recipe, by its name.
     """
     shared = {"minutes": short or {}, "hour": short or {}, "published": {}}
     return {
@@ -54,13 +54,13 @@ def recipes(
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class MethodOptions:
     """What every method lets its user choose; a method's own options extend it.
 
     Attributes:
         view: the distribution of the random views.
         hidden_dim: width inside the heads.
-        output_dim: width of what the loss compares.
+        output_dim: width d of the features that the loss compares.
     """
 
     view: ViewSettings = ViewSettings()
@@ -79,7 +79,7 @@ class Options:
 
 
 @dataclasses.dataclass(frozen=True)
-class PairOptions(Options):
+class PairOptions(MethodOptions):
     """Options of methods whose two views may be drawn differently.
 
     Attributes:
@@ -125,37 +125,89 @@ class MultiCropOptions(PairOptions):
         return (*super().every_view, *(small for _ in range(self.small_views)))
 
 
+@dataclasses.dataclass(frozen=True)
+class JigsawOptions(MethodOptions):
+    """Options of methods that also see an image as shuffled patches.
+
+    Attributes:
+        patch_scale: share of the image's area in the crop that becomes the jigsaw.
+        patch_blur: probability of a Gaussian blur of a patch.
+        grid: cells per side of the jigsaw, 2 or more.
+        cell: side of a cell in pixels; None makes the jigsaw's side 1.5 times the
+            view's.
+        patch: side of the patch cut from a cell, in pixels; None takes three quarters
+            of the cell's side, about the 64 of 85 of PIRL's paper.
+    """
+
+    patch_scale: tuple[float, float] = (0.6, 1.0)
+    patch_blur: float = 0.0
+    grid: int = 3
+    cell: int | None = None
+    patch: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check that there are several cells and that patches fit into them."""
+        if self.grid < 2:
+            raise ValueError(f"grid must be at least 2, not {self.grid}.")
+        cell, patch = self.cut["cell"], self.cut["patch"]
+        if not 0 < patch <= cell:
+            raise ValueError(
+                f"A patch of {patch} px does not lie in a cell of {cell} px: make "
+                "patch smaller or cell larger."
+            )
+
+    @property
+    def cut(self) -> dict[str, int]:
+        """How ``views.jigsaw_patches`` cuts an image: grid, cell and patch."""
+        cell = self.cell or 3 * self.view.size // 2 // self.grid
+        return {"grid": self.grid, "cell": cell, "patch": self.patch or 3 * cell // 4}
+
+    @property
+    def patch_view(self) -> ViewSettings:
+        """The distribution of the crop, the blur and the colours of the patches."""
+        return dataclasses.replace(
+            self.view, scale=self.patch_scale, blur=self.patch_blur
+        )
+
+    @property
+    def smallest_side(self) -> int:
+        """Side in pixels of the smallest pictures the backbone sees."""
+        return min(self.view.size, self.cut["patch"])
+
+
 class Method(nn.Module):
-    """A way to learn without labels: what it sees, and what it minimises.
+    """A way to learn without labels: the views it needs and the loss it minimises.
 
     The file of a method starts with its text: a title, what it does, its formula.
-    Whatever it remembers from step to step is a parameter or a buffer, so that a
-    checkpoint holds it.
+    Everything a method keeps from step to step is a parameter or a buffer, so that it
+    is part of the saved state.
 
     Args:
         backbone: maps (B, 3, S, S) to (B, D); its ``feature_dim`` is D.
         count: number of images in the pre-training set.
-        options: of the method's own ``Options``.
+        options: an instance of the class's ``Options``.
 
     Attributes:
-        embedding: (B, d), detached: what the last loss compared; the collapse gauge.
-        formula: what computes its formula, where that is not in its own class.
-        needs_labels: whether it makes no sense without any labels.
+        embedding: (B, d), detached: the features the last loss compared, by which the
+            collapse gauge is computed.
+        formula: functions and modules that compute the formula, for a notebook to
+            show, where the class itself does not.
+        needs_labels: whether the method is pointless without any labels.
     """
 
-    Options: ClassVar[type[Options]] = Options
+    Options: ClassVar[type[MethodOptions]] = MethodOptions
     recipes: ClassVar[dict[str, dict[str, Any]]] = {}
     formula: ClassVar[tuple[Any, ...]] = ()
     needs_labels: ClassVar[bool] = False
     embedding: Tensor
 
-    def __init__(self, backbone: nn.Module, count: int, options: Options) -> None:
+    def __init__(self, backbone: nn.Module, count: int, options: MethodOptions) -> None:
         """See the class."""
         super().__init__()
         self.backbone, self.count, self.options = backbone, count, options
 
     def set_view(self, view: ViewSettings) -> None:
-        """Draw other views from now on: those at the end of a run may be larger."""
+        """Change the views, which may become larger towards the end of a run."""
         self.options = dataclasses.replace(self.options, view=view)
 
     def views(self, images: Tensor, random: StepRandom) -> Any:
@@ -168,14 +220,14 @@ class Method(nn.Module):
         """The loss of one batch, a scalar.
 
         Args:
-            views: what ``views`` returned.
-            index: numbers of the images in the pre-training set, (B,).
-            labels: (B,), -1 where there is none.
+            views: the result of ``views``.
+            index: numbers of the images in the pre-training set, int64 (B,).
+            labels: int64 (B,), -1 where there is none.
         """
         raise NotImplementedError
 
     def forward(self, views: Any, index: Tensor, labels: Tensor) -> Tensor:
-        """The loss; what runs when several processes train together."""
+        """The loss; several processes share gradients only through ``forward``."""
         return self.loss(views, index, labels)
 
     def start(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
@@ -192,20 +244,30 @@ class Method(nn.Module):
         return [{"params": parameters(self)}]
 
 
+def mlp(width: int, hidden: int, out: int) -> nn.Sequential:
+    """Linear, BatchNorm, ReLU, Linear: a head from (B, width) to (B, out)."""
+    return nn.Sequential(
+        nn.Linear(width, hidden, bias=False),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, out),
+    )
+
+
 def parameters(*modules: nn.Module) -> list[nn.Parameter]:
     """All parameters of several modules, in order."""
     return [parameter for module in modules for parameter in module.parameters()]
 
 
 def features(backbone: nn.Module, views: Sequence[Tensor]) -> Tensor:
-    """Features of views of several sizes, one forward for neighbours of one size.
+    """Encode views of several sizes, with one forward pass for each size.
 
     Args:
         backbone: maps (B, 3, S, S) to (B, D).
-        views: V of them, each (B, 3, S, S) with an S of its own.
+        views: V views (B, 3, S, S), those of the same S next to each other.
 
     Returns:
         (V·B, D), in the order of the views.
     """
-    sizes = itertools.groupby(views, key=lambda view: view.shape[-1])
-    return torch.cat([backbone(torch.cat(list(alike))) for _, alike in sizes])
+    groups = itertools.groupby(views, key=lambda view: view.shape[-1])
+    return torch.cat([backbone(torch.cat(list(group))) for _, group in groups])

@@ -1,4 +1,4 @@
-"""BYOL: predict what a slow copy of yourself sees in another view of the image."""
+"""BYOL: predict the features that a slow copy of the network gives another view."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from helpers.methods import base, ema
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(base.PairOptions):
+class BYOLOptions(base.PairOptions):
     """BYOL's own options.
 
     Attributes:
         target_momentum: τ at the start of the run; it climbs to 1 along a cosine.
-        predictor_scale: times the learning rate, for the prediction head.
-        standardize: whether every coordinate of the projections has mean 0 and
-            variance 1 over the batch, as in MoCo v3, arXiv:2104.02057: short runs
-            then see targets that differ from the first step on.
+        predictor_scale: factor on the learning rate of the prediction head.
+        standardize: whether every coordinate of the projections gets mean 0 and
+            variance 1 over the batch, as in MoCo v3, arXiv:2104.02057: the targets of
+            a short run then differ from the first step on.
     """
 
     hidden_dim: int = 1024
@@ -34,7 +34,7 @@ class Options(base.PairOptions):
 class BYOL(base.Method):
     """Grill et al. 2020, arXiv:2006.07733: equations 1 and 2, algorithm 1."""
 
-    Options = Options
+    Options = BYOLOptions
     # Published values for small images: SGD, 64 px, a 3x3 stem, EMA from 0.99.
     recipes = base.recipes(
         short={"target_momentum": 0.97, "hidden_dim": 512, "standardize": True},
@@ -49,7 +49,7 @@ class BYOL(base.Method):
         published={"learning_rate": 0.1},
     )
 
-    def __init__(self, backbone: nn.Module, count: int, options: Options) -> None:
+    def __init__(self, backbone: nn.Module, count: int, options: BYOLOptions) -> None:
         """See ``base.Method``."""
         super().__init__(backbone, count, options)
         hidden, out = options.hidden_dim, options.output_dim
@@ -64,15 +64,13 @@ class BYOL(base.Method):
         self.online = nn.Sequential(self.backbone, self.projection_head)
         self.target = ema.slow_copy(self.online)
 
-    def loss(
-        self, views: tuple[Tensor, Tensor], index: Tensor, labels: Tensor
-    ) -> Tensor:
-        """‖q̄ − z̄'‖² = 2 − 2 cos(q, z'), each view once the online network's."""
-        z_1, z_2 = self.online(views[0]), self.online(views[1])
+    def loss(self, views: tuple[Tensor, ...], index: Tensor, labels: Tensor) -> Tensor:
+        """‖q̄ − z̄'‖² = 2 − 2 cos(q, z'), in both directions."""
+        z_1, z_2 = self.online(views[0]), self.online(views[1])  # (B, d) each
         with torch.no_grad():
-            target_1, target_2 = self.target(views[0]), self.target(views[1])
+            target_1, target_2 = self.target(views[0]), self.target(views[1])  # (B, d)
         self.embedding = z_1.detach()
-        q_1, q_2 = self.prediction_head(z_1), self.prediction_head(z_2)
+        q_1, q_2 = self.prediction_head(z_1), self.prediction_head(z_2)  # (B, d)
         return regression(q_1, target_2) + regression(q_2, target_1)
 
     def after_step(self, progress: float) -> None:
@@ -91,5 +89,5 @@ class BYOL(base.Method):
 
 
 def regression(q: Tensor, z: Tensor) -> Tensor:
-    """2 − 2 cos(q, z), mean over the batch; q and z are (B, d)."""
+    """Mean over the batch of 2 − 2 cos(q, z); q and z are (B, d)."""
     return 2 - 2 * functional.cosine_similarity(q.float(), z.float(), dim=1).mean()

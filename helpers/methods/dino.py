@@ -1,15 +1,15 @@
-r"""DINO: give every view the label that a slow teacher gives the whole image.
+r"""DINO: give every view the label that a slow teacher gives the large views.
 
 The teacher is a slow copy of the student. A head turns features into $K$ scores $g$,
-cosines with $K$ learned directions: classes that nobody named. The teacher looks at the
-two large views, the student at all, and has to agree on every other view:
+cosines with $K$ learned directions: classes without names. The teacher sees the two
+large views, the student sees all of them and, from any other view, has to agree:
 
 $$\mathcal{L} = -\sum_k P_t^{(k)} \log P_s^{(k)}, \qquad
 P_t = \operatorname{softmax}\Bigl(\frac{g_t - c}{\tau_t}\Bigr), \quad
 P_s = \operatorname{softmax}\Bigl(\frac{g_s}{\tau_s}\Bigr).$$
 
 Subtracting the *centre* $c$, a running mean of the teacher's scores, keeps one class
-from taking all images. *Sharpening*, a teacher temperature $\tau_t$ below $\tau_s$,
+from winning every image. *Sharpening*, a teacher temperature $\tau_t$ below $\tau_s$,
 keeps all classes from being equally likely.
 """
 
@@ -26,7 +26,7 @@ from helpers.methods import base, ema, memory
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(base.MultiCropOptions):
+class DINOOptions(base.MultiCropOptions):
     """DINO's own options; ``output_dim`` is the number K of scores.
 
     Attributes:
@@ -43,7 +43,7 @@ class Options(base.MultiCropOptions):
 class DINO(base.Method):
     """Caron et al. 2021, arXiv:2104.14294: equations 1 to 4, algorithm 1."""
 
-    Options = Options
+    Options = DINOOptions
     recipes = base.recipes(
         short={
             "small_size": 24,
@@ -55,11 +55,11 @@ class DINO(base.Method):
     )
     formula = (dino_loss.DINOLoss.forward, ema)
 
-    def __init__(self, backbone: nn.Module, count: int, options: Options) -> None:
+    def __init__(self, backbone: nn.Module, count: int, options: DINOOptions) -> None:
         """See ``base.Method``."""
         super().__init__(backbone, count, options)
         width, hidden = backbone.feature_dim, options.hidden_dim
-        mlp = heads.BarlowTwinsProjectionHead(width, hidden, 256)  # of three layers
+        mlp = heads.BarlowTwinsProjectionHead(width, hidden, 256)  # three layers
         prototypes = memory.Prototypes(256, options.output_dim)
         self.projection_head = nn.Sequential(mlp, prototypes)
         self.student = nn.Sequential(self.backbone, self.projection_head)
@@ -68,20 +68,19 @@ class DINO(base.Method):
         self.before_step(1.0)
 
     def before_step(self, progress: float) -> None:
-        """τ_t climbs in a straight line, then stays."""
+        """τ_t rises in a straight line for 30 % of the run, then stays."""
         start, end = self.options.teacher_temperature
         self.temperature = start + (end - start) * min(1.0, progress / 0.3)
 
     def loss(self, views: tuple[Tensor, ...], index: Tensor, labels: Tensor) -> Tensor:
         """The student's cross-entropy with the teacher, over all pairs of views."""
-        scores = self.projection_head(base.features(self.backbone, views)).chunk(
-            len(views)
-        )
+        features = base.features(self.backbone, views)  # (V·B, D)
+        student = self.projection_head(features).chunk(len(views))  # V times (B, K)
         with torch.no_grad():
-            taught = self.teacher(torch.cat(views[:2])).chunk(2)
-        self.embedding = scores[0].detach()
-        with memory.full_precision(scores[0]):
-            return self.dino(taught, scores, self.temperature)
+            teacher = self.teacher(torch.cat(views[:2])).chunk(2)  # twice (B, K)
+        self.embedding = student[0].detach()
+        with memory.full_precision(student[0]):
+            return self.dino(teacher, student, self.temperature)
 
     def after_step(self, progress: float) -> None:
         """The teacher follows the student."""

@@ -2,7 +2,7 @@
 
 With θ the weights that learn by gradient and ξ those of the copy, every step ends with
 ξ ← τ·ξ + (1 − τ)·θ. The copy gets no gradient. Its BatchNorm layers normalise by the
-batch, as the network's do, so their buffers have nothing to follow.
+batch, as the network's do, so their running statistics are not copied.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from torch import nn
 
 
 def slow_copy(network: nn.Module) -> nn.Module:
-    """A copy of the network that no gradient reaches."""
+    """Copy a network and let no gradient reach the copy."""
     return copy.deepcopy(network).requires_grad_(False)
 
 
 def momentum(start: float, progress: float) -> float:
-    """τ climbs from ``start`` to 1: 1 − (1 − τ₀)·(cos(π·progress) + 1) / 2.
+    """Raise τ from ``start`` to 1: 1 − (1 − τ₀)·(cos(π·progress) + 1) / 2.
 
     Source: Grill et al. 2020, arXiv:2006.07733, section 3.2; ``progress`` in [0, 1].
     """
@@ -29,6 +29,6 @@ def momentum(start: float, progress: float) -> float:
 
 @torch.no_grad()
 def follow(target: nn.Module, online: nn.Module, momentum: float) -> None:
-    """ξ ← τ·ξ + (1 − τ)·θ for all weights at once; ``momentum`` is τ."""
+    """Move all weights of the copy: ξ ← τ·ξ + (1 − τ)·θ; ``momentum`` is τ."""
     followers, leaders = list(target.parameters()), list(online.parameters())
     torch._foreach_lerp_(followers, leaders, 1 - momentum)

@@ -1,7 +1,7 @@
 """What features are compared with: PIRL's memory bank, queues and prototypes.
 
-All of it is in buffers or parameters, so that checkpoints hold it, and the same on all
-processes.
+All of it is kept in buffers and parameters, so that it is part of the saved state, and
+is the same on all processes.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from torch.nn import functional
 
 
 class MemoryBank(nn.Module):
-    """One feature an image, the running mean of what the network said about it.
+    """One entry per image: a running mean of the features the network gave it.
 
-    Entries have norm 1; an update is m ← normalize(μ·m + (1 − μ)·f/|f|) for the images
-    of the batch and touches no other row. All is in buffers, so checkpoints hold it.
+    Entries have norm 1. An update is m ← normalize(μ·m + (1 − μ)·f/|f|) for the images
+    of the batch and changes no other entry.
     Source: Misra & van der Maaten 2020, arXiv:1912.01991, section 2.2.
 
     Args:
@@ -32,23 +32,23 @@ class MemoryBank(nn.Module):
         super().__init__()
         self.momentum = momentum
         entries = functional.normalize(torch.randn(count, dim), dim=1)
-        self.register_buffer("entries", entries)
+        self.register_buffer("entries", entries)  # (N, d)
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self.register_buffer("updated", torch.zeros(count, dtype=torch.int64))
 
     @property
     def age(self) -> Tensor:
-        """How many updates ago every entry last moved, int64 (N,)."""
+        """Number of updates since each entry last moved, int64 (N,)."""
         return self.updates - self.updated
 
     @torch.no_grad()
     def update(self, index: Tensor, features: Tensor) -> None:
         """Move the entries ``index`` (B,) towards ``features`` (B, d).
 
-        Where several processes train together, every one learns of all their images.
+        Where several processes train together, each updates the images of all.
         """
         index, features = gather(index), gather(features.float())
-        new = functional.normalize(features, dim=1)
+        new = functional.normalize(features, dim=1)  # (B, d)
         mixed = self.momentum * self.entries[index] + (1 - self.momentum) * new
         self.entries[index] = functional.normalize(mixed, dim=1)
         self.updates += 1
@@ -59,8 +59,13 @@ class MemoryBank(nn.Module):
         """Replace the entries ``index`` (B,) by ``features`` (B, d)."""
         self.entries[index] = functional.normalize(features.float(), dim=1)
 
+    def similarity(self, features: Tensor, index: Tensor) -> Tensor:
+        """Cosines of features (B, d) with the entries ``index`` (K,): (B, K)."""
+        with full_precision(features):
+            return unit(features) @ self.entries[index].T
+
     def neighbors(self, index: Tensor, *, k: int = 6) -> Tensor:
-        """The k images whose entries are nearest to these images' (B,): (B, k)."""
+        """The k images whose entries are nearest to those of ``index`` (B,): (B, k)."""
         similarity = self.entries[index] @ self.entries.T
         similarity.scatter_(1, index[:, None], -torch.inf)
         return similarity.topk(min(k, len(self.entries) - 1), dim=1).indices
@@ -69,12 +74,12 @@ class MemoryBank(nn.Module):
 class Queue(nn.Module):
     """The latest features of earlier batches, first in, first out.
 
-    It is a buffer, so checkpoints hold it, and the same on all processes. It starts
-    full of random directions. Source: He et al. 2020, arXiv:1911.05722, section 3.2.
+    It starts full of random directions.
+    Source: He et al. 2020, arXiv:1911.05722, section 3.2.
 
     Args:
         size: number of images K.
-        *shape: of an image's features: (d,), or (V, d) for V views.
+        *shape: shape of an image's features: (d,), or (V, d) for V views.
     """
 
     def __init__(self, size: int, *shape: int) -> None:
@@ -85,17 +90,17 @@ class Queue(nn.Module):
 
     @torch.no_grad()
     def push(self, features: Tensor) -> None:
-        """Put features (B, ...) of every process in; the oldest drop out."""
+        """Put in the features (B, ...) of all processes; the oldest drop out."""
         new = torch.cat([gather(features.float()), self.entries])
         self.entries.copy_(new[: len(self.entries)])
 
     def share(self) -> Tensor:
-        """This process's part of the entries, where each is to look at its own."""
+        """The part of the entries that is this process's own: (K / processes, ...)."""
         return self.entries.tensor_split(dist.world_size())[dist.rank()]
 
 
 class Prototypes(nn.Module):
-    """Learned directions of norm 1; it maps features to their cosines with them.
+    """Learned directions of norm 1, and the cosines of features with them.
 
     Args:
         dim: width d of a feature.
@@ -106,25 +111,26 @@ class Prototypes(nn.Module):
         """See the class; they start as random directions."""
         super().__init__()
         self.weight = nn.Parameter(unit(torch.randn(count, dim)))
-        self.kept: Tensor | None = None
+        self.remembered: Tensor | None = None
 
     def forward(self, features: Tensor) -> Tensor:
         """Cosines of features (B, d) with all prototypes: float32 (B, K)."""
         with full_precision(features):
             return unit(features) @ unit(self.weight).T
 
-    def freeze(self, frozen: bool) -> None:
-        """Before a step: say whether ``settle`` is to undo it."""
-        self.kept = self.weight.detach().clone() if frozen else None
+    def before_step(self, *, frozen: bool) -> None:
+        """Remember the prototypes if the coming step must not move them."""
+        self.remembered = self.weight.detach().clone() if frozen else None
 
     @torch.no_grad()
-    def settle(self) -> None:
-        """After a step: back to norm 1, or to where they were if they are frozen."""
-        self.weight.copy_(unit(self.weight) if self.kept is None else self.kept)
+    def after_step(self) -> None:
+        """Restore frozen prototypes; put others back on the unit sphere."""
+        frozen = self.remembered is not None
+        self.weight.copy_(self.remembered if frozen else unit(self.weight))
 
 
 def unit(features: Tensor) -> Tensor:
-    """Features (B, d) divided by their length, float32."""
+    """Divide features (B, d) by their length; float32."""
     return functional.normalize(features.float(), dim=1)
 
 
@@ -132,7 +138,8 @@ def gather(rows: Tensor) -> Tensor:
     """The rows (B, ...) of all processes, in their order.
 
     Gradients flow back to the process a row came from. There they add up over all
-    processes, and the mean over processes that follows makes them those of one process.
+    processes, and the mean over processes that follows makes them equal to those of a
+    single process with the whole batch.
     """
     if not (distributed.is_available() and distributed.is_initialized()):
         return rows
@@ -140,15 +147,15 @@ def gather(rows: Tensor) -> Tensor:
 
 
 def full_precision(tensor: Tensor) -> contextlib.AbstractContextManager:
-    """A context where mixed precision is off, on the device of ``tensor``.
+    """Turn mixed precision off within a ``with``, on the device of ``tensor``.
 
-    Without it a similarity of float32 features is computed in 16 bits.
+    Otherwise a similarity of float32 features is computed in 16 bits.
     """
     return torch.autocast(tensor.device.type, enabled=False)
 
 
 def product_type(tensor: Tensor) -> torch.dtype:
-    """What mixed precision rounds factors of products to; float32 where it is off."""
+    """The type of matrix products: 16 bits in mixed precision, float32 without."""
     kind = tensor.device.type
     mixed = torch.is_autocast_enabled(kind)
     return torch.get_autocast_dtype(kind) if mixed else torch.float32

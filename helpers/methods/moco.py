@@ -1,8 +1,8 @@
 r"""MoCo: find your partner among thousands of remembered images.
 
 The network turns one view into a query $q$. A slow copy of it, the *momentum encoder*,
-turns the other into a key $k_+$, the one to be found. The wrong answers $k_j$ come out
-of a queue with the $K$ latest keys of earlier batches:
+turns the other into a key $k_+$, the one to be found. The wrong answers $k_j$ come from
+a queue with the $K$ latest keys of earlier batches:
 
 $$\mathcal{L} = -\log \frac{e^{q \cdot k_+ / \tau}}
 {e^{q \cdot k_+ / \tau} + \sum_{j=1}^{K} e^{q \cdot k_j / \tau}},$$
@@ -26,12 +26,12 @@ from helpers.methods import base, ema, memory
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(base.Options):
+class MoCoOptions(base.MethodOptions):
     """MoCo's own options.
 
     Attributes:
         temperature: τ.
-        queue_size: number K of keys to remember.
+        queue_size: number K of keys in the queue.
         target_momentum: m, the share of its weights that the momentum encoder keeps.
     """
 
@@ -43,13 +43,13 @@ class Options(base.Options):
 class MoCo(base.Method):
     """Version 2, symmetric: He et al. 2020, arXiv:1911.05722 and 2003.04297."""
 
-    Options = Options
+    Options = MoCoOptions
     recipes = base.recipes(
         short={"target_momentum": 0.97}, minutes={"queue_size": 1024}
     )
     formula = (memory.Queue, ema)
 
-    def __init__(self, backbone: nn.Module, count: int, options: Options) -> None:
+    def __init__(self, backbone: nn.Module, count: int, options: MoCoOptions) -> None:
         """See ``base.Method``."""
         super().__init__(backbone, count, options)
         self.projection_head = heads.MoCoProjectionHead(
@@ -59,21 +59,21 @@ class MoCo(base.Method):
         self.target = ema.slow_copy(self.online)
         self.queue = memory.Queue(options.queue_size, options.output_dim)
 
-    def loss(
-        self, views: tuple[Tensor, Tensor], index: Tensor, labels: Tensor
-    ) -> Tensor:
+    def loss(self, views: tuple[Tensor, ...], index: Tensor, labels: Tensor) -> Tensor:
         """Each view's query looks for the other view's key."""
-        q_1, q_2 = (memory.unit(self.online(view)) for view in views)
+        q_1, q_2 = (memory.unit(self.online(view)) for view in views)  # (B, d) each
         with torch.no_grad():
-            k_1, k_2 = self.keys = [memory.unit(self.target(view)) for view in views]
+            self.keys = [memory.unit(self.target(view)) for view in views]
+        k_1, k_2 = self.keys  # (B, d) each
         self.embedding = q_1.detach()
         return (self.pick(q_1, k_2) + self.pick(q_2, k_1)) / 2
 
     def pick(self, q: Tensor, k: Tensor) -> Tensor:
-        """−log of the softmax at the own key, among it and the queue; q, k (B, d)."""
+        """−log softmax of the own key among itself and the queue; q, k are (B, d)."""
         with memory.full_precision(q):
-            scores = [(q * k).sum(dim=1, keepdim=True), q @ self.queue.entries.T]
-            logits = torch.cat(scores, dim=1) / self.options.temperature  # (B, 1 + K)
+            own = (q * k).sum(dim=1, keepdim=True)  # (B, 1)
+            scores = torch.cat([own, q @ self.queue.entries.T], dim=1)  # (B, 1 + K)
+            logits = scores / self.options.temperature
             return -logits.log_softmax(dim=1)[:, 0].mean()
 
     def after_step(self, progress: float) -> None:

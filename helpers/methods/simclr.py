@@ -9,7 +9,7 @@ $$\mathcal{L} = -\log \frac{e^{s(z_1, z_2) / \tau}}
 
 the mean over all views. This is called *NT-Xent*. The numerator pulls the two views of
 an image together, the denominator pushes the views of different images apart, most of
-all those that are wrongly near; a small $\tau$ looks at little else. More images in a
+all those that are wrongly near; a small $\tau$ attends to little else. More images in a
 batch make the task harder and the features better.
 """
 
@@ -24,11 +24,11 @@ from helpers.methods import base, losses
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(base.Options):
+class SimCLROptions(base.MethodOptions):
     """SimCLR's own options.
 
     Attributes:
-        temperature: τ; small values look at the hardest negatives only.
+        temperature: τ; small values attend to the hardest negatives only.
     """
 
     temperature: float = 0.2
@@ -37,21 +37,19 @@ class Options(base.Options):
 class SimCLR(base.Method):
     """Chen et al. 2020, arXiv:2002.05709: NT-Xent, equation 1."""
 
-    Options = Options
+    Options = SimCLROptions
     recipes = base.recipes()
     formula = (losses.contrastive,)
 
-    def __init__(self, backbone: nn.Module, count: int, options: Options) -> None:
+    def __init__(self, backbone: nn.Module, count: int, options: SimCLROptions) -> None:
         """See ``base.Method``."""
         super().__init__(backbone, count, options)
         self.projection_head = heads.SimCLRProjectionHead(
             backbone.feature_dim, options.hidden_dim, options.output_dim
         )
 
-    def loss(
-        self, views: tuple[Tensor, Tensor], index: Tensor, labels: Tensor
-    ) -> Tensor:
+    def loss(self, views: tuple[Tensor, ...], index: Tensor, labels: Tensor) -> Tensor:
         """NT-Xent over both views: every image is a group of its own."""
         z_1, z_2 = (self.projection_head(self.backbone(view)) for view in views)
-        self.embedding = z_1.detach()
+        self.embedding = z_1.detach()  # (B, d)
         return losses.contrastive(z_1, z_2, index, self.options.temperature)

@@ -1,17 +1,17 @@
 r"""SimSiam: predict the other view with one network and a stop-gradient, no more.
 
-Both views pass through the same backbone and projection head, which makes $z_1$ and
-$z_2$. A prediction head then guesses from each the other: $p_1$ is to equal $z_2$ and
-$p_2$ to equal $z_1$. With $\operatorname{sg}$ for "no gradient flows here",
+Both views pass through the same backbone and projection head, which give $z_1$ and
+$z_2$. A prediction head then guesses each from the other: $p_1$ should equal $z_2$, and
+$p_2$ should equal $z_1$. With $\operatorname{sg}$ for "no gradient flows here",
 
 $$\mathcal{L} = -\tfrac{1}{2} \cos(p_1, \operatorname{sg}(z_2))
 - \tfrac{1}{2} \cos(p_2, \operatorname{sg}(z_1)).$$
 
 The loss is between 1 and −1, and a constant output would reach −1 at once. There is no
-negative example and no slow target against that. What prevents it are the stop-gradient
-and the prediction head together: the paper finds that training fails without either.
-The head has to keep up with $z$ as it moves, so its learning rate stays constant over
-the whole run.
+negative example and no slow target against that. The stop-gradient and the prediction
+head prevent it together: the paper finds that training fails without either. The head
+has to keep up with $z$ as it moves, so its learning rate stays constant over the whole
+run.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from helpers.methods import base
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(base.Options):
-    """SimSiam's options; the prediction head is a quarter as wide inside as outside."""
+class SimSiamOptions(base.MethodOptions):
+    """SimSiam's options; the prediction head's hidden layer has a quarter of d."""
 
     hidden_dim: int = 2048
     output_dim: int = 2048
@@ -37,14 +37,16 @@ class Options(base.Options):
 class SimSiam(base.Method):
     """Chen & He 2021, arXiv:2011.10566: equations 1 to 4, algorithm 1."""
 
-    Options = Options
+    Options = SimSiamOptions
     # 0.03 is the paper's learning rate for CIFAR-10, appendix D.
     recipes = base.recipes(
         short={"hidden_dim": 512, "output_dim": 512},
         published={"learning_rate": 0.03},
     )
 
-    def __init__(self, backbone: nn.Module, count: int, options: Options) -> None:
+    def __init__(
+        self, backbone: nn.Module, count: int, options: SimSiamOptions
+    ) -> None:
         """See ``base.Method``."""
         super().__init__(backbone, count, options)
         hidden, out = options.hidden_dim, options.output_dim
@@ -54,13 +56,11 @@ class SimSiam(base.Method):
         self.prediction_head = heads.SimSiamPredictionHead(out, out // 4, out)
         self.similarity = NegativeCosineSimilarity()
 
-    def loss(
-        self, views: tuple[Tensor, Tensor], index: Tensor, labels: Tensor
-    ) -> Tensor:
+    def loss(self, views: tuple[Tensor, ...], index: Tensor, labels: Tensor) -> Tensor:
         """−cos(p, sg(z)), the mean over both directions."""
         z_1, z_2 = (self.projection_head(self.backbone(view)) for view in views)
         p_1, p_2 = self.prediction_head(z_1).float(), self.prediction_head(z_2).float()
-        z_1, z_2 = z_1.detach().float(), z_2.detach().float()
+        z_1, z_2 = z_1.detach().float(), z_2.detach().float()  # all are (B, d)
         self.embedding = z_1
         return (self.similarity(p_1, z_2) + self.similarity(p_2, z_1)) / 2
 

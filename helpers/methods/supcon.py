@@ -1,6 +1,6 @@
 r"""SupCon: SimCLR with labels, where all views of a class find each other.
 
-The backbone and a projection head make $z$ of norm 1 of every view. For a view $i$,
+The backbone and a projection head turn every view into $z$ of norm 1. For a view $i$,
 $A(i)$ are all other views of the batch and $P(i)$ those among them that show the same
 class. With a temperature $\tau$ the loss is the mean over all views of
 
@@ -9,9 +9,9 @@ $$\mathcal{L}_i = \frac{-1}{|P(i)|} \sum_{p \in P(i)}
 
 For an image without a label, $P(i)$ is its other view alone. With all labels this is
 supervised training by comparison; with none it would be SimCLR, and with labels for a
-few images in a hundred it is nearly that, because two of a class rarely meet. One
-warning: the k-NN accuracy while training is measured on the labels that were learned
-from. Trust what is measured on test images.
+few images in a hundred it is nearly that, because two of a class rarely meet. Beware:
+the k-NN accuracy shown while training uses the labels that the network learns from.
+Trust only the accuracy on test images.
 """
 
 from __future__ import annotations
@@ -37,9 +37,7 @@ class SupCon(simclr.SimCLR):
         }
     )
 
-    def loss(
-        self, views: tuple[Tensor, Tensor], index: Tensor, labels: Tensor
-    ) -> Tensor:
-        """SimCLR's loss with a class for a group; an unlabeled image is one itself."""
-        group = torch.where(labels >= 0, labels, -1 - index)
+    def loss(self, views: tuple[Tensor, ...], index: Tensor, labels: Tensor) -> Tensor:
+        """SimCLR's loss with a group per class and per unlabeled image."""
+        group = torch.where(labels >= 0, labels, -1 - index)  # (B,)
         return super().loss(views, group, labels)

@@ -1,4 +1,4 @@
-r"""SwAV: say to which cluster the other view belongs.
+r"""SwAV: predict the cluster that the other view belongs to.
 
 Projections $z$ of the views are compared with $K$ learned *prototypes* $c_k$, all of
 norm 1. From the scores $z \cdot c_k$ of the batch and of a queue of earlier images the
@@ -9,7 +9,8 @@ $$\mathcal{L} = -\sum_k q_t^{(k)} \log p_s^{(k)}, \qquad
 p_s^{(k)} = \frac{e^{z_s \cdot c_k / \tau}}{\sum_{j} e^{z_s \cdot c_j / \tau}}.$$
 
 Codes come from the two large views; small ones, which cost little, predict them too. No
-constant can win, as codes are shared out evenly. A loss of $\ln K$ has learned nothing.
+constant can win, because the codes use all prototypes evenly. At a loss of $\ln K$
+nothing has been learned.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from helpers.methods import base, memory
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(base.MultiCropOptions):
+class SwAVOptions(base.MultiCropOptions):
     """SwAV's own options.
 
     Attributes:
@@ -34,7 +35,7 @@ class Options(base.MultiCropOptions):
         epsilon: softness of the codes; lower it if the loss stays at ln K.
         queue_size: images remembered, with both their large views.
         queue_start: share of the run after which the queue is used.
-        frozen: share of the run in which prototypes stand still.
+        frozen: share of the run, at its start, in which prototypes do not move.
     """
 
     prototypes: int = 512
@@ -48,7 +49,7 @@ class Options(base.MultiCropOptions):
 class SwAV(base.Method):
     """Caron et al. 2020, arXiv:2006.09882: equations 1 to 5, section 3.3."""
 
-    Options = Options
+    Options = SwAVOptions
     recipes = base.recipes(
         short={"small_size": 24, "epsilon": 0.02, "queue_start": 0.5},
         minutes={"prototypes": 64, "queue_size": 256},
@@ -56,34 +57,36 @@ class SwAV(base.Method):
     )
     formula = (SwaVLoss.forward, swav_loss.sinkhorn)
 
-    def __init__(self, backbone: nn.Module, count: int, options: Options) -> None:
+    def __init__(self, backbone: nn.Module, count: int, options: SwAVOptions) -> None:
         """See ``base.Method``."""
         super().__init__(backbone, count, options)
         width, dim = backbone.feature_dim, options.output_dim
         self.projection_head = heads.SwaVProjectionHead(width, options.hidden_dim, dim)
         self.prototypes = memory.Prototypes(dim, options.prototypes)
         self.queue = memory.Queue(options.queue_size, 2, dim)
-        tau, rounds, epsilon = options.temperature, 3, options.epsilon
+        rounds = 3  # of Sinkhorn's algorithm
+        tau, epsilon = options.temperature, options.epsilon
         self.swav = SwaVLoss(tau, rounds, epsilon, sinkhorn_gather_distributed=True)
         self.before_step(1.0)
 
     def before_step(self, progress: float) -> None:
         """Early in the run the queue is not used and the prototypes are frozen."""
         self.uses_queue = progress >= self.options.queue_start
-        self.prototypes.freeze(progress < self.options.frozen)
+        self.prototypes.before_step(frozen=progress < self.options.frozen)
 
     def loss(self, views: tuple[Tensor, ...], index: Tensor, labels: Tensor) -> Tensor:
         """L(s, t) over all pairs of views s ≠ t with a large t."""
-        z = self.projection_head(base.features(self.backbone, views))
-        z = memory.unit(z).chunk(len(views))
+        z = self.projection_head(base.features(self.backbone, views))  # (V·B, d)
+        z = memory.unit(z).chunk(len(views))  # V times (B, d)
         self.large = torch.stack(z[:2], dim=1).detach()  # (B, 2, d)
         self.embedding = self.large[:, 0]
-        scores = [self.prototypes(one) for one in z]
-        known = self.queue.share().unbind(dim=1) if self.uses_queue else ()
-        queued = [self.prototypes(one) for one in known] or None
+        scores, queued = [self.prototypes(view) for view in z], None  # V times (B, K)
+        if self.uses_queue:
+            earlier = self.queue.share().unbind(dim=1)  # twice (Q, d)
+            queued = [self.prototypes(view) for view in earlier]  # twice (Q, K)
         return self.swav(scores[:2], scores[2:], queued)[0]
 
     def after_step(self, progress: float) -> None:
         """The queue takes the large views; prototypes stay on the unit sphere."""
         self.queue.push(self.large)
-        self.prototypes.settle()
+        self.prototypes.after_step()

@@ -1,4 +1,4 @@
-r"""VICReg: stay the same between views, vary between images, do not repeat yourself.
+r"""VICReg: agree between views, vary between images, and repeat no coordinate.
 
 The projections $Z^1$ and $Z^2$ of the two views, (B, d) each, are held apart from a
 constant by three terms:
@@ -11,9 +11,9 @@ $$v(Z) = \frac{1}{d} \sum_j \max \bigl( 0,\ 1 - \operatorname{std}(Z_{:,j}) \big
 \qquad c(Z) = \frac{1}{d} \sum_{i \neq j} \operatorname{cov}(Z)_{ij}^2.$$
 
 *Invariance* brings the two views of an image together. *Variance* keeps every
-coordinate's standard deviation over the batch above 1. *Covariance* keeps two
-coordinates from saying the same. Variance and covariance look at one view at a time, so
-nothing compares an image with another.
+coordinate's standard deviation over the batch above 1. *Covariance* keeps coordinates
+from repeating each other. Variance and covariance are computed of one view at a time,
+so no image is compared with another.
 """
 
 from __future__ import annotations
@@ -21,19 +21,18 @@ from __future__ import annotations
 import dataclasses
 
 from lightly.loss import vicreg_loss
-from lightly.models.modules import heads
-from torch import Tensor, nn
+from torch import nn
 
-from helpers.methods import barlow_twins, base, memory
+from helpers.methods import barlow_twins, base
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(base.PairOptions):
+class VICRegOptions(base.PairOptions):
     """VICReg's own options.
 
     Attributes:
         invariance: λ, the weight of the distance between two views.
-        variance: μ, the weight of the spread that is missing.
+        variance: μ, the weight of the missing standard deviations.
         covariance: ν, the weight of the coordinates' covariances.
     """
 
@@ -44,29 +43,22 @@ class Options(base.PairOptions):
     output_dim: int = 2048
 
 
-class VICReg(base.Method):
-    """Bardes, Ponce & LeCun 2022, arXiv:2105.04906: equations 1 to 6."""
+class VICReg(barlow_twins.BarlowTwins):
+    """Bardes, Ponce & LeCun 2022, arXiv:2105.04906: equations 1 to 6.
 
-    Options = Options
-    recipes = barlow_twins.BarlowTwins.recipes  # the same heads, trained alike
-    formula = (vicreg_loss.variance_loss, vicreg_loss.covariance_loss)
+    Backbone, head and recipes are those of Barlow Twins; only the loss is another.
+    """
 
-    def __init__(self, backbone: nn.Module, count: int, options: Options) -> None:
-        """See ``base.Method``."""
-        super().__init__(backbone, count, options)
-        self.projection_head = heads.BarlowTwinsProjectionHead(
-            backbone.feature_dim, options.hidden_dim, options.output_dim
-        )
-        self.projection_head.layers[-1].bias = None  # no term depends on the mean
-        self.vicreg = vicreg_loss.VICRegLoss(
+    Options = VICRegOptions
+    formula = (
+        barlow_twins.BarlowTwins,
+        vicreg_loss.variance_loss,
+        vicreg_loss.covariance_loss,
+    )
+
+    def build_criterion(self) -> nn.Module:
+        """Build the loss of two projections: invariance, variance and covariance."""
+        options = self.options
+        return vicreg_loss.VICRegLoss(
             options.invariance, options.variance, options.covariance
         )
-
-    def loss(
-        self, views: tuple[Tensor, Tensor], index: Tensor, labels: Tensor
-    ) -> Tensor:
-        """Invariance, variance and covariance over the images of all processes."""
-        z_1, z_2 = (self.projection_head(self.backbone(view)) for view in views)
-        self.embedding = z_1.detach()
-        with memory.full_precision(z_1):
-            return self.vicreg(memory.gather(z_1.float()), memory.gather(z_2.float()))

@@ -125,7 +125,7 @@ class PretrainingSettings(TrainingSettings):
 
     method: Literal[tuple(methods.METHODS)]
     recipe: str
-    options: base.Options
+    options: base.MethodOptions
     backbone: Literal[backbones.BACKBONES] = "resnet18"
     stem: Literal[tuple(backbones.STEMS)] = "imagenet"
     norm: Literal[tuple(backbones.NORMS)] = "batch"

@@ -1,11 +1,12 @@
-"""The memory bank and PIRL's losses, against their definitions."""
+"""The contrastive losses, those of PIRL's variants among them, by their definitions."""
 
 import math
 
 import pytest
 import torch
+from lightly.loss import NTXentLoss
 
-from helpers.methods import losses, memory
+from helpers.methods import losses, memory, pirl_variants
 
 NAMES = ("info_nce", "nce", "vissl")
 ALL = None  # the negatives of every image: all others
@@ -21,12 +22,12 @@ def example():
 def computed(name, q, m, i, temperature, negatives=ALL):
     """The loss as ``helpers`` computes it, on its first batch."""
     negatives = None if negatives is None else torch.tensor(negatives)
-    criterion = {
-        "info_nce": losses.info_nce,
-        "nce": losses.nce,
-        "vissl": losses.ConstantNCE(len(m)),
-    }[name]
-    return criterion(q, m, i, temperature, negatives)
+    if name == "info_nce":
+        return losses.info_nce(q, m, i, temperature, negatives)
+    logits, own = losses.scores(q, m, i, temperature, negatives)
+    if name == "nce":
+        return pirl_variants.nce(logits, own)
+    return pirl_variants.ConstantNCE(len(m))(logits, own)
 
 
 def exponentials(q, m, i, temperature, negatives):
@@ -173,7 +174,7 @@ def test_one_negative_is_a_logistic_regression():
     torch.manual_seed(0)
     q, own = torch.randn(5, 2), torch.zeros(5, dtype=torch.int64)
     expected = 2 * losses.info_nce(q, torch.eye(2), own, 0.5)
-    assert torch.allclose(losses.nce(q, torch.eye(2), own, 0.5), expected)
+    assert torch.allclose(computed("nce", q, torch.eye(2), own, 0.5), expected)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -205,7 +206,7 @@ def test_an_image_is_never_among_its_own_negatives():
     """Every number that can be drawn is another image, and each of them comes once."""
     for own in range(6):
         drawn = torch.arange(5)[None]
-        made = losses.others(drawn, torch.tensor([own]))[0].tolist()
+        made = losses.negative_indices(drawn, torch.tensor([own]))[0].tolist()
         assert made == [number for number in range(6) if number != own]
 
 
@@ -228,74 +229,113 @@ def test_the_loss_is_computed_in_float32(name):
 
 def test_z_is_that_of_the_first_batch_and_is_kept():
     q, m, i = example()
-    loss, again = losses.ConstantNCE(7), losses.ConstantNCE(7)
+    loss, again = pirl_variants.ConstantNCE(7), pirl_variants.ConstantNCE(7)
     assert loss.log_z.isinf()
-    loss(q, m, i, 0.2)
+    loss(*losses.scores(q, m, i, 0.2))
     expected = math.log(constant_z(q, m, i, 0.2, ALL))
     assert loss.log_z.item() == pytest.approx(expected, abs=1e-5)
     other = -q.flip(0)
-    second = loss(other, m, i, 0.2).item()
+    scores = losses.scores(other, m, i, 0.2)
+    second = loss(*scores).item()
     z = constant_z(q, m, i, 0.2, ALL)
     assert second == pytest.approx(naive("vissl", other, m, i, 0.2, ALL, z), rel=2e-5)
     assert second != pytest.approx(computed("vissl", other, m, i, 0.2).item())
     again.load_state_dict(loss.state_dict())
-    assert again(other, m, i, 0.2).item() == second
+    assert again(*scores).item() == second
 
 
-def test_the_bank_is_the_running_mean_of_what_was_seen():
+def naive_contrastive(z_1, z_2, group, temperature):
+    """SupCon's L_out, one pair of views at a time, in float64."""
+    views = z_1.double().tolist() + z_2.double().tolist()
+    views = [[x / math.hypot(*view) for x in view] for view in views]
+    groups = group.tolist() * 2
+
+    def score(i, j):
+        dot = sum(a * b for a, b in zip(views[i], views[j], strict=True))
+        return math.exp(dot / temperature)
+
+    total = 0.0
+    for i in range(len(views)):
+        others = [a for a in range(len(views)) if a != i]
+        positives = [p for p in others if groups[p] == groups[i]]
+        below = sum(score(i, a) for a in others)
+        total -= sum(math.log(score(i, p) / below) for p in positives) / len(positives)
+    return total / len(views)
+
+
+def two_views(count=4, dim=3):
     torch.manual_seed(0)
-    bank = memory.MemoryBank(10, 4, momentum=0.5)
-    assert torch.allclose(bank.entries.norm(dim=1), torch.ones(10))
-    before, features = bank.entries.clone(), 5 * torch.randn(3, 4)
-    seen = torch.tensor([7, 2, 5])
-    bank.update(seen, features)
-    for place, number in enumerate(seen.tolist()):
-        unit = features[place] / features[place].norm()
-        mean = 0.5 * before[number] + 0.5 * unit
-        assert torch.allclose(bank.entries[number], mean / mean.norm(), atol=1e-6)
-    rest = [number for number in range(10) if number not in seen]
-    assert torch.equal(bank.entries[rest], before[rest])
-    assert torch.allclose(bank.entries.norm(dim=1), torch.ones(10))
+    return torch.randn(count, dim), torch.randn(count, dim)
 
 
-def test_the_momentum_says_how_much_of_the_old_entry_stays():
-    for momentum in (0.0, 0.9):
-        bank = memory.MemoryBank(1, 2, momentum)
-        bank.entries.copy_(torch.tensor([[1.0, 0.0]]))
-        bank.update(torch.tensor([0]), torch.tensor([[0.0, 8.0]]))
-        expected = torch.tensor([momentum, 1 - momentum])
-        assert torch.allclose(bank.entries[0], expected / expected.norm())
+ALONE = torch.arange(4)
+CLASSES = torch.tensor([7, 2, 7, -3])
 
 
-def test_filling_replaces_entries_and_the_state_keeps_them():
-    bank, other = memory.MemoryBank(6, 3), memory.MemoryBank(6, 3)
-    features = torch.randn(2, 3)
-    before = bank.entries.clone()
-    bank.fill(torch.tensor([1, 4]), features)
-    unit = torch.nn.functional.normalize(features, dim=1)
-    assert torch.allclose(bank.entries[[1, 4]], unit)
-    assert torch.equal(bank.entries[[0, 2, 3, 5]], before[[0, 2, 3, 5]])
-    assert not list(bank.parameters())
-    other.load_state_dict(bank.state_dict())
-    assert torch.equal(other.entries, bank.entries)
+@pytest.mark.parametrize("group", [ALONE, CLASSES, torch.zeros(4, dtype=torch.long)])
+@pytest.mark.parametrize("temperature", [0.07, 0.5])
+def test_contrastive_equals_the_naive_double_loop(group, temperature):
+    z_1, z_2 = two_views()
+    value = losses.contrastive(z_1, z_2, group, temperature).item()
+    assert value == pytest.approx(
+        naive_contrastive(z_1, z_2, group, temperature), rel=1e-5
+    )
 
 
-def test_an_entry_is_as_old_as_the_updates_since_its_own():
-    bank, other = memory.MemoryBank(5, 3), memory.MemoryBank(5, 3)
-    bank.fill(torch.arange(5), torch.randn(5, 3))
-    assert bank.age.tolist() == [0] * 5
-    for seen in ([0, 1], [1, 4], [2, 4]):
-        bank.update(torch.tensor(seen), torch.randn(2, 3))
-    assert bank.age.tolist() == [2, 1, 0, 3, 0]
-    other.load_state_dict(bank.state_dict())
-    assert torch.equal(other.age, bank.age)
+@pytest.mark.parametrize("group", [ALONE, CLASSES])
+def test_contrastives_gradient_equals_finite_differences(group):
+    z_1, z_2 = two_views()
+    z_1.requires_grad_()
+    losses.contrastive(z_1, z_2, group, 0.3).backward()
+    for row in range(z_1.shape[0]):
+        for column in range(z_1.shape[1]):
+            change = torch.zeros(z_1.shape, dtype=torch.float64)
+            change[row, column] = 1e-5
+            up, down = (
+                naive_contrastive(z_1.detach() + sign * change, z_2, group, 0.3)
+                for sign in (1, -1)
+            )
+            slope = (up - down) / 2e-5
+            assert z_1.grad[row, column].item() == pytest.approx(slope, abs=1e-5)
 
 
-def test_neighbors_are_the_nearest_entries_of_other_images():
-    bank = memory.MemoryBank(9, 4)
-    found = bank.neighbors(torch.tensor([3, 7]), k=3)
-    for row, number in enumerate((3, 7)):
-        rest = [n for n in range(9) if n != number]
-        rest.sort(key=lambda n: -(bank.entries[n] @ bank.entries[number]).item())
-        assert found[row].tolist() == rest[:3]
-    assert bank.neighbors(torch.tensor([0]), k=20).shape == (1, 8)
+def test_with_groups_of_one_image_it_is_nt_xent():
+    z_1, z_2 = (z.requires_grad_() for z in two_views(6, 5))
+    mine = losses.contrastive(z_1, z_2, torch.arange(6) * 10, 0.2)
+    theirs = NTXentLoss(temperature=0.2)(z_1, z_2)
+    assert mine.item() == pytest.approx(theirs.item(), rel=1e-5)
+    one, other = (torch.autograd.grad(loss, (z_1, z_2)) for loss in (mine, theirs))
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(one, other, strict=True))
+
+
+def test_length_and_order_of_views_do_not_matter():
+    z_1, z_2 = two_views()
+    value = losses.contrastive(z_1, z_2, CLASSES, 0.2)
+    scaled = losses.contrastive(z_1 * 100, z_2 * 0.01, CLASSES, 0.2)
+    order = torch.tensor([2, 0, 3, 1])
+    moved = losses.contrastive(z_2[order], z_1[order], CLASSES[order], 0.2)
+    assert torch.allclose(value, scaled, rtol=1e-5)
+    assert torch.allclose(value, moved, rtol=1e-5)
+
+
+def test_the_views_of_a_class_attract_each_other():
+    """A step brings two images closer if they share a group, apart if they do not."""
+    z_1, z_2 = two_views(2, 8)
+    moved = []
+    for group in (torch.tensor([5, 5]), torch.tensor([5, 6])):
+        z = torch.cat([z_1, z_2]).requires_grad_()
+        losses.contrastive(z[:2], z[2:], group, 0.2).backward()
+        after = memory.unit(z.detach() - 0.01 * z.grad)
+        before = memory.unit(z.detach())
+        moved.append((after[0] @ after[1] - before[0] @ before[1]).item())
+    assert moved[0] > 0 > moved[1]
+
+
+def test_similarities_are_not_rounded_by_mixed_precision():
+    z_1, z_2 = two_views(8, 64)
+    exact = losses.contrastive(z_1, z_2, torch.arange(8), 0.05)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (z_1 @ z_2.T).dtype == torch.bfloat16
+        mixed = losses.contrastive(z_1, z_2, torch.arange(8), 0.05)
+    assert torch.equal(exact, mixed)
+    assert mixed.dtype == torch.float32
