@@ -1,9 +1,9 @@
 """The benchmarks measure what they say; their figures become tables."""
 
+import contextlib
 import dataclasses
 import itertools
 import json
-import re
 import subprocess
 import sys
 
@@ -12,17 +12,17 @@ import small
 import torch
 
 from benchmarks import (
-    equal_time,
     measuring,
     peers,
     quality,
-    small_maps,
+    story,
     tables,
     throughput,
     views,
 )
-from helpers import data, methods
+from helpers import methods
 from helpers.evaluation import protocols, results
+from helpers.models import small_maps
 from helpers.training import pretraining, sessions, settings, supervised
 from helpers.views.randomness import StepRandom
 
@@ -147,57 +147,6 @@ def test_views_are_measured_and_what_is_missing_says_so(monkeypatch):
     }
 
 
-PLAIN = {name: value for name, value in small.SETTINGS.items() if name != "epochs"}
-VARIANTS = {
-    "plain": PLAIN,
-    "growing": {**PLAIN, "image_size_schedule": ((0.75, 32),)},
-}
-
-
-@pytest.fixture
-def compared(monkeypatch, tmp_path, dataset, small_backbone):
-    """Two variants of a training that takes a moment; how a comparison is asked for."""
-    few = {"few": equal_time.Comparison("simclr", VARIANTS)}
-    monkeypatch.setattr(equal_time, "COMPARISONS", few)
-    monkeypatch.setattr(data, "load", lambda *_, **__: dataset)
-    return equal_time.Settings(
-        "few", minutes=0.0, folder=tmp_path / "runs", output=tmp_path
-    )
-
-
-def test_variants_are_trained_scored_and_kept(compared, monkeypatch, capsys):
-    equal_time.main(compared)
-    found = json.loads((compared.output / "few.json").read_text())
-    assert [row["variant"] for row in found["rows"]] == list(VARIANTS)
-    for row in found["rows"]:
-        assert (row["epochs"], row["images"]) == (1, 48)
-        assert 0 <= row["knn"] <= 100
-        assert 0 <= row["linear"] <= 100
-    assert tables.equal_time(found) in capsys.readouterr().out
-    monkeypatch.setattr(pretraining, "train_epoch", None)  # nothing is trained again
-    equal_time.main(compared)
-    again = json.loads((compared.output / "few.json").read_text())
-    assert again["rows"] == found["rows"]
-
-
-def test_as_many_epochs_are_run_as_fit_into_the_time(compared, monkeypatch, dataset):
-    sizes = []
-
-    def train(session, steps):  # 4 images a second at 20 px, 1 at 32 px
-        sizes.append(session.settings.image_size)
-        return {20: 4.0, 32: 1.0}[sizes[-1]]
-
-    monkeypatch.setattr(measuring, "train", train)
-    asked = dataclasses.replace(compared, minutes=4.0)
-    for variant, epochs in (("plain", 20), ("growing", 11)):  # of 12 and of 21 seconds
-        for _ in range(2):
-            found = equal_time.fitting_epochs(
-                "simclr", VARIANTS[variant], dataset, asked
-            )
-            assert found == epochs
-    assert sizes == [20, 20, 20, 20, 32, 32]  # the second time it was known
-
-
 FIGURES = {
     "about": {
         "hardware": "a machine",
@@ -255,12 +204,53 @@ def test_the_readme_has_a_place_for_every_table():
         assert f"<!-- /{name} -->" in text
 
 
-def test_small_maps_are_measured_in_turns(capsys):
-    asked = small_maps.Settings(methods=("byol",), image_size=24, rounds=2, steps=1)
-    small_maps.main(asked)
-    said = capsys.readouterr().out
-    assert "round 2 of 2: ours" in said
-    assert re.search(r"byol, 24 px: \d+\.\d\d times torch's images a second", said)
+@pytest.mark.usefixtures("small_backbone")
+def test_growth_is_measured_in_turns_and_memory_in_another_process(monkeypatch):
+    asked = story.Settings(
+        image_size=24, images=(8, 16), rounds=2, steps=1, batch_size=4
+    )
+    alone = []
+    monkeypatch.setattr(story.multiprocessing, "get_context", lambda kind: Here(alone))
+    few, many = story.grow("byol", asked)
+    assert alone == [("byol", 8, asked), ("byol", 16, asked)]
+    assert (few["of_smallest"], few["images"], many["images"]) == (1, 8, 16)
+    assert many["images_gb"] == 2 * few["images_gb"]
+    for row in (few, many):
+        assert row["rate"] > 0
+        assert 0.1 < row["peak_gb"] < 100
+    assert tables.growth({"growth": [few, many]}).count("\n") == 3
+
+
+class Here:
+    """A context whose pools work in this process, and note what they are given."""
+
+    def __init__(self, given):
+        self.given = given
+
+    def Pool(self, count):
+        return contextlib.nullcontext(self)
+
+    def apply(self, work, arguments):
+        self.given.append(arguments)
+        return work(*arguments)
+
+
+def test_small_maps_take_turns_with_torchs_convolution(monkeypatch, capsys):
+    seen = []
+    forward = small_maps.Convolution.forward
+
+    def train(session, steps):  # which forward a turn has
+        now = small_maps.Convolution.forward
+        seen.append((steps, now is forward, now is torch.nn.Conv2d.forward))
+        return 6.0 if now is forward else 4.0
+
+    monkeypatch.setattr(measuring, "train", train)
+    asked = story.Settings(small_rounds=2, small_steps=1)
+    row = story.place_by_place("byol", asked)
+    assert seen[1:] == 2 * [(1, True, False), (1, False, True)]
+    assert row == {"method": "byol", "side": 40, "ours": 6, "torch": 4, "times": 1.5}
+    assert "| byol | 40 | 6 | 4 | 1.50 |" in tables.small_maps({"small_maps": [row]})
+    assert "round 2 of 2: ours 6.0, torch 4.0" in capsys.readouterr().out
 
 
 def test_classifiers_of_a_seed_count_as_one(dataset, small_backbone, monkeypatch):
