@@ -45,8 +45,8 @@ def in_turns(
     for number in range(rounds):
         for name, measure in contenders.items():
             rates[name].append(measure())
-        said = ", ".join(f"{name} {found[-1]:,.1f}" for name, found in rates.items())
-        print(f"  round {number + 1} of {rounds}: {said}", flush=True)
+        latest = ", ".join(f"{name} {found[-1]:,.1f}" for name, found in rates.items())
+        print(f"  round {number + 1} of {rounds}: {latest}", flush=True)
     return rates
 
 
@@ -64,22 +64,22 @@ def noise(count: int) -> Dataset:
     return Dataset("noise", ("none",), split, 0, split[:1])
 
 
-def part(session: sessions.Session, steps: int) -> sessions.Session:
-    """The same session, whose epochs end after so many steps."""
-    shorter = type("Part", (sessions.Session,), {"steps": steps})
-    fields = dataclasses.fields(session)
-    return shorter(**{field.name: getattr(session, field.name) for field in fields})
+def train(session: sessions.Session, steps: int, bar: Any = None) -> float:
+    """Steps of the project's own loop, in the middle of a run; images per second.
 
-
-def train(session: sessions.Session, steps: int) -> float:
-    """Steps of the project's own loop, in the middle of a run; images a second."""
-    taken, before = 0.0, [{"loss": 0.0}] * (session.settings.epochs // 2)
+    Args:
+        session: of the run; an epoch of this loop sees the first of its images.
+        steps: to take.
+        bar: its ``update`` is called after every step; nothing is shown by default.
+    """
+    batch_size, taken = session.settings.batch_size, 0.0
+    before = [{"loss": 0.0}] * (session.settings.epochs // 2)
     for done in range(0, steps, session.steps):
-        some = part(session, min(session.steps, steps - done))
-        with tqdm.tqdm(disable=True) as bar:
-            entry, _ = pretraining.train_epoch(some, before, bar)
+        count = min(session.steps, steps - done) * batch_size
+        part = dataclasses.replace(session, images=session.images[:count])
+        entry, _ = pretraining.train_epoch(part, before, bar or tqdm.tqdm(disable=True))
         taken += entry["seconds"]
-    return steps * session.settings.batch_size / taken
+    return steps * batch_size / taken
 
 
 def steps_lasting(

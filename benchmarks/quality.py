@@ -1,13 +1,14 @@
-"""How much pre-training is worth: the whole story, once a seed.
+"""A study, not a benchmark of speed: what pre-training is worth, once per seed.
 
     python -m benchmarks.quality --data demo --seeds 3
 
-Every seed draws its own weights, batches and views in pre-training and in the training
-of the classifiers, so that mean and standard deviation are over the whole pipeline. A
-classifier trained on few labels depends much on its own seed: several are trained for
-every seed of the pipeline, of the baseline too, and their mean is that seed's value.
-All protocols of a method and the baseline are recorded, with "seeds of everything" as
-what differed. Nothing is chosen on the test images, and no seed is left out.
+It takes hours on a CPU. Every seed draws its own weights, batches and views in
+pre-training and in the training of the classifiers, so that mean and standard deviation
+are over the whole pipeline. A classifier trained on few labels depends much on its own
+seed: several are trained for every seed of the pipeline, of the baseline too, and their
+mean is that seed's value. All protocols of a method and the baseline are recorded, with
+"seeds of everything" as what differed. Nothing is chosen on the test images, and no
+seed is left out.
 """
 
 from __future__ import annotations

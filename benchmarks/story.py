@@ -1,33 +1,38 @@
-"""The rest of the story: imports, features, probe, map, and what more images cost.
+"""The rest of the story: imports, features, probe, map; more images, small maps.
 
     python -m benchmarks.story
 
-A part that is measured on fewer images than its row says is extrapolated linearly, and
+A part that is measured on fewer images than its row names is extrapolated linearly, and
 its note says so. With few and with many images training takes turns in one process; the
-peak memory is that of a process of its own for every number of images.
+peak memory is that of a new process for every number of images. On a CPU, convolutions
+of small maps place by place take turns with torch's.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import json
+import multiprocessing
 import pathlib
 import statistics
 import subprocess
 import sys
 from typing import Any
+from unittest import mock
 
 import torch
 import tyro
+from torch import nn
 
-from benchmarks import growth, measuring, tables
+from benchmarks import measuring, tables
+from helpers import hardware
 from helpers.evaluation import probes
 from helpers.figures import charts
-from helpers.models import backbones, encoding, nearest_neighbors
+from helpers.models import backbones, encoding, nearest_neighbors, small_maps
+from helpers.training import sessions, settings
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-MODULES = ("helpers", "helpers.pretraining", "helpers.commands")
+MODULES = ("helpers", "helpers.training.pretraining", "helpers.cli.commands")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +54,15 @@ class Settings:
     rounds: int = 20
     """Turns of each number of images; medians are reported."""
     steps: int = 2
-    """Training steps a turn; short turns, since machines change their mind."""
+    """Training steps per turn; short turns, since a machine's speed changes."""
     batch_size: int = 128
-    """Images a step."""
+    """Images per step."""
+    small_maps: tuple[str, ...] = ("pirl", "byol")
+    """Methods whose recipe *minutes* is trained with and without ``small_maps``."""
+    small_rounds: int = 5
+    """Turns of each."""
+    small_steps: int = 10
+    """Training steps per turn."""
     output: pathlib.Path = pathlib.Path("benchmarks/story.json")
     """File for the figures."""
 
@@ -63,8 +74,10 @@ def main(asked: Settings) -> None:
         "about": measuring.about("benchmarks.story", asked),
         "parts": parts,
         "growth": [row for name in asked.methods for row in grow(name, asked)],
+        "small_maps": [place_by_place(name, asked) for name in asked.small_maps],
     }
-    print(tables.story(found), tables.growth(found), sep="\n\n")
+    texts = tables.story(found), tables.growth(found), tables.small_maps(found)
+    print(*texts, sep="\n\n")
     measuring.write(asked.output, found)
 
 
@@ -95,7 +108,7 @@ def encoded(asked: Settings) -> dict[str, Any]:
 
 
 def features(asked: Settings) -> list[dict[str, Any]]:
-    """What is done with features: noise around a centre a class, 512 wide."""
+    """What is done with features: noise around the centre of a class, 512 wide."""
     torch.manual_seed(0)
     labels = torch.arange(asked.labels) % 10
     made = torch.randn(10, 512)[labels] + 3 * torch.randn(asked.labels, 512)
@@ -115,18 +128,14 @@ def features(asked: Settings) -> list[dict[str, Any]]:
 def grow(method: str, asked: Settings) -> list[dict[str, Any]]:
     """Speed with few and with many images, in turns; memory of each alone."""
     print(f"{method} with few and many images resident", flush=True)
-    sizes = [
-        growth.Settings(method, count, asked.steps, asked.batch_size)
-        for count in asked.images
-    ]
-    rows = [alone(size) for size in sizes]
-    turns = {}
-    for size in sizes:
-        session = growth.start(size)
+    rows, turns = [], {}
+    for count in asked.images:
+        # A process never forgets its peak memory, so each count has one of its own.
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            rows.append(pool.apply(memory, (method, count, asked)))
+        session = start(method, count, asked)
         measuring.train(session, 2)  # in the first steps kernels are chosen
-        turns[f"{size.images:,}"] = functools.partial(
-            measuring.train, session, asked.steps
-        )
+        turns[f"{count:,}"] = functools.partial(measuring.train, session, asked.steps)
     rates = list(measuring.in_turns(turns, asked.rounds).values())
     return [
         row
@@ -136,14 +145,52 @@ def grow(method: str, asked: Settings) -> list[dict[str, Any]]:
     ]
 
 
-def alone(size: growth.Settings) -> dict[str, Any]:
-    """The peak memory of a process of its own."""
-    flags = [f"--{k.replace('_', '-')}={v}" for k, v in vars(size).items()]
-    command = [sys.executable, "-m", "benchmarks.growth", *flags]
-    done = subprocess.run(
-        command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True
+def memory(method: str, count: int, asked: Settings) -> dict[str, Any]:
+    """Peak memory of this process after a few steps with so many images resident."""
+    session = start(method, count, asked)
+    measuring.train(session, 2 * asked.steps)
+    return {
+        "method": method,
+        "images": count,
+        "peak_gb": measuring.peak_memory(),
+        "images_gb": session.images.nbytes / 1e9,
+    }
+
+
+def start(method: str, count: int, asked: Settings) -> sessions.Session:
+    """A run with so many images resident, before its first step."""
+    chosen = settings.configure(
+        method,
+        "published",
+        batch_size=asked.batch_size,
+        size=asked.image_size,
+        stem="imagenet",
+        learning_rate=1e-6,  # noise must not blow the weights up
     )
-    return json.loads(done.stdout.splitlines()[-1])
+    return sessions.start(chosen, measuring.noise(count), devices=1, nodes=1)
+
+
+def place_by_place(method: str, asked: Settings) -> dict[str, Any]:
+    """A method's steps with convolutions of small maps place by place, and torch's."""
+    chosen = settings.configure(method, "minutes")
+    print(f"{method}, small maps, {hardware.name()}", flush=True)
+    images = measuring.noise(asked.small_steps * chosen.batch_size)
+    session = sessions.start(chosen, images, devices=1, nodes=1)
+
+    def ours() -> float:
+        return measuring.train(session, asked.small_steps)
+
+    def of_torch() -> float:
+        plain = nn.Conv2d.forward
+        with mock.patch.object(small_maps.Convolution, "forward", plain):
+            return ours()
+
+    measuring.train(session, 2)  # in the first steps kernels are chosen
+    turns = {"ours": ours, "torch": of_torch}
+    rates = measuring.in_turns(turns, asked.small_rounds)
+    medians = {name: statistics.median(found) for name, found in rates.items()}
+    times = measuring.ratio(rates["ours"], rates["torch"])
+    return {"method": method, "side": chosen.image_size, **medians, "times": times}
 
 
 def part(name: str, seconds: float, note: str) -> dict[str, Any]:

@@ -80,17 +80,16 @@ def growth(found: Mapping[str, Any]) -> str:
     return markdown(columns, [(row,) for row in found["growth"]])
 
 
-def equal_time(found: Mapping[str, Any]) -> str:
-    """What the same time of pre-training buys: a row a variant."""
+def small_maps(found: Mapping[str, Any]) -> str:
+    """Training steps with convolutions of small maps place by place, and torch's."""
     columns = {
-        "variant": lambda row: row["variant"],
-        "epochs": lambda row: str(row["epochs"]),
-        "images seen": lambda row: f"{row['images']:,}",
-        "minutes": lambda row: number(row["minutes"]),
-        "k-NN (%)": lambda row: f"{row['knn']:.1f}",
-        "linear probe (%)": lambda row: f"{row['linear']:.1f}",
+        "method": lambda row: row["method"],
+        "side (px)": lambda row: str(row["side"]),
+        "ours (images/s)": lambda row: number(row["ours"]),
+        "with torch's": lambda row: number(row["torch"]),
+        "times torch's": lambda row: f"{row['times']:.2f}",
     }
-    return markdown(columns, [(row,) for row in found["rows"]])
+    return markdown(columns, [(row,) for row in found["small_maps"]])
 
 
 TABLES = {
@@ -98,8 +97,7 @@ TABLES = {
     "views": ("views.json", views),
     "story": ("story.json", story),
     "growth": ("story.json", growth),
-    "resolution": ("resolution.json", equal_time),
-    "pirl": ("pirl.json", equal_time),
+    "small_maps": ("story.json", small_maps),
 }
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
+import re
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -30,8 +31,16 @@ from helpers.training import sessions, settings
 from helpers.views.randomness import StepRandom
 
 MEASURED = ("byol", "pirl", "simclr", "swav")
-# Dense 16-bit TFLOP/s by the vendor's data sheet.
-PEAKS = {"T4": 65, "L4": 121, "A100": 312, "H100": 989, "H200": 989}
+# Dense 16-bit TFLOP/s by the vendor's data sheets, by words in the device's name.
+PEAKS = {
+    "T4": 65,
+    "L4": 121,
+    "L40S": 362,
+    "A100": 312,
+    "H100 PCIe": 756,
+    "H100": 989,
+    "H200": 989,
+}
 STL10 = 105_000  # images of its pre-training set
 
 
@@ -121,17 +130,26 @@ def measure(name: str, dataset: Dataset, asked: Settings) -> dict[str, Any]:
     rates = measuring.in_turns(turns, asked.rounds)
     medians = {name: statistics.median(found) for name, found in rates.items()}
     tflops = flops * medians["ours"] / 1e12
-    best = next((PEAKS[k] for k in PEAKS if k in hardware.name()), None)
+    best = peak()
     return {
         **medians,
         "of_limit": measuring.ratio(rates["ours"], rates["limit"]),
         "over_lightly": measuring.ratio(rates["ours"], rates["lightly"]),
         "tflops": tflops,
-        "of_peak": tflops / best if best and gpu else None,
+        "of_peak": tflops / best if best else None,
         "peak_memory_gb": peak,
         "stl10_epoch_seconds": STL10 / medians["ours"],
         "rounds": rates,
     }
+
+
+def peak() -> float | None:
+    """The GPU's dense 16-bit peak in TFLOP/s; None where it is not known."""
+    if hardware.device().type != "cuda":
+        return None
+    name = hardware.name()
+    known = (n for n in PEAKS if re.search(rf"\b{n}\b", name))
+    return next((PEAKS[words] for words in known), None)
 
 
 def ready(session: sessions.Session) -> tuple[tuple[Tensor, ...], Tensor]:

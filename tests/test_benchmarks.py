@@ -1,28 +1,37 @@
 """The benchmarks measure what they say; their figures become tables."""
 
+import collections
+import contextlib
 import dataclasses
 import itertools
 import json
-import re
+import os
 import subprocess
 import sys
+import time
+import types
 
+import gpu_workers
 import pytest
 import small
 import torch
+from torchvision.io import write_png
 
 from benchmarks import (
-    equal_time,
     measuring,
     peers,
     quality,
-    small_maps,
+    story,
     tables,
     throughput,
     views,
 )
-from helpers import data, methods
+from benchmarks.gpu import parts, plan, stages, supervisor, worker
+from benchmarks.gpu import project as gpu_project
+from benchmarks.gpu import summary as gpu_summary
+from helpers import hardware, methods
 from helpers.evaluation import protocols, results
+from helpers.models import backbones, small_maps, weight_files
 from helpers.training import pretraining, sessions, settings, supervised
 from helpers.views.randomness import StepRandom
 
@@ -147,57 +156,6 @@ def test_views_are_measured_and_what_is_missing_says_so(monkeypatch):
     }
 
 
-PLAIN = {name: value for name, value in small.SETTINGS.items() if name != "epochs"}
-VARIANTS = {
-    "plain": PLAIN,
-    "growing": {**PLAIN, "image_size_schedule": ((0.75, 32),)},
-}
-
-
-@pytest.fixture
-def compared(monkeypatch, tmp_path, dataset, small_backbone):
-    """Two variants of a training that takes a moment; how a comparison is asked for."""
-    few = {"few": equal_time.Comparison("simclr", VARIANTS)}
-    monkeypatch.setattr(equal_time, "COMPARISONS", few)
-    monkeypatch.setattr(data, "load", lambda *_, **__: dataset)
-    return equal_time.Settings(
-        "few", minutes=0.0, folder=tmp_path / "runs", output=tmp_path
-    )
-
-
-def test_variants_are_trained_scored_and_kept(compared, monkeypatch, capsys):
-    equal_time.main(compared)
-    found = json.loads((compared.output / "few.json").read_text())
-    assert [row["variant"] for row in found["rows"]] == list(VARIANTS)
-    for row in found["rows"]:
-        assert (row["epochs"], row["images"]) == (1, 48)
-        assert 0 <= row["knn"] <= 100
-        assert 0 <= row["linear"] <= 100
-    assert tables.equal_time(found) in capsys.readouterr().out
-    monkeypatch.setattr(pretraining, "train_epoch", None)  # nothing is trained again
-    equal_time.main(compared)
-    again = json.loads((compared.output / "few.json").read_text())
-    assert again["rows"] == found["rows"]
-
-
-def test_as_many_epochs_are_run_as_fit_into_the_time(compared, monkeypatch, dataset):
-    sizes = []
-
-    def train(session, steps):  # 4 images a second at 20 px, 1 at 32 px
-        sizes.append(session.settings.image_size)
-        return {20: 4.0, 32: 1.0}[sizes[-1]]
-
-    monkeypatch.setattr(measuring, "train", train)
-    asked = dataclasses.replace(compared, minutes=4.0)
-    for variant, epochs in (("plain", 20), ("growing", 11)):  # of 12 and of 21 seconds
-        for _ in range(2):
-            found = equal_time.fitting_epochs(
-                "simclr", VARIANTS[variant], dataset, asked
-            )
-            assert found == epochs
-    assert sizes == [20, 20, 20, 20, 32, 32]  # the second time it was known
-
-
 FIGURES = {
     "about": {
         "hardware": "a machine",
@@ -255,12 +213,53 @@ def test_the_readme_has_a_place_for_every_table():
         assert f"<!-- /{name} -->" in text
 
 
-def test_small_maps_are_measured_in_turns(capsys):
-    asked = small_maps.Settings(methods=("byol",), image_size=24, rounds=2, steps=1)
-    small_maps.main(asked)
-    said = capsys.readouterr().out
-    assert "round 2 of 2: ours" in said
-    assert re.search(r"byol, 24 px: \d+\.\d\d times torch's images a second", said)
+@pytest.mark.usefixtures("small_backbone")
+def test_growth_is_measured_in_turns_and_memory_in_another_process(monkeypatch):
+    asked = story.Settings(
+        image_size=24, images=(8, 16), rounds=2, steps=1, batch_size=4
+    )
+    alone = []
+    monkeypatch.setattr(story.multiprocessing, "get_context", lambda kind: Here(alone))
+    few, many = story.grow("byol", asked)
+    assert alone == [("byol", 8, asked), ("byol", 16, asked)]
+    assert (few["of_smallest"], few["images"], many["images"]) == (1, 8, 16)
+    assert many["images_gb"] == 2 * few["images_gb"]
+    for row in (few, many):
+        assert row["rate"] > 0
+        assert 0.1 < row["peak_gb"] < 100
+    assert tables.growth({"growth": [few, many]}).count("\n") == 3
+
+
+class Here:
+    """A context whose pools work in this process, and note what they are given."""
+
+    def __init__(self, given):
+        self.given = given
+
+    def Pool(self, count):
+        return contextlib.nullcontext(self)
+
+    def apply(self, work, arguments):
+        self.given.append(arguments)
+        return work(*arguments)
+
+
+def test_small_maps_take_turns_with_torchs_convolution(monkeypatch, capsys):
+    seen = []
+    forward = small_maps.Convolution.forward
+
+    def train(session, steps):  # which forward a turn has
+        now = small_maps.Convolution.forward
+        seen.append((steps, now is forward, now is torch.nn.Conv2d.forward))
+        return 6.0 if now is forward else 4.0
+
+    monkeypatch.setattr(measuring, "train", train)
+    asked = story.Settings(small_rounds=2, small_steps=1)
+    row = story.place_by_place("byol", asked)
+    assert seen[1:] == 2 * [(1, True, False), (1, False, True)]
+    assert row == {"method": "byol", "side": 40, "ours": 6, "torch": 4, "times": 1.5}
+    assert "| byol | 40 | 6 | 4 | 1.50 |" in tables.small_maps({"small_maps": [row]})
+    assert "round 2 of 2: ours 6.0, torch 4.0" in capsys.readouterr().out
 
 
 def test_classifiers_of_a_seed_count_as_one(dataset, small_backbone, monkeypatch):
@@ -285,6 +284,269 @@ def test_classifiers_of_a_seed_count_as_one(dataset, small_backbone, monkeypatch
     assert len(first["top1"]) == 2
     assert merged["baseline"]["top1"] == [first["top1_mean"], second["top1_mean"]]
     assert merged["baseline"]["over"] == "seeds of everything"
+
+
+def test_peaks_are_known_by_the_device_and_no_other(monkeypatch):
+    monkeypatch.setattr(hardware, "device", lambda: torch.device("cuda"))
+    known = {
+        "NVIDIA H100 80GB HBM3": 989,
+        "NVIDIA H100 PCIe": 756,
+        "NVIDIA L40S": 362,
+        "Tesla T4": 65,
+        "NVIDIA A100-SXM4-40GB": 312,
+        "NVIDIA L40": None,
+        "NVIDIA GeForce RTX 4090": None,
+    }
+    for name, peak in known.items():
+        monkeypatch.setattr(hardware, "name", lambda name=name: name)
+        assert throughput.peak() == peak, name
+    monkeypatch.undo()
+    assert throughput.peak() is None  # a CPU has none
+
+
+def test_a_stage_that_goes_wrong_costs_itself_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(supervisor, "LEAST_GRACE", 0.2)
+    shares = {"fine": 1, "raises": 1, "hangs": 1, "dies": 1, "after": 1, "endless": 9}
+    board = supervisor.Board(tmp_path, {"minutes": 14 / 60}, json.dumps)
+    supervisor.supervise(
+        shares, board, gpu_workers.work, ("a note",), tmp_path / "log.txt"
+    )
+    assert time.time() - board.end < 5
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert found == json.loads((tmp_path / "summary.md").read_text())
+    assert {stage["name"]: stage["status"] for stage in found["stages"]} == {
+        "fine": "done",
+        "raises": "failed",
+        "hangs": "took too long and was ended",
+        "dies": "ended with its process",
+        "after": "done",
+        "endless": "took too long and was ended",
+    }
+    why = {stage["name"]: stage.get("why") for stage in found["stages"]}
+    assert (why["fine"], why["raises"]) == (None, "it raised")
+    assert why["hangs"] == why["dies"] == "a worker prints\n"
+    rows = found["tables"]["seen"]
+    assert [row["stage"] for row in rows] == list(shares)
+    assert rows[-1]["before"] == list(shares)
+    processes = [row["process"] for row in rows]
+    assert len(set(processes)) == 3  # one hung, one died
+    assert processes[0] == processes[1] == processes[2]
+    for process in processes:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
+    budgets = [row["budget"] for row in rows]
+    assert budgets[0] < 1.1
+    assert budgets[4] > 1.1 * budgets[0]  # what others leave flows on
+    assert "after: a line" in capsys.readouterr().out
+
+
+def test_a_run_ends_in_time_and_a_worker_that_cannot_start_is_no_trap(tmp_path):
+    board = supervisor.Board(tmp_path, {"minutes": 0.2}, lambda found: 1 / 0)
+    supervisor.supervise(
+        {"first": 1, "second": 1}, board, time.sleep, ("no",), tmp_path / "log.txt"
+    )
+    stages = board.results["stages"]
+    assert [one["status"] for one in stages] == 2 * ["its process did not start"]
+    assert "TypeError" in stages[1]["why"]
+    assert "no tables were made" in (tmp_path / "summary.md").read_text()
+
+
+def folder_of_pictures(root):
+    """Three classes, a colour each: 24 training and 12 test images of 32 px."""
+    for split, count in (("train", 24), ("test", 12)):
+        some = small.split(count, seed=count)
+        for number, (image, label) in enumerate(zip(*vars(some).values(), strict=True)):
+            folder = root / split / "abc"[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            write_png(image, str(folder / f"{number}.png"))
+
+
+def test_the_quarter_hour_on_a_gpu_is_rehearsed(tmp_path, monkeypatch, capsys):
+    folder_of_pictures(tmp_path / "pictures")
+    output = tmp_path / "out"
+    compiling = '{"longer": {"compile": "on"}}'
+    command = [sys.executable, "-m", "benchmarks.gpu", "--rehearse", "--toy"]
+    command += ["--data", f"folder:{tmp_path / 'pictures'}", "--output", str(output)]
+    command += ["--labels", "4", "--changes", compiling, "--commit", "abc1234"]
+    command += ["--broken", "byol"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command,
+        cwd=tables.HERE.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((output / "results.json").read_text())
+    summary = (output / "summary.md").read_text()
+
+    expected = dict.fromkeys(plan.SHARES, "done") | {"byol": "failed"}
+    assert {one["name"]: one["status"] for one in found["stages"]} == expected, summary
+    assert "byol was asked to fail" in summary
+    assert "s left] labels: done" in done.stdout
+    rows = found["tables"]
+    assert "errors" not in rows, rows["errors"]
+    assert "left_out" not in rows
+    for name, (title, _) in gpu_summary.TABLES.items():
+        if name not in ("errors", "left_out"):
+            assert f"## {title}" in summary
+    modes = {row["mode"] for row in rows["speed"]}
+    assert modes == {"eager", "compiled", "CUDA graphs", "lightly, all cores"}
+    assert {row["method"] for row in rows["waiting"]} == set(plan.METHODS)
+    learned = {row["name"]: row for row in rows["learned"]}
+    assert set(learned) == {"pirl", "simclr", "longer"}
+    assert learned["longer"]["compile"] == "on"
+    best = max(("pirl", "simclr"), key=lambda name: learned[name]["knn"])
+    assert learned["longer"]["method"] == best
+    assert {row["name"] for row in rows["curve"]} == set(learned)
+
+    protocols_of = collections.defaultdict(set)
+    for record in found["records"]:
+        assert record["commit"] == "abc1234"
+        protocols_of[record["method"], record["labels"]].add(record["protocol"])
+    frozen = {"k-NN", "linear probe"}
+    for count in (12, 24):
+        assert protocols_of["random", count] == {*frozen, "baseline"}
+        assert protocols_of["PIRL", count] == {*frozen, "fine-tuning"}
+        assert protocols_of["SimCLR", count] == {*frozen, "fine-tuning"}
+
+    names = {path.name for path in output.iterdir()}
+    assert names == {
+        "results.json",
+        "summary.md",
+        "pirl.safetensors.gz.1of1",
+        "simclr.safetensors.gz.1of1",
+    }
+    asked = parts.Settings(output, tmp_path / "weights", tmp_path / "results")
+    parts.main(asked)
+    assert len(results.collect(tmp_path / "results")) == len(found["records"])
+    monkeypatch.setattr(backbones, "build", backbones.build)  # is put back
+    gpu_project.use_toy_network()
+    for row in rows["weights"]:
+        file = tmp_path / "weights" / f"{row['name']}.safetensors"
+        _, about = weight_files.load_backbone(file)
+        assert (about["method"], about["dtype"]) == (row["name"], "float16")
+    assert "pirl, resnet18, folder:pictures, 2 epochs" in capsys.readouterr().out
+
+
+def test_a_backbone_is_halved_split_joined_and_loaded(tmp_path):
+    torch.manual_seed(0)
+    backbone = backbones.build()
+    about = {"backbone": "resnet18", "stem": "imagenet", "method": "pirl"}
+    weight_files.save_backbone(tmp_path / "whole.safetensors", backbone, about)
+    halved, out = tmp_path / "pirl.safetensors", tmp_path / "out"
+    parts.halve(tmp_path / "whole.safetensors", halved)
+    parts.split(halved, out, limit=2**20)  # an older file's parts, which go
+    written = parts.split(halved, out)
+    assert written == ["pirl.safetensors.gz.1of2", "pirl.safetensors.gz.2of2"]
+    assert sorted(path.name for path in out.iterdir()) == written
+    assert all((out / name).stat().st_size <= parts.LIMIT for name in written)
+    joined = parts.join(out, "pirl.safetensors", tmp_path / "weights")
+    assert joined.read_bytes() == halved.read_bytes()
+    loaded, kept = weight_files.load_backbone(joined)
+    assert kept == about | {"dtype": "float16"}
+    for name, tensor in backbone.state_dict().items():
+        there = loaded.state_dict()[name]
+        assert there.dtype == tensor.dtype
+        expected = tensor.half().float() if tensor.is_floating_point() else tensor
+        assert torch.equal(there, expected)
+    (out / written[1]).write_bytes(b"something else")
+    with pytest.raises(ValueError, match="damaged: copy them again"):
+        parts.join(out, "pirl.safetensors", tmp_path)
+    (out / written[1]).unlink()
+    with pytest.raises(ValueError, match="missing in"):
+        parts.join(out, "pirl.safetensors", tmp_path)
+
+
+def test_what_is_asked_of_the_gpu_is_checked_first():
+    with pytest.raises(ValueError, match="Unknown stage 'sped': choose among data"):
+        plan.Settings("demo", stages=("sped",))
+    with pytest.raises(ValueError, match="changes must be JSON"):
+        plan.Settings("demo", changes="epochs=3")
+    assert plan.Settings("demo").sizes == plan.Sizes()
+
+
+def bench(tmp_path, seconds, changes="{}", **rows):
+    """What a stage is given, its reports in a list instead of a pipe."""
+    asked = plan.Settings("demo", output=tmp_path, changes=changes, rehearse=True)
+    sent = []
+    connection = types.SimpleNamespace(send=sent.append)
+    found = {"tables": rows, "records": []}
+    made = worker.Bench(asked, tmp_path, found, time.time() + seconds, connection)
+    return made, sent
+
+
+@pytest.mark.parametrize("seconds, pays", [(30, False), (120, True)])
+def test_the_longer_run_is_compiled_where_that_pays(tmp_path, seconds, pays):
+    what = {"method": "simclr", "side": 24, "stem": "pool", "batch": 6}
+    rows = [
+        {**what, "mode": "eager", "ours": 100.0},
+        {**what, "mode": "compiled", "ours": 150.0, "first_steps_seconds": 20.0},
+        {**what, "side": 32, "mode": "compiled", "ours": 9.0, "batch": 4},
+    ]
+    made, _ = bench(tmp_path, seconds, speed=rows)
+    assert stages.compiling(made) == (pays, 1.5, 20)
+    assert stages.compiling(bench(tmp_path, seconds)[0]) == (False, 1, 0)
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_a_training_that_is_late_ends_with_the_backbone_it_has(
+    tmp_path, dataset, monkeypatch
+):
+    monkeypatch.setattr(gpu_project, "load", lambda _: dataset)
+    monkeypatch.setattr(gpu_project, "few_labels", lambda *_: dataset)
+    changes = {"pirl": {"epochs": 50, "batch_size": 8, "precision": "32-true"}}
+    made, sent = bench(tmp_path, 0.5, json.dumps(changes))
+    hurried = dataclasses.replace(made.asked, rehearse=False)
+    tiny = dataclasses.replace(plan.REHEARSAL, max_epochs=50)
+    monkeypatch.setattr(plan, "Sizes", lambda: tiny)
+    stages.learn("pirl", dataclasses.replace(made, asked=hurried))
+    rows = {message[1]: message[2] for message in sent if message[0] == "row"}
+    assert 1 <= rows["learned"]["epochs"] < rows["learned"]["planned"] == 50
+    assert rows["weights"]["name"] == "pirl"
+    assert rows["records"]["protocol"] == "linear probe"
+    assert rows["records"]["pretraining_epochs"] == rows["learned"]["epochs"]
+
+
+def test_an_epoch_is_timed_at_every_size_that_views_grow_to(tmp_path, monkeypatch):
+    seconds = {20: 1.0, 32: 3.0}
+    clock = itertools.count()
+
+    def pretrain(chosen, dataset, folder, *, on_epoch, stop_after):
+        monkeypatch.setattr(stages.time, "perf_counter", lambda: next(clock) * pace)
+        pace = seconds[chosen.image_size]
+        for _ in range(stop_after):
+            on_epoch([])
+
+    monkeypatch.setattr(gpu_project, "load", lambda _: None)
+    monkeypatch.setattr(gpu_project, "pretrain", pretrain)
+    growing = {"image_size": 20, "image_size_schedule": ((0.75, 32),)}
+    made, _ = bench(tmp_path, 10)
+    assert stages.epoch_seconds(made, "simclr", growing) == 0.75 * 1 + 0.25 * 3
+
+
+def test_records_of_two_seeds_become_one():
+    shared = {"method": "random", "protocol": "baseline", "data": "x", "labels": 3}
+    first = results.record(**shared, top1=[40.0], top5=[None], minutes=1.0)
+    second = results.record(**shared, top1=[50.0], top5=[None], minutes=2.0)
+    merged = gpu_project.merge(first, second)
+    whole = results.record(**shared, top1=[40.0, 50.0], minutes=1.5)
+    assert merged == whole
+
+
+def test_states_are_saved_now_and_then(tmp_path, dataset, small_backbone, monkeypatch):
+    saved = []
+    monkeypatch.setattr(
+        sessions, "save", lambda session, *others: saved.append(len(others[-1]))
+    )
+    chosen = settings.configure("simclr", **small.SETTINGS)
+    keep = {"on_epoch": lambda history: None}
+    gpu_project.pretrain(chosen, dataset, tmp_path, **keep)
+    assert saved == [1, 4]
+    gpu_project.pretrain(chosen, dataset, tmp_path / "trial", **keep, stop_after=2)
+    assert saved == [1, 4]
 
 
 def test_importing_the_package_alone_loads_nothing_heavy():

@@ -1,0 +1,275 @@
+"""The stages by name, and those that learn: pre-training, longer, and with labels."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.gpu import parts, plan, project, speed
+from benchmarks.gpu.worker import Bench
+
+GAUGES = 12  # k-NN checks of a pre-training
+WORTH = 1.3  # times the images per second that make a larger batch worth it
+MARGIN = 0.97  # of the time that a training is planned to take
+TOO_LONG = 1.15  # times its time, after which a training is stopped
+
+
+def data(bench: Bench) -> None:
+    """Read the images, once; name the machine."""
+    started = time.perf_counter()
+    dataset = project.load(bench.asked.data)
+    seconds = time.perf_counter() - started
+    bench.say(f"{dataset.describe()}, read in {seconds:.1f} s")
+    about = project.machine()
+    bench.report("machine", **about, data=dataset.describe(), reading_seconds=seconds)
+    side = project.stem_and_side("simclr", **dict(bench.asked.sizes.changes))[2]
+    found = project.gauge(None, dataset, side)
+    bench.report("gauge", name="random", knn=found)
+
+
+def learn(method: str, bench: Bench) -> None:
+    """Pre-train for the stage's time, keep the backbone, score it frozen."""
+    pretrain(bench, method, method, compile="off")
+
+
+def longer(bench: Bench) -> None:
+    """The best method once more with what is left, compiled where that pays.
+
+    Best is the highest k-NN accuracy on training labels.
+    """
+    learned = bench.rows("learned")
+    best = max(learned, key=lambda row: row["knn"], default={"method": speed.FIRST})
+    pays, gain, cost = compiling(bench)
+    pretrain(
+        bench,
+        best["method"],
+        "longer",
+        compile="on" if pays else "off",
+        gain=gain if pays else 1.0,
+        cost=cost if pays else 0.0,
+    )
+
+
+def compiling(bench: Bench) -> tuple[bool, float, float]:
+    """Whether compiling pays in this stage, its gain, and its cost in seconds."""
+    (side, stem), *_ = bench.asked.sizes.views
+    rates: dict[tuple[str, int], dict[str, Any]] = {
+        (row["mode"], row["batch"]): row
+        for row in bench.rows("speed")
+        if (row["method"], row["side"], row["stem"]) == (speed.FIRST, side, stem)
+    }
+    for batch in reversed(bench.asked.sizes.speed_batches):
+        eager, fast = rates.get(("eager", batch)), rates.get(("compiled", batch))
+        if eager and fast:
+            gain, cost = fast["ours"] / eager["ours"], fast["first_steps_seconds"]
+            return (bench.left - cost) * gain > 1.05 * bench.left, gain, cost
+    return False, 1.0, 0.0
+
+
+def pretrain(
+    bench: Bench,
+    method: str,
+    stage: str,
+    *,
+    compile: str,
+    gain: float = 1.0,
+    cost: float = 0.0,
+) -> None:
+    """Pre-train for what the stage has left, with a schedule that ends in time.
+
+    Args:
+        bench: the stage's.
+        method: to train.
+        stage: its name, whose changes of the recipe are taken.
+        compile: as in the settings.
+        gain: times the measured images per second.
+        cost: seconds of compiling.
+    """
+    asked, dataset = bench.asked, project.load(bench.asked.data)
+    scoring = 0.0 if asked.rehearse else min(12.0, 0.2 * bench.left)
+    stop = bench.deadline - scoring
+    changes = dict(asked.sizes.changes) | asked.changes_by_stage.get(method, {})
+    changes |= asked.changes_by_stage.get(stage, {})
+    changes = {name: _frozen(value) for name, value in changes.items()}
+    batch, seconds = changes.pop("batch_size", None), math.inf
+    for size in [batch] if batch else asked.sizes.train_batches:
+        epoch = epoch_seconds(bench, method, changes | {"batch_size": size})
+        bench.report("trials", method=method, batch=size, epoch_seconds=epoch)
+        if batch in (None, size) or WORTH * epoch < seconds:
+            batch, seconds = size, epoch
+    side = project.stem_and_side(method, **changes)[2]
+    started = time.perf_counter()
+    project.gauge(None, dataset, side)
+    checks = GAUGES * (time.perf_counter() - started)
+    usable = MARGIN * (stop - time.time()) - checks - cost
+    epochs = max(1, min(int(usable / (seconds / gain)), asked.sizes.max_epochs))
+    # An epoch of so few images is short: as many steps of warm-up as on larger sets.
+    changes = {"warmup_epochs": min(10.0, 0.1 * epochs), "epochs": epochs} | changes
+    every = max(1, changes["epochs"] // GAUGES)
+    given = {"batch_size": batch, "monitor_every": every, "compile": compile}
+    chosen = project.configure(method, **given | changes)
+    bench.say(
+        f"{method}: {chosen.epochs} epochs, batch {batch}, compile {chosen.compile}"
+    )
+    begun = time.time()
+    latest = begun + TOO_LONG * (stop - begun)
+
+    def on_epoch(history: list[dict[str, Any]]) -> None:
+        entry = history[-1]
+        wall = time.time() - begun
+        if "knn" in entry:
+            bench.report("curve", name=stage, wall_seconds=wall, **entry)
+            bench.say(
+                f"epoch {entry['epoch']} of {chosen.epochs}, loss {entry['loss']:.3f}, "
+                f"k-NN {entry['knn']:.1f} % on training labels"
+            )
+        if time.time() > latest and not asked.rehearse:
+            raise project.OutOfTimeError
+
+    folder = bench.work / stage
+    file = project.pretrain(
+        chosen, dataset, folder, on_epoch=on_epoch, compiler=asked.sizes.compiler
+    )
+    wall = time.time() - begun
+    made = project.about(file)
+    small = bench.work / f"{stage}.safetensors"
+    parts.halve(file, small)
+    knn = project.gauge(small, dataset, made["evaluation_size"])
+    training = 60 * made["minutes"]
+    bench.report(
+        "learned",
+        name=stage,
+        method=method,
+        epochs=made["epochs_done"],
+        planned=chosen.epochs,
+        images=made["images"],
+        batch=batch,
+        compile=chosen.compile,
+        wall_seconds=wall,
+        training_seconds=training,
+        images_per_second=made["images"] / training,
+        knn=knn,
+        file=str(small),
+    )
+    bench.say(f"{method}: {made['images']:,} images in {wall:.0f} s, k-NN {knn:.1f} %")
+    keep(bench, method, small, knn)
+    few = project.few_labels(asked.data, asked.labels)
+    for record in project.frozen(
+        project.opener(small, made["stem"]),
+        method,
+        made,
+        made["evaluation_size"],
+        (dataset, few),
+    ):
+        bench.record(record)
+
+
+def _frozen(value: Any) -> Any:
+    """JSON's lists as tuples."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def epoch_seconds(bench: Bench, method: str, changes: dict[str, Any]) -> float:
+    """Seconds an epoch of the loop takes, in the mean over the sizes views grow to."""
+    dataset, changes = project.load(bench.asked.data), dict(changes)
+    growing = changes.pop("image_size_schedule", ())
+    first = changes.pop("image_size", None) or project.configure(method).image_size
+    starts = [0.0, *(share for share, _ in growing), 1.0]
+    sides = [first, *(side for _, side in growing)]
+    mean = 0.0
+    for side, (start, end) in zip(sides, itertools.pairwise(starts), strict=True):
+        chosen = project.configure(
+            method,
+            **changes
+            | {"image_size": side, "epochs": 1_000, "monitor_every": 1_000}
+            | {"compile": "off"},
+        )
+        times: list[float] = []
+        project.pretrain(
+            chosen,
+            dataset,
+            bench.work / "trial",
+            on_epoch=lambda _, times=times: times.append(time.perf_counter()),
+            stop_after=2,  # kernels are chosen in the first
+        )
+        mean += (end - start) * (times[1] - times[0])
+    return mean
+
+
+def keep(bench: Bench, method: str, file: pathlib.Path, knn: float) -> None:
+    """Write a backbone's parts, unless a better one of the method is there."""
+    there = [row["knn"] for row in bench.rows("weights") if row["name"] == method]
+    if there and max(there) >= knn:
+        bench.say(f"{method}: the backbone of the shorter run stays, it is better")
+        return
+    named = file.with_name(f"{method}.safetensors")
+    if named != file:
+        named.write_bytes(file.read_bytes())
+    written = parts.split(named, bench.asked.output)
+    about = parts.describe(named, written)
+    bench.report("weights", name=method, knn=knn, stage=file.stem, **about)
+
+
+def labels(bench: Bench) -> None:
+    """Fine-tuning and the baseline, with few labels and with all of them.
+
+    The baseline and the best backbone come first, then the other methods' best, random
+    weights frozen, and further seeds for as long as there is time.
+    """
+    asked, sizes = bench.asked, bench.asked.sizes
+    ranked = sorted(bench.rows("learned"), key=lambda row: row["knn"])
+    best_runs = {row["method"]: row for row in ranked}  # the last of each is its best
+    starts = [None, *sorted(best_runs.values(), key=lambda row: -row["knn"])]
+    sets = [project.few_labels(asked.data, asked.labels), project.load(asked.data)]
+    stem, side, whole = project.stem_and_side(speed.FIRST, **dict(sizes.changes))
+    batch, rate = sizes.all_labels
+    changes = [{}, {"batch_size": batch, "learning_rate": rate}]
+    taken = [8.0, 15.0]  # seconds of one training, until they are known
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+
+    def train(start: dict[str, Any] | None, kind: int, seed: int) -> None:
+        if not asked.rehearse and bench.left < 1.2 * taken[kind]:
+            return
+        file = pathlib.Path(start["file"]) if start else None
+        made = project.about(file) if file else {"stem": stem}
+        began = time.perf_counter()
+        record = project.supervised(
+            project.opener(file, made["stem"]),
+            start["method"] if start else None,
+            made,
+            made.get("image_size", side),
+            sets[kind],
+            seed=seed,
+            epochs=sizes.fine_tuning[kind],
+            **changes[kind],
+        )
+        taken[kind] = time.perf_counter() - began
+        key = (start["name"] if start else "", kind)
+        found[key] = project.merge(found[key], record) if key in found else record
+        bench.record(found[key])
+
+    for some in (starts[:2], starts[2:]):
+        for kind, start in itertools.product((0, 1), some):
+            train(start, kind, 0)
+    if asked.rehearse or bench.left > 8:
+        create = project.opener(None, stem)
+        for record in project.frozen(create, None, {"stem": stem}, whole, sets):
+            bench.record(record)
+    for seed in range(1, sizes.max_seeds):
+        for kind, start in itertools.product((0, 1), starts):
+            train(start, kind, seed)
+
+
+STAGES: dict[str, Callable[[Bench], None]] = {
+    "data": data,
+    "speed": speed.speed,
+    **{method: functools.partial(learn, method) for method in plan.METHODS},
+    "compiled": speed.compiled,
+    "longer": longer,
+    "labels": labels,
+}
