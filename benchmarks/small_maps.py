@@ -2,7 +2,7 @@
 
     python -m benchmarks.small_maps
 
-The project's own training steps with ``helpers.convolution.Convolution`` and with
+The project's own training steps with ``small_maps.SmallMapConv2d`` and with
 torch's, in turns. On a GPU both are torch's.
 """
 
@@ -14,7 +14,7 @@ import tyro
 
 from benchmarks import measuring
 from helpers import hardware
-from helpers.models.small_maps import Convolution
+from helpers.models.small_maps import SmallMapConv2d
 from helpers.training import sessions, settings
 
 
@@ -47,14 +47,16 @@ def compare(name: str, asked: Settings) -> str:
     chosen = settings.configure(name, asked.recipe, **changes)
     images = measuring.noise(asked.steps * chosen.batch_size)
     session = sessions.start(chosen, images, devices=1, nodes=1)
-    ours = [part for part in session.method.modules() if isinstance(part, Convolution)]
+    ours = [
+        part for part in session.method.modules() if isinstance(part, SmallMapConv2d)
+    ]
 
     def contender(kind: type) -> float:
         for part in ours:
             part.__class__ = kind
         return measuring.train(session, asked.steps)
 
-    kinds = {"ours": Convolution, "torch": Convolution.__base__}
+    kinds = {"ours": SmallMapConv2d, "torch": SmallMapConv2d.__base__}
     measuring.train(session, 2)  # warms up
     rates = measuring.in_turns(
         {key: lambda kind=kind: contender(kind) for key, kind in kinds.items()},

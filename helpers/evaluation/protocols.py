@@ -168,7 +168,7 @@ def fine_tune(
             dataclasses.replace(settings, seed=seed),
             label=f"{protocol}, {method}, {'fold' if folds else 'seed'} {seed}",
         )
-        outputs = supervised.predict(
+        outputs = encoding.outputs(
             classifier, dataset.test.images, image_size=settings.view.size
         )
         return outputs, classifier, history
