@@ -12,10 +12,11 @@ sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[up]) for up in (0, 
 
 import small  # noqa: E402
 
-from helpers import methods  # noqa: E402
-from helpers.models import backbones  # noqa: E402
-from helpers.training import pretraining, settings  # noqa: E402
+from helpers import hardware, methods  # noqa: E402
+from helpers.models import backbones, encoding, heads  # noqa: E402
+from helpers.training import pretraining, settings, supervised  # noqa: E402
 from helpers.views.randomness import StepRandom  # noqa: E402
+from helpers.views.settings import ViewSettings  # noqa: E402
 
 VARIANTS = {
     "pirl": {},
@@ -63,6 +64,39 @@ def step(name, rank=0, processes=1):
     }
 
 
+LABELLED = ("backbone and head", "head", "head with clipped gradients")
+
+
+def train_with_labels(name):
+    """History and final weights of a short supervised training, in float32."""
+    torch.manual_seed(0)
+    train, backbone = small.dataset().train, small.backbone(norm="group")
+    shared = {"epochs": 5, "batch_size": 8, "learning_rate": 1e-2, "validation": 0.25}
+    if name == "backbone and head":
+        network = heads.Classifier(backbone, classes=3)
+        view = ViewSettings(size=20, scale=(0.5, 1.0), jitter=0.5)
+        chosen = supervised.FineTuningSettings(**shared, view=view)
+        history = supervised.train_on_images(network, train, chosen)
+    else:
+        clip = 0.1 if "clipped" in name else 0.0
+        network = heads.MLP(16, 3)
+        features = encoding.encode(backbone, train.images, image_size=20)
+        chosen = supervised.HeadSettings(**shared, gradient_clip=clip)
+        history = supervised.train_on_features(network, features, train.labels, chosen)
+    weights = torch.cat([weight.flatten() for weight in network.parameters()])
+    return {"history": history, "weights": weights.detach()}
+
+
+def refused():
+    """The sentence for a classifier whose BatchNorm CPUs cannot share."""
+    classifier = heads.Classifier(small.backbone(), classes=3)
+    chosen = supervised.FineTuningSettings(epochs=1, batch_size=8)
+    try:
+        supervised.train_on_images(classifier, small.dataset().train, chosen)
+    except ValueError as error:
+        return str(error)
+
+
 def group_norm(width, **_):
     """What stands in for the heads' BatchNorm1d."""
     return torch.nn.GroupNorm(4, width)
@@ -72,9 +106,13 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.nn.BatchNorm1d = group_norm
     backbones.build = small.backbone
+    hardware.precision = lambda: "32-true"
     folder = pathlib.Path(sys.argv[1])
     results = {"train": {n: train(n, folder, devices=2) for n in VARIANTS}}
     rank, results["step"] = torch.distributed.get_rank(), {}
+    results["labelled"] = {name: train_with_labels(name) for name in LABELLED}
+    results["refused"] = refused()
+    torch.save(results["labelled"], folder / f"labelled-{rank}.pt")
     for name in methods.METHODS:
         results["step"][name] = one = step(name, rank, processes=2)
         for part in ("loss", "gradients"):  # as training does: the mean over processes

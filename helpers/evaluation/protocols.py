@@ -198,7 +198,7 @@ def fine_tune(
         return classifier, history
 
     def predict(classifier: nn.Module) -> Tensor:
-        return supervised.predict(
+        return encoding.outputs(
             classifier, dataset.test.images, image_size=settings.view.size
         )
 

@@ -3,10 +3,10 @@
 A backbone maps images (B, 3, S, S), float32, to features (B, D). Its parameters keep
 torchvision's names, so a state dict made here loads into torchvision and back.
 
-What every network gives is its last feature map, averaged over its places. For VGG and
-AlexNet this leaves out the two layers of 4,096 units: they are part of torchvision's
-``classifier``, fixed to a map of one size, hold most of the weights (in VGG-16 119 of
-138 million), and would be random under convolutions that have learned something.
+The features are the network's last feature map, averaged over its positions. For VGG
+and AlexNet this leaves out the two layers of 4,096 units: they belong to torchvision's
+``classifier``, fit maps of one size only, hold most of the weights (in VGG-16 119 of
+138 million), and would be random behind convolutions that have been trained.
 """
 
 from __future__ import annotations
@@ -18,14 +18,12 @@ from typing import Any
 import torchvision
 from torch import Tensor, nn
 
-from helpers.models.small_maps import Convolution
-
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet50w2")
 VGGS = tuple(f"vgg{depth}{end}" for depth in (11, 13, 16, 19) for end in ("", "_bn"))
 DENSENETS = ("densenet121", "densenet161", "densenet169", "densenet201")
 EFFICIENTNETS = tuple(f"efficientnet_b{number}" for number in range(8))
 BACKBONES = (*RESNETS, "alexnet", *VGGS, *DENSENETS, *EFFICIENTNETS)
-CLASSIFIERS = ("fc.", "classifier.")  # what torchvision's names of the rest begin with
+CLASSIFIERS = ("fc.", "classifier.")  # how the names of classifier weights begin
 STEMS = {
     "imagenet": "7x7 convolution of stride 2, then max-pool: the original",
     "pool": "3x3 convolution of stride 1, then max-pool: for 48 to 96 px",
@@ -33,13 +31,12 @@ STEMS = {
 }
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm2d,
-    # Knows nothing of the rest of the batch: one process and many agree exactly.
+    # Independent of the rest of the batch: one process and many agree exactly.
     "group": functools.partial(nn.GroupNorm, 8),
 }
 WEIGHTS = ("random", "imagenet")
-# Smallest sides in pixels. A map must not vanish, nor may a layer of stride 2 be given
-# a single place: networks run there, but the gradients that oneDNN then computes in
-# bfloat16 are garbage, and convolutions in groups are oneDNN's still.
+# Smallest sides in pixels. Below them a feature map vanishes, or a layer of stride 2
+# gets a map of 1 x 1: networks run there, but oneDNN's gradients in bfloat16 are wrong.
 RESNET_SIDES = {"imagenet": 17, "pool": 9, "small": 5}
 OTHER_SIDES = {"alexnet": 63, "vgg": 32, "densenet": 29, "efficientnet": 17}
 
@@ -51,19 +48,19 @@ def build(
     weights: str = "random",
     norm: str = "batch",
 ) -> nn.Module:
-    """Build a backbone; its attribute ``feature_dim`` is the width D of its features.
+    """Build a backbone; its attribute ``feature_dim`` is the number of features D.
 
     Args:
-        name: one of ``BACKBONES``; ``resnet50w2`` is ResNet-50, every width doubled.
-        stem: one of ``STEMS``; how the image enters a ResNet. The others have their own
-            and go by ``"imagenet"``.
-        weights: ``"random"`` or ``"imagenet"`` (torchvision's, learned with labels).
-        norm: ``"batch"`` or, in ResNets, ``"group"``.
+        name: one of ``BACKBONES``; ``resnet50w2`` is ResNet-50 with doubled widths.
+        stem: first layers of a ResNet, one of ``STEMS``; other networks have their own,
+            which counts as ``"imagenet"``.
+        weights: ``"random"`` or ``"imagenet"`` (torchvision's, trained with labels).
+        norm: normalisation layers, ``"batch"`` or, in ResNets only, ``"group"``.
 
     Raises:
-        ValueError: on an unknown name, a stem or normalisation the network lacks, or a
-            combination that has no ImageNet weights. The backbone itself raises it for
-            images below ``smallest_side``.
+        ValueError: on an unknown name, a stem or normalisation that the network does
+            not have, or ImageNet weights that do not exist. Called on images below
+            ``smallest_side``, the backbone raises it as well.
     """
     check(name, stem=stem, weights=weights, norm=norm)
     pretrained = "IMAGENET1K_V1" if weights == "imagenet" else None
@@ -81,12 +78,9 @@ def build(
     else:
         network = create(weights=pretrained)
         network.feature_dim = _last_width(name, network)
-        # VGG and AlexNet keep a grid of places; DenseNet averages without a module.
+        # VGG's and AlexNet's keep a grid; DenseNet has none, as it averages by itself.
         network.avgpool = nn.AdaptiveAvgPool2d(1)
         network.classifier = nn.Identity()
-    for module in network.modules():
-        if type(module) is nn.Conv2d:
-            module.__class__ = Convolution  # its weights keep their places and names
     network.register_forward_pre_hook(functools.partial(_refuse_small, name, stem))
     return network
 
@@ -94,8 +88,8 @@ def build(
 def check(
     name: str, *, stem: str = "imagenet", weights: str = "random", norm: str = "batch"
 ) -> None:
-    """Raise the ValueError that ``build`` would raise, without building anything."""
-    for what, value, known in (
+    """Check the arguments of ``build`` without building; raise its ValueError."""
+    for argument, value, known in (
         ("backbone", name, BACKBONES),
         ("stem", stem, STEMS),
         ("weights", weights, WEIGHTS),
@@ -103,7 +97,7 @@ def check(
     ):
         if value not in known:
             raise ValueError(
-                f"Unknown {what} {value!r}: choose one of {', '.join(known)}."
+                f"Unknown {argument} {value!r}: choose one of {', '.join(known)}."
             )
     if weights == "imagenet" and name == "resnet50w2":
         raise ValueError("There are no ImageNet weights of resnet50w2: take resnet50.")
@@ -122,14 +116,20 @@ def check(
 
 
 def smallest_side(name: str, stem: str = "imagenet") -> int:
-    """Side in pixels of the smallest images a backbone can learn from."""
+    """Side in pixels of the smallest images that a backbone can be trained on."""
     if name in RESNETS:
         return RESNET_SIDES[stem]
     return next(side for kind, side in OTHER_SIDES.items() if name.startswith(kind))
 
 
 def check_side(name: str, stem: str, side: int) -> None:
-    """Raise a ValueError for images whose shorter side is below ``smallest_side``."""
+    """Raise a ValueError when images are smaller than ``smallest_side``.
+
+    Args:
+        name: of the backbone.
+        stem: of the backbone.
+        side: the images' shorter side in pixels.
+    """
     smallest = smallest_side(name, stem)
     if side < smallest:
         raise ValueError(
@@ -146,7 +146,7 @@ def _refuse_small(
 
 
 def _last_width(name: str, network: nn.Module) -> int:
-    """Channels of the last feature map."""
+    """Number of channels of the last feature map."""
     if name in DENSENETS:
         return network.classifier.in_features
     if name in EFFICIENTNETS:
@@ -156,9 +156,9 @@ def _last_width(name: str, network: nn.Module) -> int:
 
 
 class ResNet50w2(torchvision.models.ResNet):
-    """ResNet-50 with every width doubled: 4,096 features, as VISSL's R50w2.
+    """ResNet-50 with all widths doubled and 4,096 features, like VISSL's R50w2.
 
-    torchvision's ``wide_resnet50_2`` doubles the width inside its blocks only.
+    torchvision's ``wide_resnet50_2`` doubles only the widths inside the blocks.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class ResNet50w2(torchvision.models.ResNet):
     def _make_layer(
         self, block: type[nn.Module], planes: int, *args: Any, **options: Any
     ) -> nn.Sequential:
-        if planes == 64:  # the first one: the stem before it is doubled here
+        if planes == 64:  # the first layer: double the stem before it as well
             self.inplanes = 128
             self.conv1 = nn.Conv2d(3, 128, 7, stride=2, padding=3, bias=False)
             self.bn1 = self._norm_layer(128)

@@ -1,4 +1,4 @@
-"""Features of a frozen backbone.
+"""Features of a frozen backbone, and outputs of any frozen network.
 
 Frozen means no gradients and ``eval()``, so that BatchNorm keeps its statistics. Images
 are normalised as in pre-training.
@@ -11,34 +11,44 @@ from torch import Tensor, nn
 
 from helpers import hardware, views
 from helpers.data import streaming
+from helpers.models import small_maps
 
 
 @torch.no_grad()
-def encode(
-    backbone: nn.Module,
+def outputs(
+    network: nn.Module,
     images: streaming.Images,
     *,
     image_size: int,
     batch_size: int = 256,
 ) -> Tensor:
-    """Features of whole images under a frozen backbone.
+    """Compute the outputs of a frozen network for whole images, batch by batch.
 
     Args:
-        backbone: maps (B, 3, S, S) to (B, D); left in the mode it came in.
+        network: maps (B, 3, S, S) to (B, D); moved to the device, left in the mode
+            (training or evaluation) it was in.
         images: uint8 (N, 3, H, W), on any device or in files.
-        image_size: side S the images are resized to.
-        batch_size: images at a time.
+        image_size: side S in pixels to which the images are resized.
+        batch_size: images per batch.
 
     Returns:
-        float32 (N, D) on the CPU.
+        float32 (N, D) on the CPU: a backbone's features, or a classifier's logits.
     """
-    was_training = backbone.training
-    hardware.to_device(backbone).eval()
-    features = []
-    numbers = torch.arange(len(images)).split(batch_size)
-    for some, _ in streaming.batches(images, numbers, hardware.device()):
-        view = views.whole_view(some, image_size)
+    device = hardware.device()
+    if device.type == "cpu":
+        small_maps.speed_up(network)
+    was_training = network.training
+    hardware.to_device(network).eval()
+    parts = []
+    batches = torch.arange(len(images)).split(batch_size)
+    for batch, _ in streaming.batches(images, batches, device):
+        view = views.whole_view(batch, image_size)  # (B, 3, S, S)
         with hardware.autocast():
-            features.append(backbone(view).float())
-    backbone.train(was_training)
-    return torch.cat(features).cpu()
+            parts.append(network(view).float())  # (B, D)
+    network.train(was_training)
+    return torch.cat(parts).cpu()
+
+
+def encode(backbone: nn.Module, images: streaming.Images, *, image_size: int) -> Tensor:
+    """Features (N, D) of whole images under a frozen backbone; see ``outputs``."""
+    return outputs(backbone, images, image_size=image_size)

@@ -1,4 +1,4 @@
-"""k-NN: how good are features, without training anything?"""
+"""Nearest neighbours in feature space: how good are features, without training?"""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def classify(
     temperature: float = 0.1,
     leave_one_out: bool = False,
 ) -> Tensor:
-    """Weighted votes of the k nearest neighbours by cosine similarity s.
+    """Classify by the weighted votes of the k nearest neighbours, by cosine similarity.
 
-    A neighbour of class c adds exp(s / temperature) to c's vote.
+    A neighbour of class c at similarity s adds exp(s / temperature) to the votes for c.
     Source: Wu et al. 2018, arXiv:1805.01978, section 3.4.
 
     Args:
         features: (N, D), of the labelled images.
         labels: (N,).
         queries: (M, D), to be classified.
-        k: neighbours asked; all of them where there are fewer.
-        temperature: small values trust near neighbours more.
-        leave_one_out: the queries are the features; none may be its own neighbour.
+        k: number of neighbours that vote; all N where there are fewer.
+        temperature: the smaller, the more the nearest neighbours count.
+        leave_one_out: the queries are the features, and none votes for itself.
 
     Returns:
         Votes (M, C).
@@ -41,21 +41,21 @@ def classify(
     count = int(labels.max()) + 1
     votes = []
     for start in range(0, len(queries), 1_024):
-        some = functional.normalize(queries[start : start + 1_024], dim=1)
-        similarity = some @ keys.T
+        chunk = functional.normalize(queries[start : start + 1_024], dim=1)
+        similarity = chunk @ keys.T  # (m, N)
         if leave_one_out:
-            rows = torch.arange(len(some))
+            rows = torch.arange(len(chunk))
             similarity[rows, rows + start] = -torch.inf
-        k_here = min(k, len(keys) - leave_one_out)
-        nearest, index = similarity.topk(k_here, dim=1)
+        neighbors = min(k, len(keys) - leave_one_out)
+        nearest, index = similarity.topk(neighbors, dim=1)  # both (m, k)
         weights = (nearest / temperature).exp()
-        empty = torch.zeros(len(some), count)
-        votes.append(empty.scatter_add_(1, labels[index], weights))
+        empty = torch.zeros(len(chunk), count)
+        votes.append(empty.scatter_add_(1, labels[index], weights))  # (m, C)
     return torch.cat(votes)
 
 
 def find(features: Tensor, *, k: int = 8) -> Tensor:
-    """Numbers of every image's k nearest others by cosine, nearest first: (N, k)."""
+    """Indices (N, k) of each image's k nearest others by cosine, the nearest first."""
     normalized = functional.normalize(features, dim=1)
     similarity = normalized @ normalized.T
     similarity.fill_diagonal_(-torch.inf)
@@ -67,10 +67,10 @@ def accuracy(
 ) -> float:
     """Leave-one-out k-NN accuracy on training labels in percent: a gauge of progress.
 
-    It costs one pass over at most ``max_images`` images; the test split is never read.
+    At most ``max_images`` evenly spaced images are encoded; the test split is not used.
     """
     stride = math.ceil(len(labelled) / max_images)
-    some = labelled[::stride]
-    features = encoding.encode(backbone, some.images, image_size=image_size)
-    votes = classify(features, some.labels, features, leave_one_out=True)
-    return 100 * (votes.argmax(dim=1) == some.labels).float().mean().item()
+    sample = labelled[::stride]
+    features = encoding.encode(backbone, sample.images, image_size=image_size)
+    votes = classify(features, sample.labels, features, leave_one_out=True)
+    return 100 * (votes.argmax(dim=1) == sample.labels).float().mean().item()

@@ -1,13 +1,13 @@
-"""Files of a run: the state to go on from, and the backbone to hand on.
+"""Files of a run: states to resume from, the backbone, and the history.
 
-``<folder>/state-00007-1a2b3c4d.pt`` everything needed to go on after epoch 7; the name
+``<folder>/state-00007-1a2b3c4d.pt`` everything needed to resume after epoch 7; the name
                                    ends with the first digits of the file's SHA-256
 ``<folder>/backbone.safetensors``  the backbone alone, torchvision's key names; how it
                                    was made is in the file's metadata
-``<folder>/history.json``          one entry an epoch, for figures and people
+``<folder>/history.json``          one entry per epoch, for figures and people
 
-Every file is written beside its place, flushed and renamed, so that it is whole or not
-there. A mirror (Google Drive) gets a copy of each closed file in the same way.
+Every file is written under another name, flushed and renamed, so that it is either
+complete or absent. A mirror (Google Drive) gets a copy of each file in the same way.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ KEPT_STATES = 2
 
 @dataclasses.dataclass(frozen=True)
 class Store:
-    """Where a run keeps its files.
+    """The folder of a run, and a second one for copies.
 
     Attributes:
         folder: on this machine.
-        mirror: a second folder that outlives the machine, or None.
+        mirror: outlives the machine, such as a folder on Google Drive, or None.
     """
 
     folder: pathlib.Path
     mirror: pathlib.Path | None = None
 
     def save_state(self, state: Mapping[str, Any], epoch: int) -> None:
-        """Write the state after ``epoch``; the last two stay, older ones go."""
+        """Write the state after an epoch; keep the last two, delete older ones."""
         unnamed = self.folder / "state.tmp"
         files.write(unnamed, lambda path: torch.save(dict(state), path))
         final = self.folder / f"state-{epoch:05d}-{files.digest(unnamed)}.pt"
         os.replace(unnamed, final)
         self._copy(final)
         for folder in self._folders():
-            with contextlib.suppress(OSError):  # one file too many harms nobody
+            with contextlib.suppress(OSError):  # a file too many does no harm
                 for old in _states(folder)[KEPT_STATES:]:
                     old.unlink()
 
     def load_state(self) -> dict[str, Any] | None:
-        """The newest state that is undamaged, on this machine or in the mirror."""
+        """Load the newest undamaged state, of this machine or the mirror, if any."""
         found = [file for folder in self._folders() for file in _states(folder)]
         for file in sorted(found, key=lambda file: file.name[:11], reverse=True):
             if files.digest(file) == file.stem.split("-")[-1]:
@@ -68,23 +68,16 @@ class Store:
         return None
 
     def clear(self) -> None:
-        """Remove all states, so that the next run begins with its first step."""
+        """Delete all states, so that the run begins again with its first step."""
         for folder in self._folders():
             for state in _states(folder):
                 state.unlink()
 
     def save_json(self, name: str, content: object) -> None:
-        """Write ``content`` as JSON."""
+        """Write content as JSON into a file of this name."""
         text = json.dumps(content, indent=1)
         files.write(self.folder / name, lambda path: path.write_text(text))
         self._copy(self.folder / name)
-
-    def load_json(self, name: str) -> Any:
-        """Read JSON written by ``save_json``; None when there is none."""
-        for folder in self._folders():
-            if (folder / name).exists():
-                return json.loads((folder / name).read_text())
-        return None
 
     def save_backbone(self, backbone: nn.Module, about: Mapping[str, Any]) -> None:
         """Write the backbone file; see ``weight_files.save_backbone``."""

@@ -1,4 +1,4 @@
-"""Gauges of a pre-training run: have the embeddings collapsed?"""
+"""The collapse gauge of pre-training: do all embeddings look alike?"""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
-COLLAPSED = 0.1  # of the spread that isotropic embeddings have
+COLLAPSED = 0.1  # a smaller spread counts as collapsed; isotropic embeddings have 1
 
 
 def spread(embedding: Tensor) -> Tensor:
-    """How spread out embeddings (B, d) are: 1 is isotropic, 0 is collapsed.
+    """Measure how spread out embeddings (B, d) are: 1 is isotropic, 0 is collapsed.
 
-    The standard deviation of every coordinate of the normalised embedding, mean over
-    the coordinates, times √d. Source: Chen & He 2021, arXiv:2011.10566, section 4.1.
+    It is the standard deviation of each coordinate of the normalised embeddings,
+    averaged over the coordinates, times √d.
+    Source: Chen & He 2021, arXiv:2011.10566, section 4.1.
     """
-    normalized = functional.normalize(embedding.float(), dim=1)
+    normalized = functional.normalize(embedding.float(), dim=1)  # (B, d)
     return normalized.std(dim=0).mean() * embedding.shape[1] ** 0.5
 
 
 def is_collapsed(history: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the embeddings of the last epoch hardly differ from each other."""
+    """Whether all embeddings were nearly the same in the last epoch of a history."""
     return bool(history) and history[-1]["spread"] < COLLAPSED

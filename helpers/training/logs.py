@@ -1,13 +1,14 @@
 """Logs of a run for spreadsheets and TensorBoard, written by Fabric's loggers.
 
-``logs/metrics.csv``     a row an epoch; made anew from the history when a run goes on
-``logs/events.out.*``    the same for TensorBoard, and losses of single steps
+``logs/metrics.csv``     one row per epoch; written again when a run is resumed
+``logs/events.out.*``    the same for TensorBoard, with losses of single steps
 
     tensorboard --logdir checkpoints
 """
 
 from __future__ import annotations
 
+import math
 import os
 import pathlib
 import warnings
@@ -17,15 +18,15 @@ from typing import Any
 from lightning_fabric import loggers
 from torch import Tensor
 
-STEPS_AN_EPOCH = 20  # losses of single steps kept of an epoch
+STEPS_PER_EPOCH = 20  # whose losses are logged, at most
 
 
 class Log:
-    """The logs of one run; nothing is written before the first epoch is added.
+    """The logs of a run; nothing is written before the first epoch is added.
 
     Args:
-        folder: for the files.
-        history: entries of earlier sittings, one an epoch.
+        folder: of the files.
+        history: entries of the epochs before the run was resumed.
     """
 
     def __init__(
@@ -41,10 +42,10 @@ class Log:
 
         Args:
             entry: its numbers, with ``epoch`` counted from 1.
-            losses: of its steps, (steps,); read in one go.
+            losses: of its steps, (steps,).
         """
         with warnings.catch_warnings():
-            # The old table goes, as it says: all of it is in the history.
+            # It warns that the old table is deleted; the history has all of it.
             warnings.filterwarnings("ignore", message="Experiment logs directory")
             for row in [*self.earlier, entry]:
                 self.table.log_metrics(dict(row), step=row["epoch"])
@@ -53,10 +54,10 @@ class Log:
         epoch, steps = entry["epoch"], len(losses)
         for name in entry.keys() - {"epoch"}:
             self.board.log_metrics({f"epoch/{name}": entry[name]}, step=epoch)
-        values = losses.tolist()
-        for place in range(0, steps, -(-steps // STEPS_AN_EPOCH)):
-            number = (epoch - 1) * steps + place
-            self.board.log_metrics({"step/loss": values[place]}, step=number)
+        values = losses.tolist()  # all at once: the GPU is waited for only here
+        for step in range(0, steps, math.ceil(steps / STEPS_PER_EPOCH)):
+            number = (epoch - 1) * steps + step
+            self.board.log_metrics({"step/loss": values[step]}, step=number)
         self.board.save()
 
     def close(self) -> None:

@@ -14,10 +14,10 @@ SCHEDULES = ("cosine", "plateau", "constant")
 
 
 class LARS(torch.optim.Optimizer):
-    """SGD whose steps are scaled, weight by weight, to the weight's own norm.
+    """SGD whose step for each weight tensor is scaled to the norm of that tensor.
 
-    Every matrix or kernel w has a trust ratio r = η‖w‖ / (‖g‖ + λ‖w‖), for λ = 0 too.
-    It takes v ← μ·v + rate·(g + λ·w), w ← w − v, where the rate is
+    Every matrix or kernel w has a trust ratio r = η‖w‖ / (‖g‖ + λ‖w‖), also for λ = 0.
+    The step is v ← μ·v + rate·(g + λ·w), w ← w − v, where the rate is
 
     - LARS: lr·r. Source: You et al. 2017, arXiv:1708.03888, algorithm 1.
     - LARC (``clip``): min(r, lr), so that no weight moves faster than under SGD.
@@ -35,7 +35,7 @@ class LARS(torch.optim.Optimizer):
         trust_coefficient: float = 0.001,
         clip: bool = False,
     ) -> None:
-        """Args are as in SGD; ``trust_coefficient`` is η, ``clip`` makes it LARC."""
+        """Take SGD's arguments; ``trust_coefficient`` is η, ``clip`` means LARC."""
         defaults = {
             "lr": lr,
             "momentum": momentum,
@@ -47,7 +47,7 @@ class LARS(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:
-        """Move every parameter that has a gradient once."""
+        """Update every parameter that has a gradient."""
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is None:
@@ -80,17 +80,17 @@ def build(
     momentum: float = 0.9,
     fused: bool = True,
 ) -> torch.optim.Optimizer:
-    """Build an optimizer; normalisation parameters and biases are not decayed.
+    """Build an optimizer, without weight decay for normalisation and biases.
 
     Args:
-        groups: dicts with ``params`` and optionally ``scale`` (times the learning rate)
-            and ``constant`` (True: the schedule does not touch this group).
+        groups: dicts with ``params`` and optionally ``scale`` (factor on the learning
+            rate) and ``constant`` (True: the schedule does not change this group).
         name: one of ``OPTIMIZERS``.
-        learning_rate: the peak of the schedule, as it is (no batch-size rule here).
-        weight_decay: for weights of two dimensions and more.
+        learning_rate: at the peak of the schedule; the batch size does not change it.
+        weight_decay: of parameters with two dimensions or more.
         momentum: of SGD, Nesterov, LARS and LARC; Adam's first beta.
-        fused: whether Adam is one kernel, which also undoes a loss scaler's factor:
-            nobody sees the gradients as they are.
+        fused: whether Adam is a single kernel, which also divides gradients by the
+            loss scaler's factor: they cannot be clipped before.
 
     Raises:
         ValueError: on an unknown name.
@@ -111,7 +111,7 @@ def build(
         if rest:
             split.append({"params": rest, "weight_decay": 0.0, **shared})
     if name in ("sgd", "nesterov"):
-        # Not fused: its momentum is never set when a loss scaler skips the first step.
+        # Not fused: its momentum stays unset when a loss scaler skips the first step.
         nesterov = name == "nesterov"
         return torch.optim.SGD(
             split, lr=learning_rate, momentum=momentum, nesterov=nesterov, foreach=True
@@ -122,21 +122,21 @@ def build(
         return create(split, lr=learning_rate, betas=(momentum, 0.999), **kernel)
     if name == "lars":
         return LARS(split, lr=learning_rate, momentum=momentum)
-    # apex's coefficient: the ratio stands alone and is not multiplied with a rate.
+    # apex's coefficient, because LARC does not multiply the ratio by a rate.
     return LARS(
         split, lr=learning_rate, momentum=momentum, trust_coefficient=0.02, clip=True
     )
 
 
 def check(optimizer: str, schedule: str) -> None:
-    """Raise a ValueError for an optimizer or a schedule that is not known."""
-    for what, value, known in (
+    """Raise a ValueError for an unknown optimizer or schedule."""
+    for setting, value, known in (
         ("optimizer", optimizer, OPTIMIZERS),
         ("schedule", schedule, SCHEDULES),
     ):
         if value not in known:
             raise ValueError(
-                f"Unknown {what} {value!r}: choose one of {', '.join(known)}."
+                f"Unknown {setting} {value!r}: choose one of {', '.join(known)}."
             )
 
 
@@ -150,40 +150,41 @@ def schedule(
     losses: Sequence[float] = (),
     patience: int = 10,
 ) -> float:
-    """The factor on the learning rate of step ``step`` (0 is the first).
+    """The factor on the learning rate in a step: linear warm-up, then the schedule.
 
-    It climbs as (step + 1) / warmup over the first ``warmup`` steps. Then it is 1 for
-    ``"constant"``, for ``"cosine"`` half a cosine from 1 to ``final``, which the last
-    step's successor would reach, and for ``"plateau"`` what ``plateau`` says.
+    It rises as (step + 1) / warmup over the first ``warmup`` steps. After that it is 1
+    (``"constant"``), half a cosine from 1 to ``final``, which it would reach one step
+    after the last (``"cosine"``), or the factor that ``plateau`` returns.
 
     Args:
-        step: number of the step in the run.
-        total: steps of the run.
-        warmup: steps of linear warm-up.
-        final: of the cosine.
+        step: number of the step in the run; the first is 0.
+        total: number of steps in the run.
+        warmup: number of steps of linear warm-up.
+        final: factor at the end of the cosine.
         kind: one of ``SCHEDULES``.
         losses: mean training loss of every epoch so far.
         patience: of the plateau, in epochs.
     """
-    climbed = min(1.0, (step + 1) / warmup) if warmup else 1.0
+    rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
     if kind == "plateau":
-        return climbed * plateau(losses, patience)
-    if kind == "constant" or climbed < 1:
-        return climbed
+        return rise * plateau(losses, patience)
+    if kind == "constant" or rise < 1:
+        return rise
     progress = max(0, step - warmup) / max(1, total - warmup)
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
 def plateau(losses: Sequence[float], patience: int, threshold: float = 1e-4) -> float:
-    """A tenth for every time the loss has not fallen in more than ``patience`` epochs.
+    """A factor that falls to a tenth whenever the training loss stays on a plateau.
 
-    It is counted anew from all losses so far, as torch's ``ReduceLROnPlateau`` counts
-    them one by one: who knows the losses knows the rate, and resuming is exact.
+    A plateau is more than ``patience`` epochs without a lower loss. The factor is
+    computed from all losses so far, by the rule of torch's ``ReduceLROnPlateau``, so
+    that a resumed run needs the losses only.
 
     Args:
-        losses: one an epoch.
+        losses: one per epoch.
         patience: epochs to wait.
-        threshold: share of its size by which the best loss must be undercut.
+        threshold: by which share of itself the best loss must fall to count as lower.
     """
     factor, best, waited = 1.0, math.inf, 0
     for loss in losses:
@@ -199,7 +200,7 @@ def plateau(losses: Sequence[float], patience: int, threshold: float = 1e-4) -> 
 def set_learning_rate(
     optimizer: torch.optim.Optimizer, learning_rate: float, factor: float
 ) -> None:
-    """Set every group to learning_rate · scale · factor (constant groups skip it)."""
+    """Set each group's rate to learning_rate · scale · factor (1 if constant)."""
     for group in optimizer.param_groups:
         scheduled = 1.0 if group["constant"] else factor
         group["lr"] = learning_rate * group["scale"] * scheduled

@@ -20,20 +20,19 @@ from helpers import files
 from helpers.data.dataset import Dataset
 from helpers.methods import base
 from helpers.models import nearest_neighbors, weight_files
-from helpers.training import checkpoints, gauges, logs, optimizers, sessions
+from helpers.training import checkpoints, engine, gauges, logs, optimizers, sessions
 from helpers.training.settings import PretrainingSettings
-from helpers.views.randomness import StepRandom
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run as it stands.
+    """A pre-training run, finished or stopped early.
 
     Attributes:
         settings: as given.
-        folder: holds its files.
-        method: trained, heads and all.
-        history: one entry an epoch, see ``pretrain``.
+        folder: where its files are.
+        method: the trained method, with backbone and heads.
+        history: one entry per epoch, see ``pretrain``.
     """
 
     settings: PretrainingSettings
@@ -48,65 +47,56 @@ class Run:
 
     @property
     def minutes(self) -> float:
-        """Minutes of training, over all sittings."""
+        """Minutes of training, including those before the run was resumed."""
         return sum(entry["seconds"] for entry in self.history) / 60
 
     @property
     def backbone_file(self) -> pathlib.Path:
-        """The file to hand on."""
+        """The backbone's file, from which the other notebooks start."""
         return self.folder / weight_files.BACKBONE_FILE
 
 
 def train_epoch(
     session: sessions.Session, history: Sequence[dict[str, Any]], bar: tqdm.tqdm
 ) -> tuple[dict[str, Any], Tensor]:
-    """One pass over the images, after those in ``history``; the same for every method.
+    """Train for one epoch; the same loop for every method.
+
+    Args:
+        session: what is trained, and on which images.
+        history: entries of the epochs before.
+        bar: moves on by one per step.
 
     Returns:
-        ``epoch``, ``loss``, ``spread``, ``learning_rate``, ``images`` and ``seconds``;
-        and the losses of this process's steps, (steps,).
+        The epoch's entry (``epoch``, ``loss``, ``spread``, ``learning_rate``,
+        ``images`` and ``seconds``), and the losses of this process's steps, (steps,).
     """
-    settings, fabric, method = session.settings, session.fabric, session.method
-    steps, device, epoch = session.steps, session.fabric.device, len(history)
+    settings, fabric = session.settings, session.fabric
+    method, optimizer = session.method, session.optimizer
+    steps, epoch = session.steps, len(history)
     total = settings.epochs * steps
     before = [entry["loss"] for entry in history]
     started = time.perf_counter()
     method.train()
     method.module.set_view(settings.view_at(epoch))
-    # Whatever draws from the global generator (dropout) repeats on resuming.
+    # Layers that draw from the global generator, such as dropout, repeat on resuming.
     torch.manual_seed(settings.seed * 1_000 + epoch)
     # Numbers stay on the device: reading one would make the CPU wait.
-    losses, spreads = torch.zeros(2, steps, device=device)
-    for place, (images, index) in enumerate(session.shuffled(epoch)):
-        step = epoch * steps + place
+    losses, spreads = torch.zeros(2, steps, device=fabric.device)
+    for step_in_epoch, (images, index) in enumerate(session.shuffled(epoch)):
+        step = epoch * steps + step_in_epoch
         factor = settings.rate_factor(step, steps, before)
-        optimizers.set_learning_rate(
-            session.optimizer, settings.peak_learning_rate, factor
-        )
-        random = StepRandom(
-            settings.seed,
-            step,
-            settings.batch_size,
-            device,
-            fabric.global_rank,
-            fabric.world_size,
-        )
+        optimizers.set_learning_rate(optimizer, settings.peak_learning_rate, factor)
+        random = engine.step_random(settings.seed, step, settings.batch_size, fabric)
         method.before_step(step / total)
         views = method.views(images, random)
         loss = method(views, index, session.labels[index])
-        session.optimizer.zero_grad()
+        optimizer.zero_grad()
         fabric.backward(loss)
-        if settings.gradient_clip > 0:
-            fabric.clip_gradients(
-                method,
-                session.optimizer,
-                max_norm=settings.gradient_clip,
-                error_if_nonfinite=False,
-            )
-        session.optimizer.step()
+        engine.clip_gradients(fabric, method, optimizer, settings.gradient_clip)
+        optimizer.step()
         method.after_step((step + 1) / total)
-        losses[place] = loss.detach()
-        spreads[place] = gauges.spread(method.embedding)
+        losses[step_in_epoch] = loss.detach()
+        spreads[step_in_epoch] = gauges.spread(method.embedding)
         bar.update()
     entry = {
         "epoch": epoch + 1,
@@ -131,22 +121,23 @@ def pretrain(
     devices: int = 1,
     nodes: int = 1,
 ) -> Run:
-    """Pre-train a backbone, or go on where an earlier call was stopped.
+    """Pre-train a backbone, or resume a run that was stopped.
 
     The state is saved after every epoch. All randomness of a step comes from the seed
-    and the step's number, so an interrupted run ends with the weights of one that was
-    not, on a CPU bit for bit, and several processes see the same batches as one.
+    and the step's number. So a resumed run ends with the same weights as one that was
+    never stopped, on a CPU bit for bit, and several processes see the same batches as
+    one.
 
     Args:
         settings: from ``configure``.
-        dataset: its ``pretraining`` images are learned from; the training labels serve
-            only as a gauge (and SupCon).
-        folder: where runs are kept; ``$STL_CHECKPOINTS`` or ``checkpoints`` by default.
-        mirror: a second place for the files, which outlives the machine.
+        dataset: its ``pretraining`` images are learned from; the training labels are
+            used for the k-NN gauge only (and by SupCon).
+        folder: of all runs; ``$STL_CHECKPOINTS`` or ``checkpoints`` by default.
+        mirror: a second folder for copies of the files, such as one on Google Drive.
         on_epoch: called after every epoch with the history so far.
-        stop_after: stop early, after this many epochs; the schedule stays the same.
-        resume: False forgets what an earlier call of these settings saved.
-        devices: processes on this machine.
+        stop_after: number of epochs after which to stop; the schedule stays the same.
+        resume: False deletes the states that a run with these settings has saved.
+        devices: processes per machine.
         nodes: machines, as started by torchrun.
 
     Returns:
@@ -155,7 +146,8 @@ def pretrain(
         ``images`` seen and ``seconds``.
 
     Raises:
-        ValueError: when there are fewer images than one batch has.
+        ValueError: when images, labels or processes do not suit the settings.
+        FloatingPointError: when the loss becomes infinite or not a number.
     """
     if stop_after is not None and stop_after < 1:
         raise ValueError(f"stop_after must be at least 1, not {stop_after}.")
@@ -164,9 +156,9 @@ def pretrain(
     store = _store(settings, dataset, folder, mirror)
     if not resume and fabric.global_rank == 0:
         store.clear()
-    history = sessions.restore(session, store)
-    if history and fabric.global_rank == 0 and not _is_handed_on(store, history):
-        sessions.hand_on(session, store, dataset, history)
+    history = sessions.resume_or_begin(session, store)
+    if fabric.global_rank == 0 and history and not backbone_is_current(store, history):
+        sessions.write_backbone(session, store, dataset, history)
     log = logs.Log(store.folder / "logs", history)
     bar = tqdm.tqdm(
         total=settings.epochs * session.steps,
@@ -215,8 +207,10 @@ def _store(
     )
 
 
-def _is_handed_on(store: checkpoints.Store, history: Sequence[dict[str, Any]]) -> bool:
-    """Whether the backbone file here is that of the history's last epoch."""
+def backbone_is_current(
+    store: checkpoints.Store, history: Sequence[dict[str, Any]]
+) -> bool:
+    """Whether this machine's backbone file was written after the last epoch."""
     file = store.folder / weight_files.BACKBONE_FILE
     with contextlib.suppress(ValueError):
         return weight_files.read_about(file).get("epochs_done") == len(history)

@@ -1,4 +1,4 @@
-"""Settings: of every training, and of pre-training, filled from a method's recipe."""
+"""Settings of all training, and those of pre-training, filled from a recipe."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ from helpers.models import backbones
 from helpers.training import optimizers
 from helpers.views.settings import ViewSettings
 
-MINIMUM = {"epochs": 1, "batch_size": 1}  # of the others it is 0
+MINIMUM = {"epochs": 1, "batch_size": 1}  # 0 for all other numbers
+COMPOSED = {"method", "recipe", "options", "view"}  # fields that configure itself sets
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """How weights are learned: optimizer, learning rate and its schedule.
+    """How weights are trained: optimizer, learning rate and its schedule.
 
     Attributes:
-        epochs: passes over the images; the one dial for time.
-        batch_size: images a step.
-        optimizer: how weights move along their gradients.
+        epochs: passes over the images; training time grows with it.
+        batch_size: images per step.
+        optimizer: how the weights follow their gradients.
         learning_rate: at the peak of the schedule.
         weight_decay: of weights; biases and normalisation have none.
         momentum: of the optimizer, in [0, 1).
         schedule: of the learning rate after the warm-up: a cosine over all steps, a
             tenth whenever the training loss stays on a plateau, or constant.
         warmup_epochs: epochs of linear warm-up, may be a fraction.
-        final_factor: where the cosine ends, as a share of its peak.
+        final_factor: end of the cosine, as a share of its peak.
         patience: epochs that the plateau waits for a lower training loss.
         gradient_clip: largest norm of all gradients together; 0 sets no limit.
-        seed: of everything random.
+        seed: of all random numbers.
     """
 
     epochs: int = 200
@@ -56,16 +57,18 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check what can be checked before any data is read.
+        """Check the values before any data is read.
 
         Raises:
-            ValueError: for a name that is unknown, or a number below its smallest.
+            ValueError: for an unknown name, or a number below its minimum.
         """
         optimizers.check(self.optimizer, self.schedule)
         for field in dataclasses.fields(TrainingSettings):
-            value, least = getattr(self, field.name), MINIMUM.get(field.name, 0)
-            if not isinstance(value, str) and not value >= least:
-                raise ValueError(f"{field.name} must be at least {least}, not {value}.")
+            value, minimum = getattr(self, field.name), MINIMUM.get(field.name, 0)
+            if not isinstance(value, str) and not value >= minimum:
+                raise ValueError(
+                    f"{field.name} must be at least {minimum}, not {value}."
+                )
 
     def build_optimizer(
         self, groups: Sequence[dict[str, Any]], learning_rate: float
@@ -84,9 +87,9 @@ class TrainingSettings:
         """The schedule's factor on the learning rate; see ``optimizers.schedule``.
 
         Args:
-            step: number of the step in the training.
-            steps: of an epoch.
-            losses: mean of every epoch so far.
+            step: number of the step in the training; the first is 0.
+            steps: per epoch.
+            losses: mean training loss of every epoch so far.
         """
         return optimizers.schedule(
             step,
@@ -101,25 +104,25 @@ class TrainingSettings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PretrainingSettings(TrainingSettings):
-    """Everything a pre-training run depends on; ``configure`` fills it from a recipe.
+    """All settings of a pre-training run; ``configure`` fills them from a recipe.
 
     Attributes:
-        method: what is learned from.
+        method: the method that trains the backbone.
         recipe: minutes (for the demo images), hour (photographs, a small machine) or
             published (a GPU); it has set the defaults of the other values.
-        options: the method's own.
-        backbone: the network that learns.
-        stem: how the image enters a ResNet: 7x7 convolution and max-pool (imagenet),
-            3x3 and max-pool (pool, for 48 to 96 px), 3x3 alone (small, for 32 px).
+        options: of the method.
+        backbone: the network that is trained.
+        stem: first layers of a ResNet: 7x7 convolution and max-pool (imagenet), 3x3
+            and max-pool (pool, for 48 to 96 px), 3x3 alone (small, for 32 px).
         norm: normalisation in a ResNet.
         init: weights before the first step.
-        batch_size: images a step, over all processes.
-        learning_rate: at the peak of the schedule, for 256 images a step; scaled with
-            batch_size / 256.
-        image_size_schedule: pairs of a share of the epochs and the side in pixels that
-            views have from there on: ``0.75 96`` is 96 px in the last quarter.
+        batch_size: images per step, over all processes.
+        learning_rate: at the peak of the schedule, for 256 images per step; it is
+            multiplied by batch_size / 256.
+        image_size_schedule: pairs of a share of the epochs and the views' side in
+            pixels from then on: ``0.75 96`` means 96 px in the last quarter.
         precision: of the arithmetic; auto takes the hardware's fastest.
-        compile: whether to compile the network; auto: on one GPU when the run is long.
+        compile: whether to compile the network; auto: for long runs on one GPU.
         monitor_every: epochs between two k-NN checks on the training labels.
     """
 
@@ -136,7 +139,7 @@ class PretrainingSettings(TrainingSettings):
     monitor_every: int = 1
 
     def __post_init__(self) -> None:
-        """Check what can be checked before any data is read."""
+        """Check the values before any data is read."""
         super().__post_init__()
         methods.get(self.method)
         backbones.check(
@@ -151,7 +154,7 @@ class PretrainingSettings(TrainingSettings):
                 f"Unknown compile {self.compile!r}: choose one of auto, on, off."
             )
         shares = [0.0, *(share for share, _ in self.image_size_schedule), 1.0]
-        grows = all(one < other for one, other in itertools.pairwise(shares))
+        grows = all(share < later for share, later in itertools.pairwise(shares))
         if not grows or any(size < 1 for _, size in self.image_size_schedule):
             raise ValueError(
                 "image_size_schedule needs growing shares between 0 and 1, each with a "
@@ -163,7 +166,7 @@ class PretrainingSettings(TrainingSettings):
             backbones.check_side(self.backbone, self.stem, options.smallest_side)
 
     def view_at(self, epoch: int) -> ViewSettings:
-        """The view of an epoch, of which the first is 0, with the side it has then."""
+        """Settings of the views in an epoch (the first is 0), by the size schedule."""
         view = self.options.view
         for share, size in self.image_size_schedule:
             if epoch >= round(share * self.epochs):
@@ -172,21 +175,21 @@ class PretrainingSettings(TrainingSettings):
 
     @property
     def image_size(self) -> int:
-        """Side of the views in pixels, at the end of the run."""
+        """Side of the views in pixels at the end of the run."""
         return self.view_at(self.epochs - 1).size
 
     @property
     def evaluation_size(self) -> int:
-        """Side in pixels at which whole images are encoded after the run."""
+        """Side in pixels of the whole images that are encoded after the run."""
         return self.view_at(self.epochs - 1).whole_size
 
     @property
     def peak_learning_rate(self) -> float:
-        """The learning rate at this batch size: learning_rate · batch_size / 256."""
+        """Learning rate for this batch size: learning_rate · batch_size / 256."""
         return self.learning_rate * self.batch_size / 256
 
     def about(self, dataset: Dataset, history: list[dict[str, Any]]) -> dict[str, Any]:
-        """How a backbone was made, for its file's metadata."""
+        """Describe how the backbone was made, for the metadata of its file."""
         view = self.view_at(len(history) - 1)
         return {
             **dataclasses.asdict(self),
@@ -202,7 +205,7 @@ class PretrainingSettings(TrainingSettings):
         }
 
     def run_name(self, dataset: Dataset) -> str:
-        """Name of the run's folder: readable, another for other settings or images."""
+        """Name the run's folder; other settings or other images give another name."""
         images = [dataset.name, *dataset.pretraining.images.shape, dataset.files]
         text = json.dumps([*images, dataclasses.asdict(self)], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:6]
@@ -214,7 +217,7 @@ class PretrainingSettings(TrainingSettings):
 def configure(
     method: str, recipe: str = "minutes", **changes: Any
 ) -> PretrainingSettings:
-    """Settings of a method's recipe, with changes by name.
+    """Take the settings of a method's recipe and change them by name.
 
     Args:
         method: one of ``methods.METHODS``.
@@ -222,7 +225,7 @@ def configure(
             ``hour`` for photographs on a small machine, ``published`` for the paper's
             or the best known values for small images.
         **changes: fields of ``PretrainingSettings``, of the method's options, or of
-            ``ViewSettings`` (``image_size`` sets its ``size``).
+            ``ViewSettings`` (``image_size`` means its ``size``).
 
     Raises:
         ValueError: on an unknown method, recipe or name.
@@ -236,24 +239,22 @@ def configure(
     values = {**kind.recipes[recipe], **changes}
     other = values.get("backbone", "resnet18") not in backbones.RESNETS
     if (other or values.get("init") == "imagenet") and "stem" not in changes:
-        values["stem"] = "imagenet"  # what others have, and ImageNet weights fit
+        values["stem"] = "imagenet"  # the only stem of other networks and weights
     if "image_size" in values:
         values["size"] = values.pop("image_size")
 
-    def take(of: type) -> dict[str, Any]:
-        names = {field.name for field in dataclasses.fields(of)}
-        return {name: values.pop(name) for name in list(values) if name in names}
+    def only(owner: type) -> dict[str, Any]:
+        names = {field.name for field in dataclasses.fields(owner)} - COMPOSED
+        return {name: value for name, value in values.items() if name in names}
 
-    view = values.pop("view", None) or ViewSettings(**take(ViewSettings))
-    options = values.pop("options", None) or kind.Options(
-        view=view, **take(kind.Options)
-    )
-    settings = PretrainingSettings(
-        method=method, recipe=recipe, options=options, **take(PretrainingSettings)
-    )
-    if values:
+    # A test makes sure that no name belongs to two of them.
+    owners = (ViewSettings, kind.Options, PretrainingSettings)
+    for_view, for_method, for_run = map(only, owners)
+    unknown = values.keys() - for_view.keys() - for_method.keys() - for_run.keys()
+    if unknown:
         raise ValueError(
-            f"Unknown setting {next(iter(values))!r} of {method}: see "
+            f"Unknown setting {min(unknown)!r} of {method}: see "
             f"`python -m helpers pretrain --method {method} --help`."
         )
-    return settings
+    options = kind.Options(view=ViewSettings(**for_view), **for_method)
+    return PretrainingSettings(method=method, recipe=recipe, options=options, **for_run)

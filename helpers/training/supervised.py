@@ -1,7 +1,7 @@
-"""The one supervised loop: the baseline, the MLP head and fine-tuning.
+"""The supervised loop: the baseline, the MLP head and fine-tuning.
 
-The last epoch's weights are kept, whatever the validation accuracy was: it is a curve
-to look at and a way to compare settings. The test split has no say in anything.
+The weights after the last epoch are kept, whatever the validation accuracy: that is a
+curve to look at and a way to compare settings. The test split decides nothing.
 """
 
 from __future__ import annotations
@@ -12,20 +12,25 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal
 
+import lightning_fabric
 import torch
 import tqdm
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules import batchnorm
 
-from helpers import hardware, views
+from helpers import views
 from helpers.data import streaming
 from helpers.data.dataset import Split, stratified_split
 from helpers.methods import base
+from helpers.models import small_maps
 from helpers.models.heads import Classifier
-from helpers.training import optimizers
+from helpers.training import engine, optimizers
 from helpers.training.settings import TrainingSettings
 from helpers.views.randomness import StepRandom
 from helpers.views.settings import ViewSettings
+
+VALIDATE_EVERY = 5  # epochs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +38,7 @@ class HeadSettings(TrainingSettings):
     """How a head is trained on features of a frozen backbone.
 
     Attributes:
-        batch_size: images a step; the labels left over are used in the next epoch.
+        batch_size: images per step; those left over are used in another epoch.
         label_smoothing: share of the target spread over all classes, in [0, 1).
         validation: share of the training labels held out, in [0, 1).
     """
@@ -48,7 +53,7 @@ class HeadSettings(TrainingSettings):
     validation: float = 0.1
 
     def __post_init__(self) -> None:
-        """Check what can be checked before any data is read."""
+        """Check the values before any data is read."""
         super().__post_init__()
         for name in ("label_smoothing", "validation"):
             if not 0 <= getattr(self, name) < 1:
@@ -69,7 +74,7 @@ class FineTuningSettings(HeadSettings):
     view: ViewSettings = ViewSettings(scale=(0.4, 1.0), jitter=0.5)
 
     def __post_init__(self) -> None:
-        """Check what can be checked before any data is read."""
+        """Check the values before any data is read."""
         super().__post_init__()
         if self.batch_size < 2:
             raise ValueError("batch_size is at least 2: features are standardised.")
@@ -82,25 +87,28 @@ def train_on_images(
     *,
     label: str = "training",
 ) -> list[dict[str, Any]]:
-    """Train backbone and head on random views; for the baseline and fine-tuning.
+    """Train backbone and head on random views: the baseline, and fine-tuning.
 
     Args:
-        classifier: changed in place.
-        train: the labelled images; a share of them is held out for validation.
-        settings: see ``FineTuningSettings``.
-        label: said beside the progress bar.
+        classifier: changed in place, and left in evaluation mode.
+        train: labelled images, of which a share is held out for validation.
+        settings: of the training.
+        label: text in front of the progress bar.
 
     Returns:
-        One entry an epoch: ``epoch``, ``loss``, ``seconds`` and, on some epochs,
-        ``validation`` (top-1 in percent).
+        One entry per epoch: ``epoch``, ``loss``, ``seconds`` and, in some epochs,
+        ``validation`` (top-1 accuracy in percent).
+
+    Raises:
+        ValueError: when the processes that torchrun has started cannot share a batch.
     """
     view = settings.view
 
-    def see(images: Tensor, random: StepRandom) -> Tensor:
-        return views.random_view(images, view, random)
+    def train_view(images: Tensor, random: StepRandom) -> Tensor:
+        return views.random_view(images, view, random)  # (B, 3, S, S)
 
-    def see_whole(images: Tensor) -> Tensor:
-        return views.whole_view(images, view.size)
+    def test_view(images: Tensor) -> Tensor:
+        return views.whole_view(images, view.size)  # (B, 3, S, S)
 
     groups = [
         {"params": base.parameters(classifier.head)},
@@ -109,7 +117,7 @@ def train_on_images(
             "scale": settings.backbone_scale,
         },
     ]
-    return fit(classifier, groups, train, see, see_whole, settings, label)
+    return fit(classifier, groups, train, train_view, test_view, settings, label)
 
 
 def train_on_features(
@@ -123,71 +131,52 @@ def train_on_features(
     """Train a head on features (N, D) of a frozen backbone; see ``train_on_images``."""
     groups = [{"params": base.parameters(head)}]
 
-    def see(some: Tensor, random: StepRandom | None = None) -> Tensor:
-        return some
+    def unchanged(batch: Tensor, random: StepRandom | None = None) -> Tensor:
+        return batch  # (B, D)
 
-    return fit(head, groups, Split(features, labels), see, see, settings, label)
-
-
-@torch.no_grad()
-def predict(
-    classifier: nn.Module,
-    images: streaming.Images,
-    *,
-    image_size: int,
-    batch_size: int = 256,
-) -> Tensor:
-    """Class logits (N, C), float32 on the CPU, of whole images uint8 (N, 3, H, W)."""
-    hardware.to_device(classifier).eval()
-    outputs = []
-    numbers = torch.arange(len(images)).split(batch_size)
-    for some, _ in streaming.batches(images, numbers, hardware.device()):
-        view = views.whole_view(some, image_size)
-        with hardware.autocast():
-            outputs.append(classifier(view).float().cpu())
-    return torch.cat(outputs)
+    train = Split(features, labels)
+    return fit(head, groups, train, unchanged, unchanged, settings, label)
 
 
 def fit(
     network: nn.Module,
     groups: list[dict[str, Any]],
     train: Split,
-    see: Callable[[Tensor, StepRandom], Tensor],
-    see_whole: Callable[[Tensor], Tensor],
+    train_view: Callable[[Tensor, StepRandom], Tensor],
+    test_view: Callable[[Tensor], Tensor],
     settings: HeadSettings,
     label: str,
 ) -> list[dict[str, Any]]:
-    """Train on images or features; what both ways to train have in common.
+    """Train with cross-entropy, on images or on features.
+
+    Processes started by torchrun share every batch, and all return the same history.
 
     Args:
-        network: changed in place.
+        network: changed in place, and left in evaluation mode.
         groups: of its parameters, for ``optimizers.build``.
         train: images or features, with labels.
-        see: makes of a batch what the network sees in training.
-        see_whole: likewise in validation.
-        settings: how it is trained.
-        label: said beside the progress bar.
+        train_view: turns a batch into the network's input for training.
+        test_view: turns a batch into the network's input for validation.
+        settings: of the training.
+        label: text in front of the progress bar.
 
     Returns:
         See ``train_on_images``.
     """
-    hardware.to_device(network)
-    device = hardware.device()
-    kept = torch.arange(len(train))
-    held = kept[:0]
-    share, seed = settings.validation, settings.seed
-    if share > 0:
-        kept, held = stratified_split(train.labels, share, seed)
+    kept, held = torch.arange(len(train)), torch.arange(0)
+    if settings.validation > 0:
+        kept, held = stratified_split(train.labels, settings.validation, settings.seed)
+    batch_size = min(settings.batch_size, len(kept))
+    steps = len(kept) // batch_size
+    fabric = _start(network, batch_size)
+    optimizer = settings.build_optimizer(groups, settings.learning_rate)
+    model, optimizer = fabric.setup(network, optimizer)
+    device = fabric.device
     train = Split(
         streaming.fit_on_device(train.images, device), train.labels.to(device)
     )
-    optimizer = settings.build_optimizer(groups, settings.learning_rate)
-    is_half = hardware.precision() == "16-mixed"
-    scaler = torch.amp.GradScaler(device.type, enabled=is_half)
-    batch_size = min(settings.batch_size, len(kept))
-    steps = len(kept) // batch_size
-    generator = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(settings.seed)
+    torch.manual_seed(settings.seed)
     history = []
     bar = tqdm.tqdm(
         total=settings.epochs * steps,
@@ -195,60 +184,79 @@ def fit(
         unit="step",
         mininterval=1.0,
         file=sys.stdout,
+        disable=fabric.global_rank > 0,
     )
     for epoch in range(settings.epochs):
         started = time.perf_counter()
-        network.train()
+        model.train()
         loss_sum = torch.zeros((), device=device)
         losses = [entry["loss"] for entry in history]
         order = kept[torch.randperm(len(kept), generator=generator)]
-        numbers = order[: steps * batch_size].split(batch_size)
-        batches = streaming.batches(train.images, numbers, device)
-        for place, (some, index) in enumerate(batches):
-            step = epoch * steps + place
+        own = engine.own_batches(order, batch_size, fabric)
+        batches = streaming.batches(train.images, own, device)
+        for step, (batch, index) in enumerate(batches, start=epoch * steps):
             factor = settings.rate_factor(step, steps, losses)
             optimizers.set_learning_rate(optimizer, settings.learning_rate, factor)
-            random = StepRandom(seed, step, batch_size, device)
-            shown = see(some, random)
-            with hardware.autocast():
-                logits = network(shown)
+            random = engine.step_random(settings.seed, step, batch_size, fabric)
+            logits = model(train_view(batch, random))  # (B, C)
             loss = functional.cross_entropy(
                 logits.float(),
                 train.labels[index],
                 label_smoothing=settings.label_smoothing,
             )
             optimizer.zero_grad()
-            scaler.scale(loss).backward()
-            if settings.gradient_clip > 0:
-                scaler.unscale_(optimizer)
-                nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_clip)
-            scaler.step(optimizer)
-            scaler.update()
+            fabric.backward(loss)
+            engine.clip_gradients(fabric, model, optimizer, settings.gradient_clip)
+            optimizer.step()
             loss_sum += loss.detach()
             bar.update()
-        entry = {"epoch": epoch + 1, "loss": loss_sum.item() / steps}
-        if len(held) and ((epoch + 1) % 5 == 0 or epoch + 1 == settings.epochs):
-            right = entry["validation"] = _accuracy(network, see_whole, train, held)
-            bar.set_postfix_str(f"loss {entry['loss']:.3f}, validation {right:.1f} %")
+        mean = fabric.all_reduce(loss_sum).item() / steps
+        entry = {"epoch": epoch + 1, "loss": mean}
+        last = epoch + 1 == settings.epochs
+        if len(held) and (last or (epoch + 1) % VALIDATE_EVERY == 0):
+            right = entry["validation"] = _accuracy(model, test_view, train, held)
+            bar.set_postfix_str(f"loss {mean:.3f}, validation {right:.1f} %")
         entry["seconds"] = time.perf_counter() - started
-        history.append(entry)
+        history.append(fabric.broadcast(entry))  # to the digit the same everywhere
     bar.close()
+    network.eval()
     return history
+
+
+def _start(network: nn.Module, batch_size: int) -> lightning_fabric.Fabric:
+    """Start the processes' engine and make the network ready for it.
+
+    Raises:
+        ValueError: when the processes cannot share a batch, or its statistics.
+    """
+    devices, nodes = engine.launched()
+    engine.check_batch(batch_size, devices * nodes)
+    fabric = engine.start(devices=devices, nodes=nodes)
+    if fabric.device.type == "cpu":
+        kinds = [isinstance(m, batchnorm._BatchNorm) for m in network.modules()]
+        if fabric.world_size > 1 and any(kinds):
+            raise ValueError(
+                "Processes on CPUs cannot share BatchNorm's statistics: train a "
+                "classifier in a single process, or on GPUs."
+            )
+        small_maps.speed_up(network)
+    network.to(memory_format=torch.channels_last)
+    engine.share_statistics(network, fabric)
+    return fabric
 
 
 @torch.no_grad()
 def _accuracy(
-    network: nn.Module,
-    see: Callable[[Tensor], Tensor],
+    model: nn.Module,
+    test_view: Callable[[Tensor], Tensor],
     train: Split,
     held: Tensor,
 ) -> float:
-    """Top-1 in percent on the images with the numbers ``held``."""
-    network.eval()
+    """Top-1 accuracy in percent on the images with the indices ``held``."""
+    model.eval()
     right = 0
-    batches = streaming.batches(train.images, held.split(256), hardware.device())
-    for some, index in batches:
-        with hardware.autocast():
-            predicted = network(see(some)).argmax(dim=1)
+    batches = streaming.batches(train.images, held.split(256), train.labels.device)
+    for batch, index in batches:
+        predicted = model(test_view(batch)).argmax(dim=1)  # (B,)
         right += (predicted == train.labels[index]).sum()
     return 100 * int(right) / len(held)

@@ -217,7 +217,7 @@ def test_evaluation_reads_a_stream(stored, dataset):
     images, files = stored
     backbone = small.backbone()
     encoded = [
-        encoding.encode(backbone, some, image_size=20, batch_size=20)
+        encoding.outputs(backbone, some, image_size=20, batch_size=20)
         for some in (images, files)
     ]
     assert torch.equal(*encoded)
@@ -228,7 +228,7 @@ def test_evaluation_reads_a_stream(stored, dataset):
         chosen = supervised.FineTuningSettings(epochs=1, batch_size=8)
         train = Split(some, dataset.train.labels)
         history = supervised.train_on_images(classifier, train, chosen)
-        outputs.append(supervised.predict(classifier, some, image_size=20))
+        outputs.append(encoding.outputs(classifier, some, image_size=20))
         assert "validation" in history[-1]
     assert torch.equal(*outputs)
 

@@ -1,10 +1,12 @@
 """Backbones for use elsewhere say what they said here."""
 
+import copy
+
 import pytest
 import torch
 import torchvision
 
-from helpers.models import backbones, export, weight_files
+from helpers.models import backbones, export, small_maps, weight_files
 
 ABOUT = {"backbone": "resnet18", "stem": "imagenet", "method": "byol"}
 
@@ -52,6 +54,20 @@ def test_the_network_itself_runs_on_any_number_of_images(backbone, tmp_path):
         images = torch.randn(count, 3, 32, 32)
         expected = features(backbone, images)
         assert torch.allclose(features(network, images), expected, atol=1e-5)
+
+
+def test_a_network_that_was_sped_up_is_exported_as_torchs_own(backbone, tmp_path):
+    """A CPU's way around small maps is nothing for a GPU or a phone."""
+    network = copy.deepcopy(backbone)
+    small_maps.speed_up(network)
+    programs = []
+    for number, source in enumerate((backbone, network)):
+        file = tmp_path / f"{number}.pt2"
+        export.export(source, ABOUT, file, image_size=32)
+        graph = torch.export.load(file).graph
+        programs.append([str(node.target) for node in graph.nodes])
+    assert programs[0] == programs[1]
+    assert sum("conv2d" in operation for operation in programs[1]) == 20
 
 
 def test_what_cannot_be_written_is_one_sentence(backbone, tmp_path):

@@ -1,4 +1,4 @@
-"""A convolution place by place is torch's convolution."""
+"""A convolution position by position is torch's convolution."""
 
 import copy
 
@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.models import backbones
-from helpers.models.small_maps import Convolution
+from helpers.models import backbones, small_maps
 
 SHAPES = [  # kernel, stride, padding
     (3, 1, 1),
@@ -34,12 +33,12 @@ def noted(monkeypatch):
 
 
 def both(*shape, **options):
-    """Torch's layer and ours, with the same weights."""
+    """Torch's layer, and a copy of it that is sped up."""
     torch.manual_seed(0)
     theirs = nn.Conv2d(*shape, **options)
-    ours = copy.deepcopy(theirs)
-    ours.__class__ = Convolution
-    return theirs, ours
+    ours = nn.Sequential(copy.deepcopy(theirs))
+    small_maps.speed_up(ours)
+    return theirs, ours[0]
 
 
 def trained(layer, maps):
@@ -71,15 +70,24 @@ def test_rows_and_columns_may_differ(noted):
     torch.testing.assert_close(found, trained(theirs, maps))
 
 
-@pytest.mark.parametrize("options", [{"groups": 4}, {"dilation": 2, "padding": 2}])
-def test_groups_and_dilation_are_left_to_torch(options, noted):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"groups": 4},
+        {"dilation": 2, "padding": 2},
+        {"padding": "same"},
+        {"padding_mode": "circular"},
+    ],
+)
+def test_what_is_not_plain_is_left_to_torch(options, noted):
     theirs, ours = both(4, 4, 3, **{"padding": 1} | options)
+    assert type(ours) is nn.Conv2d
     maps = torch.randn(2, 4, 2, 2)
     torch.testing.assert_close(trained(ours, maps), trained(theirs, maps))
     assert noted == [2, 2]
 
 
-def test_autocast_has_its_way():
+def test_autocast_decides_the_precision():
     theirs, ours = both(64, 8, 3, padding=1, bias=False)
     maps = torch.randn(2, 64, 2, 2).to(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
@@ -98,8 +106,34 @@ def test_no_gradient_is_made_for_what_is_frozen():
     assert not ours(torch.randn(2, 4, 2, 2)).requires_grad
 
 
+def test_a_network_that_is_built_is_torchs_until_it_is_sped_up():
+    torch.manual_seed(0)
+    backbone = backbones.build("resnet18").eval()
+    drawn, before = torch.get_rng_state(), backbone.state_dict(keep_vars=True)
+    assert "Conv2d(64, 64" in repr(backbone)
+    assert "SmallMap" not in repr(backbone)
+    small_maps.speed_up(backbone)
+    kinds = {type(m) for m in backbone.modules() if isinstance(m, nn.Conv2d)}
+    assert kinds == {small_maps.SmallMapConv2d}
+    assert not any(module.training for module in backbone.modules())
+    # The weights themselves, so that an optimizer holds them already.
+    after = backbone.state_dict(keep_vars=True)
+    assert list(after) == list(before)
+    assert all(after[name] is before[name] for name in before)
+    assert torch.equal(torch.get_rng_state(), drawn)
+
+
+def test_speeding_up_again_changes_nothing():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.Conv2d(4, 4, 3)))
+    small_maps.speed_up(network)
+    before = list(network.modules())
+    small_maps.speed_up(network)
+    assert all(a is b for a, b in zip(network.modules(), before, strict=True))
+
+
 def test_the_last_maps_of_small_images_are_not_convolved(noted):
     backbone = backbones.build("resnet18").eval()
+    small_maps.speed_up(backbone)
     counts = {}
     for side in (96, 40, 24):
         noted.clear()

@@ -14,7 +14,7 @@ import torch
 
 from helpers import methods
 from helpers.models import weight_files
-from helpers.training import checkpoints, gauges, optimizers, pretraining, settings
+from helpers.training import checkpoints, optimizers, pretraining, settings
 
 pytestmark = pytest.mark.usefixtures("small_backbone")
 
@@ -370,9 +370,3 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(dataset, tmp_pat
     assert runs[0].folder == folder
     assert len(runs[0].history) == reached + 2
     assert_same(state(runs[0]), state(runs[1]))
-
-
-def test_collapse_is_a_spread_near_nothing():
-    assert gauges.is_collapsed([{"spread": 0.9}, {"spread": 0.05}])
-    assert not gauges.is_collapsed([{"spread": 0.05}, {"spread": 0.9}])
-    assert not gauges.is_collapsed([])

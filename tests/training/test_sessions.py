@@ -11,6 +11,7 @@ from lightning_fabric.plugins import precision
 from test_pretraining import assert_same, configure, state
 
 from helpers import methods
+from helpers.models import backbones, small_maps
 from helpers.training import pretraining, sessions
 
 pytestmark = pytest.mark.usefixtures("small_backbone")
@@ -79,6 +80,7 @@ def test_a_compiled_method_computes_the_same(name, dataset, tmp_path, monkeypatc
 
 
 FABRIC = lightning_fabric.Fabric
+BUILD = backbones.build
 
 
 def half_precision(**settings):
@@ -130,6 +132,16 @@ def test_the_bank_is_filled_whatever_the_number_of_images(tmp_path):
     session.method.module.start(session.in_order())
     norms = session.method.module.bank.entries.norm(dim=1)
     assert torch.allclose(norms, torch.ones(257))
+
+
+@pytest.mark.parametrize("name", ["byol", "moco", "dino"])
+def test_a_network_and_its_slow_copy_are_sped_up_on_a_cpu(name, dataset, monkeypatch):
+    monkeypatch.setattr(backbones, "build", BUILD)
+    session = sessions.start(configure(name), dataset, devices=1, nodes=1)
+    layers = [m for m in session.method.modules() if isinstance(m, torch.nn.Conv2d)]
+    on_cpu = session.fabric.device.type == "cpu"
+    kind = small_maps.SmallMapConv2d if on_cpu else torch.nn.Conv2d
+    assert [type(layer) for layer in layers] == [kind] * 40
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(dataset, monkeypatch):

@@ -1,6 +1,7 @@
 """Settings filled from recipes, and the names of runs."""
 
 import dataclasses
+import itertools
 
 import pytest
 import tyro
@@ -8,6 +9,7 @@ import tyro
 from helpers import methods
 from helpers.data.dataset import Split, limit_labels
 from helpers.training import optimizers, settings
+from helpers.views.settings import ViewSettings
 
 
 def test_changes_reach_the_settings_the_options_and_the_views():
@@ -31,6 +33,15 @@ def test_a_recipe_fills_what_is_not_changed():
             for key, value in values.items():
                 assert flat[key] == value, (name, recipe, key)
             assert chosen.seed == 3
+
+
+@pytest.mark.parametrize("method", methods.METHODS.values(), ids=methods.METHODS)
+def test_a_name_sets_one_field_only(method):
+    owners = (ViewSettings, method.Options, settings.PretrainingSettings)
+    names = [{field.name for field in dataclasses.fields(owner)} for owner in owners]
+    pairs = itertools.combinations(names, 2)
+    assert all(one.isdisjoint(other) for one, other in pairs)
+    assert settings.COMPOSED < set().union(*names)
 
 
 @pytest.mark.parametrize("changes", [{"backbone": "vgg16"}, {"init": "imagenet"}])
@@ -67,6 +78,7 @@ def test_the_learning_rate_follows_the_batch_size():
             "Unknown recipe 'long' of byol: choose one of .*published",
         ),
         ({"colour": 1}, "Unknown setting 'colour' of byol: see `python -m helpers"),
+        ({"options": 1}, "Unknown setting 'options' of byol: see `python -m helpers"),
         ({"epochs": 0}, "epochs must be at least 1, not 0"),
         ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
         ({"monitor_every": -1}, "monitor_every must be at least 1, not -1"),

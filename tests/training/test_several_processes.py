@@ -8,7 +8,7 @@ import pytest
 import torch
 import two_processes
 
-from helpers import methods
+from helpers import hardware, methods
 from helpers.methods import memory
 
 
@@ -23,7 +23,11 @@ def together(tmp_path_factory):
     command += [f"--master-port={port}", two_processes.__file__, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3_000:]
-    return torch.load(folder / "results.pt", weights_only=True)
+    results = torch.load(folder / "results.pt", weights_only=True)
+    for rank in (0, 1):
+        labelled = torch.load(folder / f"labelled-{rank}.pt", weights_only=True)
+        results[f"labelled by {rank}"] = labelled
+    return results
 
 
 @pytest.mark.parametrize("name", two_processes.VARIANTS)
@@ -35,6 +39,30 @@ def test_two_processes_train_as_one(
     assert torch.allclose(many["loss"], one["loss"], rtol=1e-4)
     assert (many["weights"] - one["weights"]).abs().max() < 1e-4
     assert one["loss"][-1] != one["loss"][0]
+
+
+@pytest.mark.parametrize("name", two_processes.LABELLED)
+def test_two_processes_learn_from_labels_as_one(name, together, monkeypatch):
+    monkeypatch.setattr(torch.nn, "BatchNorm1d", two_processes.group_norm)
+    monkeypatch.setattr(hardware, "precision", lambda: "32-true")
+    one = two_processes.train_with_labels(name)
+    many, other = (together[f"labelled by {rank}"][name] for rank in (0, 1))
+    # To the digit the same in both processes, the time it took included.
+    assert many["history"] == other["history"]
+    assert torch.equal(many["weights"], other["weights"])
+    assert (many["weights"] - one["weights"]).abs().max() < 1e-4
+    for entry, expected in zip(many["history"], one["history"], strict=True):
+        assert entry["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+        assert entry.get("validation") == expected.get("validation")
+    assert "validation" in one["history"][-1]
+    assert one["history"][-1]["loss"] < one["history"][0]["loss"]
+
+
+def test_processes_on_cpus_refuse_statistics_that_they_cannot_share(together):
+    assert together["refused"] == (
+        "Processes on CPUs cannot share BatchNorm's statistics: train a classifier in "
+        "a single process, or on GPUs."
+    )
 
 
 @pytest.mark.parametrize("name", methods.METHODS)

@@ -2,9 +2,11 @@
 
 import dataclasses
 
+import lightning_fabric
 import pytest
 import small
 import torch
+from test_sessions import half_precision
 
 from helpers import hardware
 from helpers.data.dataset import Split, stratified_split
@@ -42,7 +44,7 @@ def weights(network):
 def test_it_learns_what_is_easy(dataset):
     network = classifier()
     history = supervised.train_on_images(network, dataset.train, SETTINGS)
-    outputs = supervised.predict(network, dataset.test.images, image_size=20)
+    outputs = encoding.outputs(network, dataset.test.images, image_size=20)
     assert outputs.shape == (18, 3)
     assert probes.score(outputs, dataset.test.labels).top1 > 90
     assert history[-1]["loss"] < 0.5 * history[0]["loss"]
@@ -202,6 +204,33 @@ def test_a_share_of_all_or_more_is_refused(name):
         supervised.HeadSettings(**{name: 1.0})
 
 
+def test_a_batch_that_processes_cannot_share_is_refused(dataset, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    with pytest.raises(ValueError, match="A batch of 8 cannot be shared equally by 3"):
+        supervised.train_on_images(classifier(), dataset.train, SETTINGS)
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.1])
+def test_a_loss_scaler_that_starts_too_high_costs_steps_only(
+    dataset, monkeypatch, clip
+):
+    monkeypatch.setattr(lightning_fabric, "Fabric", half_precision)
+    settings = dataclasses.replace(SETTINGS, gradient_clip=clip)
+    network = classifier()
+    history = supervised.train_on_images(network, dataset.train, settings)
+    assert history[-1]["loss"] < 0.5 * history[0]["loss"]
+    assert all(weight.isfinite().all() for weight in network.parameters())
+
+
+def test_a_trained_network_is_ready_to_be_used(dataset):
+    network = classifier()
+    settings = dataclasses.replace(SETTINGS, epochs=1, validation=0)
+    supervised.train_on_images(network, dataset.train, settings)
+    assert not any(module.training for module in network.modules())
+    assert type(network) is heads.Classifier
+
+
 def test_gradients_are_clipped(dataset, built):
     for limit in (0.0, 1e-3):
         settings = dataclasses.replace(
@@ -229,21 +258,6 @@ def test_a_frozen_backbone_is_not_touched_by_a_head_on_its_features(dataset):
         assert torch.equal(value, before[name]), name
     for name, value in head.state_dict().items():
         assert not torch.equal(value, start[name]), name
-
-
-def test_predicting_uses_and_keeps_the_running_statistics(dataset):
-    network = classifier().train()
-    network(torch.randn(8, 3, 20, 20))
-    before = weights(network)
-    images = dataset.test.images
-    whole = supervised.predict(network, images, image_size=20)
-    parts = [
-        supervised.predict(network, images[n : n + 1], image_size=20) for n in range(3)
-    ]
-    assert torch.allclose(whole[:3], torch.cat(parts), atol=1e-5)
-    assert not whole.requires_grad
-    for name, value in network.state_dict().items():
-        assert torch.equal(value, before[name]), name
 
 
 def test_a_batch_larger_than_the_data_is_made_to_fit():
