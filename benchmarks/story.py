@@ -182,7 +182,7 @@ def place_by_place(method: str, asked: Settings) -> dict[str, Any]:
 
     def of_torch() -> float:
         plain = nn.Conv2d.forward
-        with mock.patch.object(small_maps.Convolution, "forward", plain):
+        with mock.patch.object(small_maps.SmallMapConv2d, "forward", plain):
             return ours()
 
     measuring.train(session, 2)  # in the first steps kernels are chosen

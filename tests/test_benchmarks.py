@@ -246,10 +246,10 @@ class Here:
 
 def test_small_maps_take_turns_with_torchs_convolution(monkeypatch, capsys):
     seen = []
-    forward = small_maps.Convolution.forward
+    forward = small_maps.SmallMapConv2d.forward
 
     def train(session, steps):  # which forward a turn has
-        now = small_maps.Convolution.forward
+        now = small_maps.SmallMapConv2d.forward
         seen.append((steps, now is forward, now is torch.nn.Conv2d.forward))
         return 6.0 if now is forward else 4.0
 
