@@ -81,13 +81,7 @@ def test_every_make_target_that_is_shown_exists():
 
 def parsed(line):
     """What a command line of ours asks for."""
-    words = shlex.split(line, comments=True)
-    try:
-        return commands.parse(words)
-    except (SystemExit, ValueError):  # before the method had a place of its own
-        if words[0] == "pretrain" and words[1] in methods.METHODS:
-            return commands.parse(["pretrain", "--method", *words[1:]])
-        raise
+    return commands.parse(shlex.split(line, comments=True))
 
 
 def ours():
