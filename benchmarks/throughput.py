@@ -126,7 +126,7 @@ def measure(name: str, dataset: Dataset, asked: Settings) -> dict[str, Any]:
         turns[go.__name__] = functools.partial(go, steps)
     measuring.forget_peak()
     ours(1)
-    peak = measuring.peak_memory()
+    memory = measuring.peak_memory()
     rates = measuring.in_turns(turns, asked.rounds)
     medians = {name: statistics.median(found) for name, found in rates.items()}
     tflops = flops * medians["ours"] / 1e12
@@ -137,7 +137,7 @@ def measure(name: str, dataset: Dataset, asked: Settings) -> dict[str, Any]:
         "over_lightly": measuring.ratio(rates["ours"], rates["lightly"]),
         "tflops": tflops,
         "of_peak": tflops / best if best else None,
-        "peak_memory_gb": peak,
+        "peak_memory_gb": memory,
         "stl10_epoch_seconds": STL10 / medians["ours"],
         "rounds": rates,
     }

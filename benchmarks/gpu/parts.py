@@ -1,4 +1,4 @@
-"""Backbones to take home: float16, compressed, in parts small enough for narrow doors.
+"""Backbones to take home: float16, compressed, in parts small enough to send.
 
     python -m benchmarks.gpu.parts runs/gpu --weights weights --results results
 

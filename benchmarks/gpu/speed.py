@@ -145,7 +145,7 @@ def waiting(bench: Bench, *, method: str, side: int, stem: str, batch: int) -> N
     measuring.train(run, 2)
     count = min(bench.asked.sizes.watched, run.steps)
     row = {"method": method, "batch": batch, "steps": count - 2}
-    if not torch.cuda.is_available():
+    if not on_gpu():
         bench.report("waiting", **row, result="not checked: there is no GPU")
         measuring.train(run, count, Bar({}))  # the rehearsal is of the bar
         return
@@ -187,23 +187,20 @@ def profile(bench: Bench, *, method: str, side: int, stem: str, batch: int) -> N
     run = session(bench, method, side, stem, batch)
     measuring.train(run, 2)
     count = bench.asked.sizes.profiled
-    step = batch / measuring.train(run, count)  # seconds
+    timed = min(bench.asked.sizes.watched, run.steps)
+    step = batch / measuring.train(run, timed)  # seconds
     kinds = [profiler.ProfilerActivity.CPU]
-    if torch.cuda.is_available():
-        kinds.append(profiler.ProfilerActivity.CUDA)
+    kinds += [profiler.ProfilerActivity.CUDA] if on_gpu() else []
     with profiler.profile(activities=kinds) as found:
         measuring.train(run, count)
-    events = found.key_averages()
+    # Ranges that a program names, such as an optimizer's step, contain other events.
+    events = [e for e in found.key_averages() if not e.is_user_annotation]
     on_cpu = [e for e in events if e.device_type == DeviceType.CPU]
-    names = {e.key for e in on_cpu}
-    # Ranges that the program names, such as an optimizer's step, are shown there, too.
-    on_gpu = [
-        e for e in events if e.device_type == DeviceType.CUDA and e.key not in names
-    ]
-    busy = sum(e.self_device_time_total for e in on_gpu) / 1e6 / count
+    kernels = [e for e in events if e.device_type == DeviceType.CUDA]
+    busy = sum(e.self_device_time_total for e in kernels) / 1e6 / count
     what = {"method": method, "side": side, "stem": stem, "batch": batch}
     for where, some, spent in (
-        ("GPU", on_gpu, lambda e: e.self_device_time_total),
+        ("GPU", kernels, lambda e: e.self_device_time_total),
         ("CPU", on_cpu, lambda e: e.self_cpu_time_total),
     ):
         whole = sum(map(spent, some))
@@ -221,8 +218,13 @@ def profile(bench: Bench, *, method: str, side: int, stem: str, batch: int) -> N
         "steps",
         **what,
         milliseconds=1e3 * step,
-        gpu_milliseconds=1e3 * busy if on_gpu else None,
-        gpu_idle=max(0.0, 1 - busy / step) if on_gpu else None,
-        kernels=sum(e.count for e in on_gpu) / count if on_gpu else None,
+        gpu_milliseconds=1e3 * busy if kernels else None,
+        gpu_idle=max(0.0, 1 - busy / step) if kernels else None,
+        kernels=sum(e.count for e in kernels) / count if kernels else None,
         cpu_operations=sum(e.count for e in on_cpu) / count,
     )
+
+
+def on_gpu() -> bool:
+    """Whether there is a GPU to wait for and to look into."""
+    return torch.cuda.is_available()

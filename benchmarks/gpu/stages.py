@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks.gpu import parts, plan, project, speed
 from benchmarks.gpu.worker import Bench
 
+TRIAL = 0.05  # of the time left: an epoch that takes more is the last that is tried
 GAUGES = 12  # k-NN checks of a pre-training
 WORTH = 1.3  # times the images per second that make a larger batch worth it
 MARGIN = 0.97  # of the time that a training is planned to take
@@ -93,15 +94,16 @@ def pretrain(
     asked, dataset = bench.asked, project.load(bench.asked.data)
     scoring = 0.0 if asked.rehearse else min(12.0, 0.2 * bench.left)
     stop = bench.deadline - scoring
-    changes = dict(asked.sizes.changes) | asked.changes_by_stage.get(method, {})
-    changes |= asked.changes_by_stage.get(stage, {})
-    changes = {name: _frozen(value) for name, value in changes.items()}
+    changes = recipe_changes(asked, method, stage)
     batch, seconds = changes.pop("batch_size", None), math.inf
-    for size in [batch] if batch else asked.sizes.train_batches:
+    fitting = [n for n in asked.sizes.train_batches if n <= len(dataset.pretraining)]
+    for size in [batch] if batch else fitting:
         epoch = epoch_seconds(bench, method, changes | {"batch_size": size})
         bench.report("trials", method=method, batch=size, epoch_seconds=epoch)
         if batch in (None, size) or WORTH * epoch < seconds:
             batch, seconds = size, epoch
+        if epoch > TRIAL * bench.left:
+            break
     side = project.stem_and_side(method, **changes)[2]
     started = time.perf_counter()
     project.gauge(None, dataset, side)
@@ -169,9 +171,19 @@ def pretrain(
         bench.record(record)
 
 
-def _frozen(value: Any) -> Any:
+def recipe_changes(asked: plan.Settings, method: str, stage: str) -> dict[str, Any]:
+    """Changes of the recipe: the sizes', the method's, and the stage's on top."""
+    by_stage = asked.changes_by_stage
+    changes = dict(asked.sizes.changes) | by_stage.get(method, {})
+    if stage != method:
+        changes.pop("epochs", None)  # the longer run has more of them
+        changes |= by_stage.get(stage, {})
+    return {name: _tuples(value) for name, value in changes.items()}
+
+
+def _tuples(value: Any) -> Any:
     """JSON's lists as tuples."""
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def epoch_seconds(bench: Bench, method: str, changes: dict[str, Any]) -> float:

@@ -24,7 +24,7 @@ from typing import Any
 
 PATIENCE = 120.0  # seconds that a new process may take to import what it needs
 GRACE = 0.25  # share of its time that a stage may take too long
-LEAST_GRACE = 10.0  # seconds of it at least
+LEAST_GRACE = 20.0  # seconds of it at least
 LEAST = 1.0  # seconds below which a stage is not begun
 LAST = 25.0  # seconds after the end at which even this process is ended by force
 IDENTITY = ("method", "protocol", "data", "pretraining_epochs", "batch_size")
