@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import os
 import pathlib
 from collections.abc import Callable
 
-import filelock
 import numpy as np
 import torch
 import torchvision
 
-from helpers import files, hardware
-from helpers.data import demo, folder
+from helpers import files
+from helpers.data import archives, demo, folder
 from helpers.data.dataset import Dataset, Split, limit_labels
 
 SOURCES = {
@@ -24,7 +22,7 @@ SOURCES = {
     "stl10": "STL-10: 2.6 GB download, 100,000 unlabeled images",
     "cifar10": "CIFAR-10: 170 MB download, 32 px",
     "cifar100": "CIFAR-100: 170 MB download, 32 px",
-    "folder:": "your own images: folder:PATH with train/ and test/ class folders",
+    "folder:": "your own images: folder:PATH, class folders or just images",
 }
 
 
@@ -42,8 +40,10 @@ def load(
     """Load a data set by name.
 
     Args:
-        source: one of ``SOURCES``; ``folder:PATH`` for your own images.
-        root: where downloads are kept; ``$STL_DATA_ROOT`` or ``data`` by default.
+        source: one of ``SOURCES``; ``folder:PATH`` for your own images, in folders as
+            ``layout`` describes them or in a zip of such folders.
+        root: where downloads and unpacked zips are kept; ``$STL_DATA_ROOT`` or ``data``
+            by default.
         image_size: side in pixels of the images of ``folder:PATH``.
         labels: how many labels per class to keep, such as 20, or which share of them,
             such as ``"10%"``; images without their label count as unlabeled. None
@@ -67,10 +67,12 @@ def load(
     if storage == "stream" and source == path:
         raise ValueError("Only folder:PATH can be streamed: leave storage at 'auto'.")
     if source != path:
-        dataset = folder.load(path, image_size, storage=storage, workers=workers)
+        dataset = folder.load(
+            path, image_size, kept_in=root, storage=storage, workers=workers
+        )
     elif source in LOADERS:
         try:
-            with download_lock(root):
+            with archives.one_at_a_time(root):
                 dataset = LOADERS[source](root)
         except RuntimeError as error:  # torchvision's, for incomplete files
             raise ValueError(
@@ -87,14 +89,6 @@ def load(
         kept = dataset.pretraining[: dataset.train_count + unlabeled]
         dataset = dataclasses.replace(dataset, pretraining=kept)
     return dataset
-
-
-def download_lock(root: pathlib.Path) -> contextlib.AbstractContextManager:
-    """Let only one process on this machine download and unpack at a time."""
-    if not hardware.shares_machine():
-        return contextlib.nullcontext()
-    root.mkdir(parents=True, exist_ok=True)
-    return filelock.FileLock(root / ".lock")
 
 
 def _load_demo(root: pathlib.Path, name: str, **counts: int) -> Dataset:

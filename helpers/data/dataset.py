@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import warnings
 
 import torch
 from torch import Tensor
@@ -47,12 +48,14 @@ class Dataset:
     Attributes:
         name: of the source, with the number of labels per class where it was limited;
             another choice of labels has another name.
-        classes: names of the classes.
+        classes: names of the classes; none where no image has a label.
         pretraining: all images for pre-training: ``train``, then ``unlabeled``.
         train_count: how many of them are in ``train``.
         test: read once, at the end.
         folds: indexes of the training images in each official fold; STL-10 has ten.
-        files: digest of the files' names, where ``name`` does not identify the images.
+        files: digest of the names and contents of the files for pre-training, where
+            ``name`` does not identify the images.
+        note: how the images were divided, for ``describe``.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Dataset:
     test: Split
     folds: tuple[Tensor, ...] = ()
     files: str = ""
+    note: str = ""
 
     @property
     def train(self) -> Split:
@@ -75,12 +79,28 @@ class Dataset:
 
     def describe(self) -> str:
         """Describe the data set in one sentence."""
-        side = self.test.images.shape[-1]
+        side = self.pretraining.images.shape[-1]
+        note = f"; {self.note}" if self.note else ""
+        if not self.classes:
+            count = len(self.pretraining)
+            return (
+                f"{self.name}: no labels, {side} px; {count:,} unlabeled images{note}"
+            )
         return (
             f"{self.name}: {len(self.classes)} classes, {side} px; "
             f"{self.train_count:,} labelled, {len(self.unlabeled):,} unlabeled, "
-            f"{len(self.test):,} test images"
+            f"{len(self.test):,} test images{note}"
         )
+
+    def warn_if_enlarged(self, side: int) -> None:
+        """Warn when one's own images are shown larger than they are kept."""
+        kept = self.pretraining.images.shape[-1]
+        if self.name.startswith("folder:") and side > kept:
+            warnings.warn(
+                f"{self.name} is kept at {kept} px but shown at {side} px, which only "
+                f"enlarges it: load it with image_size={side} (--folder-image-size).",
+                stacklevel=3,
+            )
 
 
 def limit_labels(dataset: Dataset, labels: int | str, seed: int = 0) -> Dataset:
@@ -93,7 +113,8 @@ def limit_labels(dataset: Dataset, labels: int | str, seed: int = 0) -> Dataset:
         seed: decides which labels are kept.
 
     Raises:
-        ValueError: when ``labels`` is neither, or a class has fewer labelled images.
+        ValueError: when ``labels`` is neither, or a class has fewer labelled images, or
+            there are no labels.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", str(labels).strip())
     amount, percent = (float(found[1]), found[2]) if found else (0.0, "")
@@ -102,6 +123,8 @@ def limit_labels(dataset: Dataset, labels: int | str, seed: int = 0) -> Dataset:
             f"Unknown number of labels {labels!r}: give a whole number per class, such "
             "as 20, or a share, such as 10%."
         )
+    if not dataset.classes:
+        raise ValueError(f"{dataset.name} has no labels: leave labels at None.")
     classes = dataset.train.labels
     generator = torch.Generator().manual_seed(seed)
     shuffled = torch.randperm(len(classes), generator=generator)

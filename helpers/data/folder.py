@@ -1,163 +1,344 @@
-"""Your own images: class folders ``train/``, ``test/`` and maybe ``unlabeled/``.
+"""Your own images: found in a folder or a zip, checked, and read or streamed.
 
-Images of any size and mode (greyscale, palette, CMYK, with transparency) become square
-RGB images: the shorter side is resized and the middle of the longer one is kept.
+Which files they are, ``layout`` decides; how one file becomes pixels, ``decoding``.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
+import filecmp
 import hashlib
+import json
 import os
 import pathlib
 import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import numpy as np
+import PIL
 import torch
 import tqdm
 
-from helpers import hardware
-from helpers.data import streaming
+from helpers import files, hardware
+from helpers.data import archives, decoding, layout, streaming
 from helpers.data.dataset import Dataset, Split
+from helpers.data.layout import LabelledFile
 
 USUAL_SIZE = 96  # STL-10's
 STORAGES = ("auto", "resident", "stream")
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
+SAMPLE = 100  # of the streamed images without labels, looked at for what is special
+PIECE = 4_096  # bytes at a time of a file's content that go into its digest
 
 
 def load(
-    path: str, image_size: int, *, storage: str = "auto", workers: int | None = None
+    path: str,
+    image_size: int,
+    *,
+    kept_in: pathlib.Path,
+    storage: str = "auto",
+    workers: int | None = None,
 ) -> Dataset:
-    """Read a folder of images, or only find its files and decode them on access.
+    """Read a folder of images, or only check its files and decode them on access.
+
+    Files that cannot be read are left out, in memory as from the disk; but of streamed
+    images without labels, too many to be tried, another one stands in for a broken one.
 
     Args:
-        path: of a folder with ``train/<class>/*``, ``test/<class>/*`` and maybe
-            ``unlabeled/``, whose images may be in subfolders.
+        path: of a folder, see ``layout``, or of a zip of such a folder.
         image_size: side of the images in pixels.
+        kept_in: folder for unpacked zips and for lists of files that were checked.
         storage: ``resident`` in memory, ``stream`` from the files while they are used,
             or ``auto``: resident where they fill less than half of the free memory.
         workers: processes that decode a stream; None takes one per core.
 
     Raises:
-        ValueError: when a folder is missing or empty, or train and test disagree.
+        ValueError: when there is nothing to learn from, no image of a class can be
+            read, or test images have classes that training images lack.
     """
-    root = pathlib.Path(path).expanduser()
-    if not root.is_dir():
+    root = given = pathlib.Path(path).expanduser()
+    if root.is_file():
+        with archives.one_at_a_time(kept_in):
+            root = archives.unpack(root, kept_in / "unpacked")
+    elif not root.is_dir():
         raise ValueError(
             f"There is no folder {path!r}: check the path after 'folder:'."
         )
-    classes = class_names(root, "train")
-    if class_names(root, "test") != classes:
-        raise ValueError(
-            f"train/ and test/ in {path!r} must have the same class folders; "
-            f"train/ has {', '.join(classes)}."
-        )
-    train = _labelled_files(root / "train", classes)
-    test = _labelled_files(root / "test", classes)
-    extra = [(file, -1) for file in image_files(root / "unlabeled")]
+    left_out = layout.LeftOut()
+    found = layout.find(root, left_out)
+    pretraining, test = found.train + found.unlabeled, found.test
     if storage == "auto":
-        needed = 3 * image_size**2 * len(train + extra + test)
+        needed = 3 * image_size**2 * len(pretraining + test)
         storage = "resident" if needed < hardware.free_memory() / 2 else "stream"
-
-    workers = hardware.workers() if workers is None else workers
-
-    def split(files: list[tuple[pathlib.Path, int]], words: str) -> Split:
-        if storage == "resident":
-            return read(files, image_size, words)
-        paths = [path for path, _ in files]
-        labels = torch.tensor([label for _, label in files])
-        return Split(streaming.Files(paths, image_size, workers), labels)
-
+    contents = _contents(pretraining + test)
+    checked = Checked()
+    if storage == "resident":
+        splits = [
+            read(pretraining, image_size, "reading images for training", checked),
+            read(test, image_size, "reading test images", checked),
+        ]
+    else:
+        labelled = found.train + test
+        known = contents[: len(found.train)] + contents[len(pretraining) :]
+        key = [PIL.__version__, image_size, *map(str, labelled), *known]
+        list_file = kept_in / "checked" / f"{_digest(key)}.json"
+        with archives.one_at_a_time(kept_in):
+            checked = _check(labelled, image_size, list_file)
+        _look_at_some(found.unlabeled, image_size, checked)
+        workers = hardware.workers() if workers is None else workers
+        splits = [
+            _stream(part, image_size, workers, checked) for part in (pretraining, test)
+        ]
+    for file, reason in checked.broken.items():
+        left_out.add("that cannot be read", f"{file!r}: {reason}")
+    _check_classes(found, splits[0], checked)
+    _warn(left_out, checked, found, splits[1], contents)
+    names = [layout.relative_name(file, found.root) for file, _ in pretraining]
+    there = pathlib.Path(os.path.abspath(given))  # "." has no name
+    name = there.stem if there.is_file() else there.name
     size = "" if image_size == USUAL_SIZE else f" at {image_size} px"
-    names = [file.relative_to(root).as_posix() for file, _ in train + extra]
-    pretraining = split(train + extra, "reading images for training")
+    share = f"{layout.HELD_OUT:.0%} of each class are held out as test images"
     return Dataset(
-        name=f"folder:{root.name}{size}",
-        classes=classes,
-        pretraining=pretraining,
-        train_count=int((pretraining.labels >= 0).sum()),
-        test=split(test, "reading test images"),
-        files=hashlib.sha256("\n".join(names).encode()).hexdigest(),
+        name=f"folder:{name or 'images'}{size}",
+        classes=found.classes,
+        pretraining=splits[0],
+        train_count=int((splits[0].labels >= 0).sum()),
+        test=splits[1],
+        files=_digest([*names, *contents[: len(names)]]),
+        note=share if found.is_held_out else "",
     )
 
 
-def class_names(root: pathlib.Path, split: str) -> tuple[str, ...]:
-    """Names of the class folders, sorted: their order numbers the labels.
+@dataclasses.dataclass
+class Checked:
+    """What was noticed while files were decoded.
 
-    Raises:
-        ValueError: when there are no class folders.
+    Attributes:
+        broken: why a file cannot be read, by its path.
+        deep: path of the first image that was mapped by its range.
+        fourth: path of the first image with a fourth channel.
+        all_flat: every image so far was of a single colour.
+        count: of the images that could be read.
     """
-    folder = root / split
-    names = (
-        sorted(f.name for f in folder.iterdir() if f.is_dir() and _is_shown(f))
-        if folder.is_dir()
-        else []
-    )
-    if not names:
-        raise ValueError(
-            f"{str(root)!r} needs a folder {split}/ with a folder of images per class."
-        )
-    return tuple(names)
+
+    broken: dict[str, str] = dataclasses.field(default_factory=dict)
+    deep: str = ""
+    fourth: str = ""
+    all_flat: bool = True
+    count: int = 0
+
+    def add(self, file: pathlib.Path, decoded: decoding.Decoded) -> None:
+        """Note what is special about a file."""
+        if decoded.pixels is None:
+            self.broken[str(file)] = decoded.reason
+            return
+        self.count += 1
+        if decoded.is_deep:
+            self.deep = self.deep or str(file)
+        if decoded.has_fourth:
+            self.fourth = self.fourth or str(file)
+        if self.all_flat:
+            self.all_flat = bool((decoded.pixels == decoded.pixels[:, :1, :1]).all())
 
 
-def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Find every image under a folder, in the same order on every machine."""
-    if not folder.is_dir():
-        return []
-    found = (
-        pathlib.Path(path, name) for path, _, names in os.walk(folder) for name in names
-    )
-    return sorted(f for f in found if f.suffix.lower() in ENDINGS and _is_shown(f))
-
-
-def read(files: list[tuple[pathlib.Path, int]], image_size: int, words: str) -> Split:
+def read(
+    items: Sequence[LabelledFile], image_size: int, words: str, checked: Checked
+) -> Split:
     """Decode images with several threads, leaving out those that cannot be read.
 
     Args:
-        files: path and label of every image.
+        items: path and label of every image.
         image_size: side in pixels.
         words: shown beside the progress bar.
+        checked: takes what is noticed, such as the files that cannot be read.
 
-    Returns:
-        The images that could be read; a warning names the others.
+    Raises:
+        ValueError: when none of them can be read.
     """
-    images = torch.empty(len(files), 3, image_size, image_size, dtype=torch.uint8)
-    good = torch.zeros(len(files), dtype=torch.bool)
-    broken = []
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        decoded = pool.map(lambda item: streaming.decode(item[0], image_size), files)
-        total, small = len(files), len(files) < 2_000  # read before a bar is seen
-        bar = tqdm.tqdm(decoded, desc=words, total=total, leave=False, disable=small)
-        for number, image in enumerate(bar):
-            if image is None:
-                broken.append(files[number][0])
-            else:
-                images[number] = torch.from_numpy(image)
-                good[number] = True
-    labels = torch.tensor([label for _, label in files])
-    if broken:
-        warnings.warn(
-            f"Left out {len(broken)} image(s) that cannot be read, such as "
-            f"{str(broken[0])!r}: replace or delete them.",
-            stacklevel=2,
-        )
+    images = torch.empty(len(items), 3, image_size, image_size, dtype=torch.uint8)
+    good = torch.zeros(len(items), dtype=torch.bool)
+    decoded = _examined(items, image_size, words)
+    for number, ((file, _), image) in enumerate(zip(items, decoded, strict=True)):
+        checked.add(file, image)
+        if image.pixels is not None:
+            images[number] = torch.from_numpy(image.pixels)
+            good[number] = True
+    labels = torch.tensor([label for _, label in items], dtype=torch.int64)
+    if not good.all():
         images, labels = images[good], labels[good]
-    if len(labels) == 0:
-        raise ValueError("None of the images can be read: check that they are images.")
+    _check_some_left(items, len(labels), checked)
     return Split(images, labels)
 
 
-def _is_shown(file: pathlib.Path) -> bool:
-    """Whether it is not a hidden file, such as operating systems add to folders."""
-    return not file.name.startswith(".")
+def _stream(
+    items: Sequence[LabelledFile], image_size: int, workers: int, checked: Checked
+) -> Split:
+    """Files to be decoded on access, without the labelled ones that are broken."""
+    good = [item for item in items if str(item[0]) not in checked.broken]
+    _check_some_left(items, len(good), checked)
+    labels = torch.tensor([label for _, label in good], dtype=torch.int64)
+    labelled = int((labels >= 0).sum())
+    paths = [file for file, _ in good]
+    return Split(streaming.Files(paths, image_size, workers, labelled), labels)
 
 
-def _labelled_files(
-    folder: pathlib.Path, classes: tuple[str, ...]
-) -> list[tuple[pathlib.Path, int]]:
-    files = []
-    for label, name in enumerate(classes):
-        members = image_files(folder / name)
-        if not members:
-            raise ValueError(f"The class folder {str(folder / name)!r} has no images.")
-        files += [(file, label) for file in members]
-    return files
+def _check(
+    items: Sequence[LabelledFile], image_size: int, list_file: pathlib.Path
+) -> Checked:
+    """Decode files once, and keep the outcome for the next time."""
+    try:
+        return Checked(**json.loads(list_file.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):  # none yet, or a damaged one
+        checked = Checked()
+    decoded = _examined(items, image_size, "checking images with labels")
+    for (file, _), image in zip(items, decoded, strict=True):
+        checked.add(file, image)
+    text = json.dumps(dataclasses.asdict(checked))
+    try:
+        files.write(list_file, lambda beside: beside.write_text(text, "utf-8"))
+    except OSError as error:  # it is only looked at again the next time
+        warnings.warn(str(error), stacklevel=2)
+    return checked
+
+
+def _look_at_some(
+    items: Sequence[LabelledFile], image_size: int, checked: Checked
+) -> None:
+    """Notice what is special about a few streamed images; broken ones are not left out.
+
+    They are said, and another image stands in for them, when they are used.
+    """
+    some = items[:: max(1, len(items) // SAMPLE)]
+    for (file, _), image in zip(some, _examined(some, image_size, ""), strict=True):
+        if image.pixels is not None:
+            checked.add(file, image)
+
+
+def _examined(
+    items: Sequence[LabelledFile], image_size: int, words: str
+) -> Iterator[decoding.Decoded]:
+    return _in_threads(lambda item: decoding.examine(item[0], image_size), items, words)
+
+
+def _in_threads(
+    work: Callable[[Any], Any], items: Sequence[Any], words: str
+) -> Iterator[Any]:
+    """Yield what ``work`` makes of every item, in order, with a bar for many items."""
+    small = len(items) < 2_000  # done before a bar is seen
+    bar = tqdm.tqdm(total=len(items), desc=words, leave=False, disable=small)
+    with bar, concurrent.futures.ThreadPoolExecutor() as pool:
+        for start in range(0, len(items), 1_000):  # a pool takes all it is given
+            for made in pool.map(work, items[start : start + 1_000]):
+                yield made
+                bar.update()
+
+
+def _contents(items: Sequence[LabelledFile]) -> list[str]:
+    """What tells the contents of files apart: their sizes and a digest of some bytes.
+
+    The bytes are 4 kB at the start, in the middle and at the end, so that folders of
+    millions of files are known in minutes, wherever they were moved or copied to.
+    """
+
+    def content(item: LabelledFile) -> str:
+        try:
+            size = os.stat(item[0]).st_size
+            with open(item[0], "rb") as file:
+                pieces = []
+                for start in (0, (size - PIECE) // 2, size - PIECE):
+                    file.seek(max(0, start))
+                    pieces.append(file.read(PIECE))
+        except OSError:
+            return "unreadable"
+        return f"{size} {hashlib.sha256(b''.join(pieces)).hexdigest()}"
+
+    return list(_in_threads(content, items, "telling files apart"))
+
+
+def _digest(parts: Sequence[Any]) -> str:
+    text = "\n".join(map(str, parts))
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+
+
+def _check_some_left(
+    items: Sequence[LabelledFile], count: int, checked: Checked
+) -> None:
+    if items and not count:
+        file = str(items[0][0])
+        raise ValueError(
+            f"None of the images in {os.path.dirname(file)!r} can be read: check that "
+            f"they are images; {file!r}: {checked.broken[file]}."
+        )
+
+
+def _check_classes(found: layout.Layout, train: Split, checked: Checked) -> None:
+    """Check that every class still has an image to learn from.
+
+    Raises:
+        ValueError: naming a class that has none.
+    """
+    left = train.labels[train.labels >= 0].bincount(minlength=len(found.classes))
+    for label, name in enumerate(found.classes):
+        if not left[label]:
+            file = next(str(file) for file, of in found.train if of == label)
+            raise ValueError(
+                f"No training image of class {name!r} can be read: replace them or "
+                f"delete the class; {file!r}: {checked.broken[file]}."
+            )
+
+
+def _warn(
+    left_out: layout.LeftOut,
+    checked: Checked,
+    found: layout.Layout,
+    test: Split,
+    contents: list[str],
+) -> None:
+    """Say in a sentence each what a user would want to know about the images."""
+    sentences = [left_out.sentence()]
+    counts = np.bincount(test.labels, minlength=len(found.classes))
+    untested = {name for name, n in zip(found.classes, counts, strict=True) if not n}
+    if untested:
+        sentences.append(
+            f"Classes without test images, which are learned but never tested: "
+            f"{layout.some_names(untested)}."
+        )
+    if checked.deep:
+        sentences.append(
+            f"Images such as {checked.deep!r} have values of more than 8 bits: each is "
+            "mapped from its own smallest and largest value to 0-255."
+        )
+    if checked.fourth:
+        sentences.append(
+            f"Images such as {checked.fourth!r} have more than three channels: only "
+            "red, green and blue are used."
+        )
+    if checked.count and checked.all_flat:
+        sentences.append(
+            "Every image is of a single colour: check that the files hold what they "
+            "should."
+        )
+    copies = _copies(found, contents, checked)
+    if copies:
+        sentences.append(
+            f"{len(copies):,} test image(s) are also training images, such as "
+            f"{copies[0]!r}: accuracy on them says nothing about new images."
+        )
+    for sentence in filter(None, sentences):
+        warnings.warn(sentence, stacklevel=3)
+
+
+def _copies(found: layout.Layout, contents: list[str], checked: Checked) -> list[str]:
+    """Paths of the test images that are training images with labels, byte for byte."""
+    train = {}
+    for (file, _), content in zip(found.train, contents, strict=False):
+        train.setdefault(content, file)
+    start = len(found.train) + len(found.unlabeled)
+    return [
+        str(file)
+        for (file, _), content in zip(found.test, contents[start:], strict=True)
+        if content in train
+        and str(file) not in checked.broken
+        and filecmp.cmp(file, train[content], shallow=False)
+    ]

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import PIL.Image
-import PIL.ImageOps
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
+
+from helpers.data import decoding
 
 STAND_INS = 100  # files that are tried for an image before giving up
 
@@ -25,21 +25,28 @@ STAND_INS = 100  # files that are tried for an image before giving up
 class Files:
     """Drop-in replacement for a uint8 tensor (N, 3, S, S), decoded on access.
 
-    An unreadable file is replaced by the next readable one, always the same, so that
-    every process and every epoch sees the same images.
+    An unreadable file without a label is replaced by the next readable one, always the
+    same, so that every process and every epoch sees the same images. Nothing stands in
+    for a file with a label: another image would get its label.
 
     Args:
         paths: of the images.
         size: side S in pixels.
         workers: processes that decode batches ahead; 0 decodes in this process.
+        labelled: the first images, so many of them, have labels.
     """
 
     def __init__(
-        self, paths: Sequence[str | os.PathLike[str]], size: int, workers: int
+        self,
+        paths: Sequence[str | os.PathLike[str]],
+        size: int,
+        workers: int,
+        labelled: int = 0,
     ) -> None:
         """See the class."""
         # One array: millions of path objects would be copied into every worker.
         self.paths = np.array([os.fsencode(path) for path in paths], dtype=np.bytes_)
+        self.is_labelled = np.arange(len(self.paths)) < labelled
         self.size, self.workers = size, workers
         self.warned = False
 
@@ -55,7 +62,8 @@ class Files:
     def select(self, index: Tensor | slice) -> Files:
         """The files at these indexes; nothing is read."""
         chosen = Files([], self.size, self.workers)
-        chosen.paths = self.paths[index.numpy() if isinstance(index, Tensor) else index]
+        where = index.numpy() if isinstance(index, Tensor) else index
+        chosen.paths, chosen.is_labelled = self.paths[where], self.is_labelled[where]
         return chosen
 
     def __getitem__(self, index: Any) -> Tensor:
@@ -79,9 +87,10 @@ class Files:
         pixels = torch.zeros(len(index), *self.shape[1:], dtype=torch.uint8)
         shown = torch.full((len(index),), -1)
         for row, first in enumerate(index.tolist()):
-            for number in range(first, first + min(STAND_INS, len(self))):
+            tries = 1 if self.is_labelled[first] else min(STAND_INS, len(self))
+            for number in range(first, first + tries):
                 path = os.fsdecode(self.paths[number % len(self)])
-                image = decode(pathlib.Path(path), self.size)
+                image = decoding.decode(pathlib.Path(path), self.size)
                 if image is not None:
                     pixels[row] = torch.from_numpy(image)
                     shown[row] = number % len(self)
@@ -98,7 +107,14 @@ class Files:
         if len(broken) == 0:
             return
         name = repr(os.fsdecode(self.paths[wanted[broken[0]]]))
-        if (shown < 0).any():
+        missing = wanted[shown < 0]
+        lost = missing[torch.from_numpy(self.is_labelled)[missing]]
+        if len(lost):
+            raise ValueError(
+                f"{os.fsdecode(self.paths[lost[0]])!r} could be read before and cannot "
+                "be read now: bring it back, or run again to leave it out."
+            )
+        if len(missing):
             raise ValueError(
                 f"Neither {name} nor the images after it can be read: check that they "
                 "are images."
@@ -113,25 +129,6 @@ class Files:
 
 
 Images = Tensor | Files
-
-
-def decode(file: pathlib.Path, size: int) -> np.ndarray | None:
-    """Read an image as uint8 (3, size, size); None when it cannot be read."""
-    try:
-        with PIL.Image.open(file) as opened:
-            # A large JPEG is decoded at a half, a quarter or an eighth of its size.
-            opened.draft("RGB", (size, size))
-            # Pillow would clip 16-bit values to 8 bits, leaving a white image.
-            deep = opened.mode.startswith("I")
-            shallow = opened.point(lambda value: value / 257) if deep else opened
-            upright = PIL.ImageOps.exif_transpose(shallow.convert("RGB"))
-            if upright.size != (size, size):
-                upright = PIL.ImageOps.fit(
-                    upright, (size, size), PIL.Image.Resampling.BILINEAR
-                )
-            return np.array(upright).transpose(2, 0, 1)
-    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError):
-        return None
 
 
 def fit_on_device(images: Images, device: torch.device) -> Images:

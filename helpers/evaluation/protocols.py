@@ -35,7 +35,8 @@ class Experiment:
             of 1,000); the number of a fold is its seed.
 
     Raises:
-        ValueError: for ``folds`` of a data set that has none.
+        ValueError: for ``folds`` of a data set that has none, or one without labels or
+            without test images.
     """
 
     dataset: Dataset
@@ -45,7 +46,13 @@ class Experiment:
     folds: bool = False
 
     def __post_init__(self) -> None:
-        """Check that there are folds to repeat over."""
+        """Check that there are labels, test images, and folds to repeat over."""
+        if not self.dataset.train_count or not len(self.dataset.test):
+            lacks = "test images" if self.dataset.train_count else "labels"
+            raise ValueError(
+                f"{self.dataset.name} has no {lacks}, so nothing can be scored: put "
+                "images into a folder per class."
+            )
         if self.folds and not self.dataset.folds:
             raise ValueError(
                 f"{self.dataset.name} has no official folds: take stl10 with all its "
@@ -111,6 +118,7 @@ def encode(backbone: nn.Module, dataset: Dataset, *, image_size: int) -> Feature
     The backbone sees whole images, ``image_size`` pixels a side.
     """
     started = time.perf_counter()
+    dataset.warn_if_enlarged(image_size)
     train, test = (
         encoding.encode(backbone, split.images, image_size=image_size)
         for split in (dataset.train, dataset.test)

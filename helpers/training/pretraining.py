@@ -142,8 +142,8 @@ def pretrain(
 
     Returns:
         The run. Its history has for every epoch ``loss``, ``knn`` (percent, on the
-        training labels), ``spread`` (1 isotropic, 0 collapsed), ``learning_rate``,
-        ``images`` seen and ``seconds``.
+        training labels, if there are any), ``spread`` (1 isotropic, 0 collapsed),
+        ``learning_rate``, ``images`` seen and ``seconds``.
 
     Raises:
         ValueError: when images, labels or processes do not suit the settings.
@@ -174,7 +174,9 @@ def pretrain(
     ):
         entry, losses = train_epoch(session, history, bar)
         _check_finite(entry)
-        if (epoch + 1) % settings.monitor_every == 0 or epoch + 1 == settings.epochs:
+        is_last = epoch + 1 == settings.epochs
+        is_due = is_last or (epoch + 1) % settings.monitor_every == 0
+        if is_due and dataset.train_count:  # without labels there is no such gauge
             entry["knn"] = nearest_neighbors.accuracy(
                 method.backbone,
                 dataset.train,

@@ -83,6 +83,7 @@ def start(
             f"{settings.method} learns from labels, and {dataset.name} has none: "
             "choose another method, such as simclr, or images with labels."
         )
+    dataset.warn_if_enlarged(settings.image_size)
     hardware.check_processes(devices, nodes)
     engine.check_batch(settings.batch_size, devices * nodes)
     fabric = engine.start(settings.precision, devices, nodes)

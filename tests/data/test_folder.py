@@ -1,34 +1,61 @@
-"""Images of one's own: broken files, missing folders, in memory or on the disk."""
+"""Images of one's own: broken files, what is said, in memory or on the disk."""
 
+import os
+import shutil
 import warnings
 
+import numpy as np
 import PIL.Image
 import pytest
+import small
 import torch
 
 from helpers import data, hardware
-from helpers.data import streaming
+from helpers.data import decoding, streaming
+from helpers.evaluation import protocols
+from helpers.training import pretraining, settings
+
+
+def picture(file, corner=(0, 0, 0), other=(9, 9, 9)):
+    """Save an image of 32 px that has one colour, and another in its last row."""
+    image = PIL.Image.new("RGB", (32, 32), corner)
+    image.paste(other, (0, 31, 32, 32))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    image.save(file)
+
+
+def fill(root, seed=0):
+    """Two classes of three PNG files each, in train and in test."""
+    for split in ("train", "test"):
+        for number, name in enumerate(("cat", "dog")):
+            for file in range(3):
+                color = (40 * file, 100 * number, 200)
+                other = (seed, split == "test", 7)
+                picture(root / split / name / f"{file}.png", color, other)
+    return root
 
 
 @pytest.fixture
 def images(tmp_path):
-    """Two classes of three PNG files each, in train and in test."""
-    for split in ("train", "test"):
-        for number, name in enumerate(("cat", "dog")):
-            place = tmp_path / "my pets" / split / name
-            place.mkdir(parents=True)
-            for file in range(3):
-                color = (40 * file, 100 * number, 200)
-                PIL.Image.new("RGB", (32, 32), color).save(place / f"{file}.png")
-    return tmp_path / "my pets"
+    """The folder ``my pets``."""
+    return fill(tmp_path / "my pets")
+
+
+def said(images, **options):
+    """Load a folder; the data set, and all warnings as one text."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        dataset = data.load(f"folder:{images}", image_size=32, **options)
+    return dataset, "\n".join(str(warning.message) for warning in caught)
 
 
 def test_a_folder_is_read_in_a_fixed_order(images):
     loose = images / "unlabeled" / "any" / "depth"
     loose.mkdir(parents=True)
-    PIL.Image.new("RGB", (32, 32), (1, 2, 3)).save(loose / "x.PNG")
+    picture(loose / "x.PNG", (1, 2, 3))
     (loose / "notes.txt").write_text("no image")
-    dataset = data.load(f"folder:{images}", image_size=32)
+    dataset, words = said(images)
+    assert words == "Left out: 1 with an ending that no image has (.txt)."
     assert dataset.name == "folder:my pets at 32 px"
     assert dataset.classes == ("cat", "dog")
     assert dataset.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
@@ -45,61 +72,160 @@ def test_broken_files_are_left_out_and_named(images):
     good = (images / "train" / "cat" / "1.png").read_bytes()
     (images / "train" / "cat" / "0b.png").write_bytes(good[: len(good) // 2])
     (images / "train" / "dog" / "9.jpg").write_bytes(b"")
-    with pytest.warns(UserWarning, match=r"Left out 2 image.*0b\.png") as caught:
-        dataset = data.load(f"folder:{images}", image_size=32)
-    assert len(caught) == 1
+    dataset, words = said(images)
+    assert words.startswith("Left out: 2 that cannot be read ('")
+    assert words.endswith("0b.png': image file is truncated).")
     assert torch.equal(dataset.train.images, whole.train.images)
     assert dataset.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert dataset.train_count == 6
 
 
-def test_hidden_folders_and_files_are_no_classes_and_no_images(images):
-    (images / "train" / ".ipynb_checkpoints").mkdir()
-    (images / "train" / "cat" / "._0.png").write_bytes(b"not an image")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        dataset = data.load(f"folder:{images}", image_size=32)
-    assert dataset.classes == ("cat", "dog")
-    assert len(dataset.train) == 6
+@pytest.mark.parametrize("storage", ["resident", "stream"])
+def test_broken_images_with_labels_are_left_out_in_both_storages(images, storage):
+    for broken in ("train/cat/2.png", "test/cat/0.png", "test/dog/2.png"):
+        (images / broken).write_text("broken")
+    dataset, words = said(images, storage=storage)
+    assert words.startswith("Left out: 3 that cannot be read ('")
+    assert dataset.train.labels.tolist() == [0, 0, 1, 1, 1]
+    assert dataset.test.labels.tolist() == [0, 0, 1, 1]
+    for split in (dataset.train, dataset.test):  # green is the class
+        assert (split.images[:][:, 1, 0, 0] == 100 * split.labels).all()
 
 
-def remove(place):
-    for file in place.glob("*"):
-        file.unlink() if file.is_file() else remove(file)
-    place.rmdir()
+def test_labelled_files_are_checked_once_and_again_when_they_change(
+    images, monkeypatch
+):
+    (images / "test/cat/0.png").write_text("broken")
+    first = said(images, storage="stream")
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding, "examine", None)
+        again = said(images, storage="stream")
+        assert again[1] == first[1]
+        assert len(again[0].test) == 5
+    shutil.copy(images / "test/cat/1.png", images / "test/cat/0.png")
+    mended, words = said(images, storage="stream")
+    assert (len(mended.test), words) == (6, "")
 
 
-def all_broken(images):
+@pytest.mark.parametrize("storage", ["resident", "stream"])
+def test_a_class_whose_images_are_all_broken_is_named(images, storage):
+    for file in (images / "train" / "cat").iterdir():
+        file.write_text("broken")
+    with pytest.raises(ValueError, match="No training image of class 'cat' can be re"):
+        data.load(f"folder:{images}", image_size=32, storage=storage)
+
+
+@pytest.mark.parametrize("storage", ["resident", "stream"])
+def test_a_class_whose_test_images_are_all_broken_is_said(images, storage):
+    for file in (images / "test" / "cat").iterdir():
+        file.write_text("broken")
+    dataset, words = said(images, storage=storage)
+    assert "Classes without test images, which are learned but never tested: 'cat'" in (
+        words
+    )
+    assert dataset.test.labels.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("storage", ["resident", "stream"])
+def test_when_nothing_can_be_read_it_says_so(images, storage):
     for file in images.rglob("test/*/*.png"):
         file.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"None of the images in '.*' can be read"):
+        data.load(f"folder:{images}", image_size=32, storage=storage)
 
 
-@pytest.mark.parametrize(
-    ("harm", "message"),
-    [
-        (remove, "There is no folder '.*': check the path after 'folder:'"),
-        (lambda images: remove(images / "test"), "needs a folder test/ with a folde"),
-        (lambda images: remove(images / "train"), "needs a folder train/ with a fol"),
-        (lambda images: remove(images / "test" / "dog"), "must have the same class f"),
-        (lambda images: (images / "train" / "emu").mkdir(), "must have the same clas"),
-        (
-            lambda images: [f.unlink() for f in (images / "train" / "cat").iterdir()],
-            "The class folder '.*cat' has no images",
-        ),
-    ],
-)
-def test_what_is_missing_is_said_in_one_sentence(images, harm, message):
-    harm(images)
-    with pytest.raises(ValueError, match=message) as raised:
-        data.load(f"folder:{images}", image_size=32)
-    assert "\n" not in str(raised.value)
+def test_deep_images_a_fourth_channel_and_copies_are_said_in_a_sentence(images):
+    ramp = np.tile(np.linspace(0, 4_095, 32).astype(np.uint16), (32, 1))
+    PIL.Image.fromarray(ramp).save(images / "train" / "cat" / "deep.png")
+    glass = PIL.Image.new("RGBA", (32, 32), (1, 2, 3, 4))
+    glass.paste((1, 2, 3, 200), (0, 0, 9, 9))
+    glass.save(images / "train" / "dog" / "glass.png")
+    shutil.copy(images / "train/dog/1.png", images / "test/dog/copy.png")
+    for storage in ("resident", "stream"):
+        dataset, words = said(images, storage=storage)
+        deep, fourth, copy = words.split("\n")
+        assert "deep.png' have values of more than 8 bits: each is mapped" in deep
+        assert "glass.png' have more than three channels: only red," in fourth
+        assert "1 test image(s) are also training images" in copy
+        assert dataset.train.images[3][0].max() == 255
 
 
-@pytest.mark.filterwarnings("ignore:Left out")
-def test_when_nothing_can_be_read_it_says_so(images):
-    all_broken(images)
-    with pytest.raises(ValueError, match="None of the images can be read"):
-        data.load(f"folder:{images}", image_size=32)
+@pytest.mark.parametrize("storage", ["resident", "stream"])
+def test_a_data_set_of_single_colours_is_noticed(tmp_path, storage):
+    for number in range(6):
+        picture(tmp_path / "grey" / f"{number}.png", (number, 1, 2), (number, 1, 2))
+    words = said(tmp_path / "grey", storage=storage)[1]
+    assert "Every image is of a single colour" in words
+    picture(tmp_path / "grey" / "7.png")
+    assert said(tmp_path / "grey", storage=storage)[1] == ""
+
+
+def identity(images, **options):
+    dataset = data.load(f"folder:{images}", image_size=32, **options)
+    return settings.configure("pirl", **small.SETTINGS).run_name(dataset)
+
+
+def test_other_pictures_under_the_same_names_are_another_run(tmp_path, monkeypatch):
+    one, other = fill(tmp_path / "a" / "data"), fill(tmp_path / "b" / "data", seed=1)
+    assert identity(one) != identity(other)
+    names = []
+    for place in (one, other):
+        monkeypatch.chdir(place)
+        names.append(identity("."))
+    assert names == [identity(one), identity(other)]
+    assert names[0].startswith("pirl-data-at-32-px-4ep")
+    moved = shutil.copytree(one, tmp_path / "c" / "data")
+    for file in moved.rglob("*.png"):
+        os.utime(file, (1, 1))
+    assert identity(moved) == identity(moved, storage="stream") == names[0]
+    picture(one / "train" / "cat" / "0.png", (5, 5, 5))
+    assert identity(one) != names[0]
+    # Test images do not change what is pre-trained.
+    (moved / "test" / "cat" / "0.png").unlink()
+    assert identity(moved) == names[0]
+
+
+def unlabeled(root, count=24):
+    for number in range(count):
+        picture(root / f"{number:02}.png", (9 * number, 4, 200))
+    return root
+
+
+@pytest.mark.parametrize("storage", ["resident", "stream"])
+def test_images_alone_can_be_learned_from_but_not_scored(
+    tmp_path, small_backbone, storage
+):
+    place = unlabeled(tmp_path / "photos")
+    dataset = data.load(f"folder:{place}", image_size=32, storage=storage, workers=0)
+    assert dataset.describe() == (
+        "folder:photos at 32 px: no labels, 32 px; 24 unlabeled images"
+    )
+    chosen = settings.configure("simclr", **small.SETTINGS | {"epochs": 1})
+    run = pretraining.pretrain(chosen, dataset, folder=tmp_path / "runs")
+    assert "knn" not in run.history[-1]
+    assert run.backbone_file.is_file()
+    with pytest.raises(ValueError, match="has no labels, so nothing can be scored: pu"):
+        protocols.Experiment(dataset, "random")
+    with pytest.raises(ValueError, match="has no labels: leave labels at None"):
+        data.load(f"folder:{place}", image_size=32, labels=3)
+    with pytest.raises(ValueError, match=r"supcon learns from labels, and .* has none"):
+        supcon = settings.configure("supcon", **small.SETTINGS)
+        pretraining.pretrain(supcon, dataset, folder=tmp_path / "runs")
+
+
+def test_own_images_that_are_only_enlarged_are_said(images, dataset):
+    own = data.load(f"folder:{images}", image_size=32)
+    with pytest.warns(UserWarning, match="kept at 32 px but shown at 48 px.*image_siz"):
+        own.warn_if_enlarged(48)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        own.warn_if_enlarged(32)
+        dataset.warn_if_enlarged(48)  # of the demo and the like nothing else exists
+    with pytest.warns(UserWarning, match="kept at 32 px but shown at 40 px"):
+        protocols.encode(small.backbone(), own, image_size=40)
+    large = settings.configure("pirl", **small.SETTINGS | {"size": 40, "batch_size": 6})
+    with pytest.warns(UserWarning, match="kept at 32 px but shown at 40 px"):
+        pretraining.sessions.start(large, own, 1, 1)
 
 
 def test_a_folder_that_does_not_fit_stays_on_the_disk(images, monkeypatch):

@@ -1,16 +1,16 @@
-"""Images in files: every kind is decoded, and a stream is as good as memory."""
+"""Images in files: a stream is as good as memory."""
 
 import dataclasses
+import os
 import types
 import warnings
 
-import numpy as np
 import PIL.Image
 import pytest
 import small
 import torch
 
-from helpers.data import streaming
+from helpers.data import decoding, streaming
 from helpers.data.dataset import Split
 from helpers.models import encoding, heads
 from helpers.training import checkpoints, pretraining, sessions, settings, supervised
@@ -18,87 +18,6 @@ from helpers.training import checkpoints, pretraining, sessions, settings, super
 CPU = torch.device("cpu")
 # The machine that tests may have fewer cores than a test has workers.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
-
-
-def picture(mode="RGB", color=(200, 100, 50), size=(32, 32)):
-    image = PIL.Image.new("RGB", size, color)
-    return image.convert(mode)
-
-
-@pytest.mark.parametrize(
-    ("mode", "ending", "tolerance"),
-    [
-        ("L", "png", 1),
-        ("P", "png", 3),
-        ("P", "gif", 3),
-        ("RGBA", "png", 1),
-        ("LA", "png", 1),
-        ("CMYK", "jpg", 3),
-        ("RGB", "jpg", 3),
-        ("RGB", "webp", 3),
-        ("RGB", "bmp", 1),
-    ],
-)
-def test_every_mode_becomes_rgb(mode, ending, tolerance, tmp_path):
-    file = tmp_path / f"image.{ending}"
-    picture(mode).save(file)
-    expected = np.array(picture("L").convert("RGB") if "L" in mode else picture())
-    made = streaming.decode(file, 32)
-    assert made.shape == (3, 32, 32)
-    assert made.dtype == np.uint8
-    # The mean: a palette's colours are mixed by dithering.
-    distance = made.mean(axis=(1, 2)) - expected.mean(axis=(0, 1))
-    assert np.abs(distance).max() <= tolerance
-
-
-def test_sixteen_bits_are_brought_to_eight(tmp_path):
-    values = np.linspace(0, 65_535, 32 * 32).astype(np.uint16).reshape(32, 32)
-    PIL.Image.fromarray(values).save(tmp_path / "deep.png")
-    made = streaming.decode(tmp_path / "deep.png", 32)
-    assert np.abs(made[0].astype(int) - values / 257).max() <= 1
-    assert (made[0] == made[2]).all()
-
-
-def test_the_middle_of_a_long_image_is_kept(tmp_path):
-    image = PIL.Image.new("RGB", (120, 40), (255, 0, 0))
-    image.paste((0, 255, 0), (40, 0, 80, 40))
-    image.save(tmp_path / "long.png")
-    made = streaming.decode(tmp_path / "long.png", 20)
-    assert made.shape == (3, 20, 20)
-    assert made[1, :, 2:-2].min() > 250
-    assert made[0, :, 2:-2].max() < 5
-
-
-def test_a_photograph_is_turned_upright(tmp_path):
-    image = PIL.Image.new("RGB", (32, 32), (255, 0, 0))
-    image.paste((0, 0, 255), (0, 0, 32, 16))
-    exif = PIL.Image.Exif()
-    exif[0x0112] = 3  # orientation: upside down
-    image.save(tmp_path / "turned.png", exif=exif)
-    made = streaming.decode(tmp_path / "turned.png", 32)
-    assert made[:, 2, 2].tolist() == [255, 0, 0]
-    assert made[:, 29, 2].tolist() == [0, 0, 255]
-
-
-def test_a_large_jpeg_is_decoded_at_a_part_of_its_size(tmp_path, monkeypatch):
-    rows, columns = np.mgrid[0:480, 0:640]
-    waves = 128 + 100 * np.sin(rows / 60)[..., None] * np.cos(columns / 80)[..., None]
-    image = PIL.Image.fromarray((waves * [1, 0.8, 0.6]).astype(np.uint8))
-    for ending in ("png", "jpg"):
-        image.save(tmp_path / f"large.{ending}", quality=95)
-    sizes, convert = [], PIL.Image.Image.convert
-
-    def watched(image, mode):
-        sizes.append(image.size)
-        return convert(image, mode)
-
-    monkeypatch.setattr(PIL.Image.Image, "convert", watched)
-    whole, part = (
-        streaming.decode(tmp_path / f"large.{ending}", 40).astype(int)
-        for ending in ("png", "jpg")
-    )
-    assert sizes == [(640, 480), (80, 60)]
-    assert np.abs(whole - part).mean() < 2
 
 
 @pytest.fixture
@@ -133,7 +52,7 @@ def test_files_are_indexed_as_a_tensor_is(index, stored):
 
 def test_selecting_files_reads_nothing(stored, monkeypatch):
     images, files = stored
-    monkeypatch.setattr(streaming, "decode", None)
+    monkeypatch.setattr(decoding, "decode", None)
     order = torch.randperm(48)
     chosen = files.select(order).select(slice(4, 30))
     assert len(chosen) == 26
@@ -262,3 +181,18 @@ def test_nothing_but_broken_images_is_one_sentence(workers, stored):
     with pytest.raises(ValueError, match=r"Neither '.*\.png' nor the im") as raised:
         list(streaming.batches(files, [torch.arange(4)], CPU))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_nothing_stands_in_for_an_image_with_a_label(workers, stored, tmp_path):
+    files = stored[1]
+    marked = streaming.Files(list(map(os.fsdecode, files.paths)), 32, workers, 24)
+    for number in (3, 30):
+        (tmp_path / "images" / f"{number:02}.png").write_bytes(b"nothing")
+    order = torch.randperm(48, generator=torch.Generator().manual_seed(0))
+    chosen = marked.select(order)
+    with pytest.warns(UserWarning, match=r"30\.png' cannot be read: the next"):
+        shown = chosen[order.argsort()[24:]]
+    assert len(shown) == 24
+    with pytest.raises(ValueError, match=r"03\.png' could be read before and canno"):
+        list(streaming.batches(chosen, order.argsort()[:24].split(8), CPU))

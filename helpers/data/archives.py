@@ -1,0 +1,67 @@
+"""Zip files of images, unpacked once."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pathlib
+import shutil
+import zipfile
+import zlib
+
+import filelock
+
+from helpers import hardware
+
+
+def one_at_a_time(root: pathlib.Path) -> contextlib.AbstractContextManager:
+    """Let only one process on this machine download and unpack at a time."""
+    if not hardware.shares_machine():
+        return contextlib.nullcontext()
+    root.mkdir(parents=True, exist_ok=True)
+    return filelock.FileLock(root / ".lock")
+
+
+def unpack(file: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+    """Unpack a zip, or find it unpacked; nothing is written outside the folder.
+
+    Args:
+        file: the zip.
+        folder: where it gets a folder of its own, named after it and its content.
+
+    Returns:
+        Its own folder.
+
+    Raises:
+        ValueError: when it is no zip, is damaged, needs a password or does not fit.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            lines = [f"{m.filename} {m.file_size} {m.CRC}" for m in members]
+            digest = hashlib.sha256("\n".join(lines).encode(errors="replace"))
+            place = folder / f"{file.stem}-{digest.hexdigest()[:8]}"
+            if place.is_dir():
+                return place
+            folder.mkdir(parents=True, exist_ok=True)
+            needed, free = sum(m.file_size for m in members), shutil.disk_usage(folder)
+            if needed > free.free:
+                raise ValueError(
+                    f"{str(file)!r} needs {needed / 1e9:.1f} GB unpacked, more than is "
+                    f"free in {str(folder)!r}: free some space or choose another "
+                    "folder for data."
+                )
+            beside = folder / f".{os.getpid()}-{place.name}"
+            try:
+                archive.extractall(beside)  # leaves out roots and ".." of names
+                beside.rename(place)
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
+            return place
+    # RuntimeError: it needs a password; NotImplementedError: unknown compression.
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        raise ValueError(
+            f"{str(file)!r} cannot be unpacked ({error}): unpack it yourself and give "
+            "the folder."
+        ) from error

@@ -1,0 +1,147 @@
+"""One image file, of any kind that Pillow knows, to a square of RGB pixels.
+
+Images of any size and mode (greyscale, palette, CMYK, with transparency) become RGB:
+the shorter side is resized and the middle of the longer one is kept. Deep images
+(floats, integers of more than 8 bits) are mapped from the range of their own values to
+0–255, each file by itself, so that a new photograph is decoded as those of the data set
+were; how bright one file is beside another is lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+import PIL.ExifTags
+import PIL.Image
+import PIL.ImageOps
+import PIL.JpegImagePlugin
+
+with contextlib.suppress(ImportError):  # where it is installed, HEIC can be read
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+
+# Not photographs, or read by programs outside Pillow, which a hostile file could use.
+NOT_READ = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PALM", "PDF", "WMF"}
+MOST_PIXELS = 2 * (PIL.Image.MAX_IMAGE_PIXELS or 89_478_485)  # Pillow's own limit
+# How to turn an image upright, by the orientation in its EXIF block.
+TURNS = {
+    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
+    3: PIL.Image.Transpose.ROTATE_180,
+    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
+    5: PIL.Image.Transpose.TRANSPOSE,
+    6: PIL.Image.Transpose.ROTATE_270,
+    7: PIL.Image.Transpose.TRANSVERSE,
+    8: PIL.Image.Transpose.ROTATE_90,
+}
+
+
+class Decoded(NamedTuple):
+    """The pixels of a file, or why there are none.
+
+    Attributes:
+        pixels: uint8 (3, size, size); None when the file cannot be read.
+        reason: why it cannot be read.
+        is_deep: it has values of more than 8 bits, mapped by their range.
+        has_fourth: it has a fourth channel, such as transparency, which is not used.
+    """
+
+    pixels: np.ndarray | None
+    reason: str = ""
+    is_deep: bool = False
+    has_fourth: bool = False
+
+
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are read."""
+    PIL.Image.init()
+    return tuple(name for name in PIL.Image.ID if name not in NOT_READ)
+
+
+@functools.cache
+def endings() -> frozenset[str]:
+    """Endings of image files that can be read here, in lower case, with the dot."""
+    can = {*formats(), "MPO"}  # Pillow opens it as a JPEG
+    return frozenset(end for end, name in PIL.Image.EXTENSION.items() if name in can)
+
+
+def decode(file: pathlib.Path, size: int) -> np.ndarray | None:
+    """Read an image as uint8 (3, size, size); None when it cannot be read."""
+    return examine(file, size).pixels
+
+
+def examine(file: pathlib.Path, size: int) -> Decoded:
+    """Read an image, and say what is special about it; nothing is raised."""
+    try:
+        if not file.is_file():  # a pipe would be waited for without end
+            return Decoded(None, "it is not a file")
+        with _open(file) as opened:
+            # A large JPEG is decoded at a half, a quarter or an eighth of its size.
+            opened.draft("RGB", (size, size))
+            if opened.width * opened.height > MOST_PIXELS:
+                return Decoded(None, f"it has more than {MOST_PIXELS:,} pixels")
+            opened.load()
+            is_deep = opened.mode == "F" or opened.mode.startswith("I")
+            has_fourth = _has_fourth(opened)
+            shallow = _mapped_by_range(opened) if is_deep else opened
+            upright = _turned(shallow.convert("RGB"), _orientation(opened))
+            if upright.size != (size, size):
+                upright = PIL.ImageOps.fit(
+                    upright, (size, size), PIL.Image.Resampling.BILINEAR
+                )
+            pixels = np.array(upright).transpose(2, 0, 1)
+            return Decoded(pixels, "", is_deep, has_fourth)
+    except PIL.UnidentifiedImageError:
+        is_tiff = file.suffix.lower() in (".tif", ".tiff")
+        more = "; a TIFF may have four channels at most" if is_tiff else ""
+        return Decoded(None, f"Pillow knows no image like it{more}")
+    # A damaged file can raise anything: struct.error, RuntimeError, MemoryError ...
+    except Exception as error:
+        lines = str(error).splitlines() or [""]
+        return Decoded(None, lines[0].strip() or type(error).__name__)
+
+
+def _open(file: pathlib.Path) -> PIL.Image.Image:
+    """Open an image; a JPEG of any size, because it is not decoded at its full one."""
+    try:
+        return PIL.Image.open(file, formats=formats())
+    except PIL.Image.DecompressionBombError:
+        with contextlib.suppress(SyntaxError):
+            return PIL.JpegImagePlugin.JpegImageFile(file)
+        raise
+
+
+def _has_fourth(image: PIL.Image.Image) -> bool:
+    """Whether there is a fourth channel beside red, green and blue that varies."""
+    if image.mode not in ("RGBA", "RGBX", "RGBa"):
+        return False
+    low, high = image.getchannel(3).getextrema()
+    return low < high
+
+
+def _mapped_by_range(image: PIL.Image.Image) -> PIL.Image.Image:
+    """Map the smallest value to 0 and the largest to 255; Pillow would clip them."""
+    values = np.asarray(image, dtype=np.float64)
+    finite = values[np.isfinite(values)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    scale = 255 / (high - low) if high > low else 0.0
+    return PIL.Image.fromarray(((values - low) * scale).round().astype(np.uint8))
+
+
+def _orientation(image: PIL.Image.Image) -> int:
+    """The orientation in the EXIF block, 1 to 8; 1, upright, where it is damaged."""
+    try:
+        return int(image.getexif().get(PIL.ExifTags.Base.Orientation, 1))
+    except Exception:
+        return 1
+
+
+def _turned(image: PIL.Image.Image, orientation: int) -> PIL.Image.Image:
+    turn = TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)

@@ -1,0 +1,78 @@
+"""Zips of images are unpacked once, safely, or refused in a sentence."""
+
+import shutil
+import zipfile
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from helpers import data
+from helpers.data import archives
+
+
+@pytest.fixture
+def pets(tmp_path):
+    """A zip as a file manager makes it: one folder in it, and a system's beside."""
+    random = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "made" / "pets" / name).mkdir(parents=True)
+        for number in range(5):
+            pixels = random.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            file = tmp_path / "made" / "pets" / name / f"{number}.png"
+            PIL.Image.fromarray(pixels).save(file)
+    (tmp_path / "made" / "__MACOSX").mkdir()
+    (tmp_path / "made" / "__MACOSX" / "._cat.png").write_bytes(b"")
+    shutil.make_archive(str(tmp_path / "pets"), "zip", tmp_path / "made")
+    return tmp_path / "pets.zip"
+
+
+@pytest.mark.filterwarnings("ignore:Left out")
+def test_a_zip_is_the_folder_that_was_zipped(pets, tmp_path, monkeypatch):
+    zipped = data.load(f"folder:{pets}", image_size=32, root=tmp_path / "data")
+    folder = data.load(f"folder:{tmp_path / 'made' / 'pets'}", image_size=32)
+    assert (
+        zipped.describe()
+        == folder.describe()
+        == (
+            "folder:pets at 32 px: 2 classes, 32 px; 8 labelled, 0 unlabeled, 2 test "
+            "images; 20% of each class are held out as test images"
+        )
+    )
+    assert zipped.files == folder.files
+    assert torch.equal(zipped.pretraining.images, folder.pretraining.images)
+    monkeypatch.setattr(zipfile.ZipFile, "extractall", None)  # once is enough
+    again = data.load(f"folder:{pets}", image_size=32, root=tmp_path / "data")
+    assert torch.equal(again.test.images, zipped.test.images)
+
+
+def test_nothing_is_written_outside_the_folder(tmp_path):
+    with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
+        for name in ("../../out.png", f"{tmp_path}/abs.png", "in.png"):
+            archive.writestr(name, b"x")
+    place = archives.unpack(tmp_path / "evil.zip", tmp_path / "deep" / "unpacked")
+    written = {file for file in tmp_path.rglob("*.png")}
+    assert len(written) == 3
+    assert all(file.is_relative_to(place) for file in written)
+
+
+def test_a_zip_that_cannot_be_unpacked_leaves_nothing(tmp_path, monkeypatch):
+    (tmp_path / "no.zip").write_bytes(b"nothing")
+    with zipfile.ZipFile(tmp_path / "torn.zip", "w") as archive:
+        archive.writestr("a.png", b"x" * 5_000)
+    torn = bytearray((tmp_path / "torn.zip").read_bytes())
+    torn[200] ^= 255
+    (tmp_path / "torn.zip").write_bytes(torn)
+    for name in ("no", "torn"):
+        with pytest.raises(
+            ValueError, match=rf"{name}\.zip' cannot be unpacked \(.*: "
+        ):
+            archives.unpack(tmp_path / f"{name}.zip", tmp_path / "unpacked")
+    assert list((tmp_path / "unpacked").glob("*")) == []
+    with zipfile.ZipFile(tmp_path / "big.zip", "w") as archive:
+        archive.writestr("a.png", b"x")
+    full = shutil._ntuple_diskusage(10, 10, 0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    with pytest.raises(ValueError, match=r"big\.zip' needs .* more than is free in"):
+        archives.unpack(tmp_path / "big.zip", tmp_path / "unpacked")

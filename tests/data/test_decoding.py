@@ -1,0 +1,264 @@
+"""Every kind of image is decoded, and no file can stop a data set."""
+
+import os
+import random
+import struct
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from helpers.data import decoding
+
+
+def picture(mode="RGB", color=(200, 100, 50), size=(32, 32)):
+    image = PIL.Image.new("RGB", size, color)
+    return image.convert(mode)
+
+
+@pytest.mark.parametrize(
+    ("mode", "ending", "tolerance"),
+    [
+        ("L", "png", 1),
+        ("P", "png", 3),
+        ("P", "gif", 3),
+        ("RGBA", "png", 1),
+        ("LA", "png", 1),
+        ("CMYK", "jpg", 3),
+        ("RGB", "jpg", 3),
+        ("RGB", "webp", 3),
+        ("RGB", "bmp", 1),
+    ],
+)
+def test_every_mode_becomes_rgb(mode, ending, tolerance, tmp_path):
+    file = tmp_path / f"image.{ending}"
+    picture(mode).save(file)
+    expected = np.array(picture("L").convert("RGB") if "L" in mode else picture())
+    made = decoding.decode(file, 32)
+    assert made.shape == (3, 32, 32)
+    assert made.dtype == np.uint8
+    # The mean: a palette's colours are mixed by dithering.
+    distance = made.mean(axis=(1, 2)) - expected.mean(axis=(0, 1))
+    assert np.abs(distance).max() <= tolerance
+
+
+def test_sixteen_bits_are_brought_to_eight(tmp_path):
+    values = np.linspace(0, 65_535, 32 * 32).astype(np.uint16).reshape(32, 32)
+    PIL.Image.fromarray(values).save(tmp_path / "deep.png")
+    made = decoding.decode(tmp_path / "deep.png", 32)
+    assert np.abs(made[0].astype(int) - values / 257).max() <= 1
+    assert (made[0] == made[2]).all()
+
+
+def test_the_middle_of_a_long_image_is_kept(tmp_path):
+    image = PIL.Image.new("RGB", (120, 40), (255, 0, 0))
+    image.paste((0, 255, 0), (40, 0, 80, 40))
+    image.save(tmp_path / "long.png")
+    made = decoding.decode(tmp_path / "long.png", 20)
+    assert made.shape == (3, 20, 20)
+    assert made[1, :, 2:-2].min() > 250
+    assert made[0, :, 2:-2].max() < 5
+
+
+def test_a_photograph_is_turned_upright(tmp_path):
+    image = PIL.Image.new("RGB", (32, 32), (255, 0, 0))
+    image.paste((0, 0, 255), (0, 0, 32, 16))
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 3  # orientation: upside down
+    image.save(tmp_path / "turned.png", exif=exif)
+    made = decoding.decode(tmp_path / "turned.png", 32)
+    assert made[:, 2, 2].tolist() == [255, 0, 0]
+    assert made[:, 29, 2].tolist() == [0, 0, 255]
+
+
+def test_a_large_jpeg_is_decoded_at_a_part_of_its_size(tmp_path, monkeypatch):
+    rows, columns = np.mgrid[0:480, 0:640]
+    waves = 128 + 100 * np.sin(rows / 60)[..., None] * np.cos(columns / 80)[..., None]
+    image = PIL.Image.fromarray((waves * [1, 0.8, 0.6]).astype(np.uint8))
+    for ending in ("png", "jpg"):
+        image.save(tmp_path / f"large.{ending}", quality=95)
+    sizes, convert = [], PIL.Image.Image.convert
+
+    def watched(image, mode):
+        sizes.append(image.size)
+        return convert(image, mode)
+
+    monkeypatch.setattr(PIL.Image.Image, "convert", watched)
+    whole, part = (
+        decoding.decode(tmp_path / f"large.{ending}", 40).astype(int)
+        for ending in ("png", "jpg")
+    )
+    assert sizes == [(640, 480), (80, 60)]
+    assert np.abs(whole - part).mean() < 2
+
+
+ORIENTATION, MAKER, WIDTH = 0x0112, 0x010F, 0x0100
+
+
+def exif(*entries):
+    """An EXIF block: a little-endian TIFF of (tag, type, count, four bytes or more)."""
+    start, body = 8 + 2 + 12 * len(entries) + 4, b""
+    lines = b""
+    for tag, kind, count, value in entries:
+        field = value
+        if len(value) > 4:
+            field, body = struct.pack("<I", start + len(body)), body + value
+        lines += struct.pack("<HHI", tag, kind, count) + field.ljust(4, b"\0")
+    head = b"II*\0" + struct.pack("<IH", 8, len(entries))
+    return b"Exif\0\0" + head + lines + b"\0" * 4 + body
+
+
+TURNED = (ORIENTATION, 3, 1, struct.pack("<H", 6))
+
+
+@pytest.mark.parametrize(
+    ("block", "is_turned"),
+    [
+        (exif(TURNED), True),
+        (exif((MAKER, 12, 1, struct.pack("<d", 1.5)), TURNED), True),
+        (exif((WIDTH, 2, 3, b"ab\0"), TURNED), True),
+        (exif((WIDTH, 8, 1, struct.pack("<h", -5)), TURNED), True),
+        (exif((ORIENTATION, 2, 2, b"x\0")), False),
+        (exif((ORIENTATION, 3, 1, struct.pack("<H", 77))), False),
+        (b"Exif\0\0no TIFF", False),
+        (b"Exif\0\0II*\0\xff\xff\xff\xff", False),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_a_damaged_exif_block_costs_at_most_the_turn(block, is_turned, tmp_path):
+    image = PIL.Image.new("RGB", (64, 64), (255, 0, 0))
+    image.paste((0, 0, 255), (0, 0, 64, 32))  # the upper half; turned: the right one
+    image.save(tmp_path / "photo.jpg", exif=block, quality=95)
+    made = decoding.decode(tmp_path / "photo.jpg", 32)
+    top, right = made[2, 4, 4] > 200, made[2, 27, 27] > 200
+    assert (top, right) == ((False, True) if is_turned else (True, False))
+
+
+@pytest.mark.parametrize(
+    ("values", "low", "high"),
+    [
+        (np.float32, 0, 1),
+        (">f4", 0, 1),
+        (np.float32, -1_000, 2_000),
+        (np.float32, 0, 65_535),
+        (np.uint16, 0, 4_095),
+        (np.uint16, 0, 1_023),
+        (np.int16, -1_000, 2_000),
+        (np.int32, 0, 255),
+    ],
+)
+def test_deep_images_are_mapped_by_their_own_range(values, low, high, tmp_path):
+    ramp = np.linspace(low, high, 64).astype(values)
+    save_tiff(tmp_path / "deep.tif", np.tile(ramp, (64, 1)))
+    made = decoding.examine(tmp_path / "deep.tif", 64)
+    assert made.is_deep
+    expected = np.linspace(0, 255, 64)
+    assert np.abs(made.pixels[0, 5] - expected).max() <= (2 if high > 300 else 3)
+
+
+def save_tiff(file, values):
+    """Write a greyscale TIFF of any type and byte order."""
+    order = ">" if values.dtype.byteorder == ">" else "<"
+    kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
+    height, width = values.shape
+    entries = [
+        (256, 4, width),
+        (257, 4, height),
+        (258, 3, 8 * values.itemsize),
+        (259, 3, 1),
+        (262, 3, 1),
+        (273, 4, 8 + 2 + 12 * 9 + 4),
+        (278, 4, height),
+        (279, 4, values.nbytes),
+        (339, 3, kind),
+    ]
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, 9)
+    for tag, of, value in entries:
+        field = struct.pack(order + ("H" if of == 3 else "I"), value).ljust(4, b"\0")
+        head += struct.pack(order + "HHI", tag, of, 1) + field
+    file.write_bytes(head + b"\0" * 4 + values.tobytes())
+
+
+def test_values_that_are_no_numbers_do_not_matter(tmp_path):
+    values = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (64, 1))
+    values[0, 0], values[0, 1] = np.nan, np.inf
+    save_tiff(tmp_path / "holes.tif", values)
+    made = decoding.decode(tmp_path / "holes.tif", 64)
+    assert made[0, 0, :2].tolist() == [0, 255]
+    assert made[0, 5, 63] == 255
+    save_tiff(tmp_path / "even.tif", np.full((64, 64), 7, np.uint16))
+    assert (decoding.decode(tmp_path / "even.tif", 64) == 0).all()
+
+
+def test_a_fourth_channel_is_noticed_where_it_says_something(tmp_path):
+    image = picture("RGBA")
+    image.save(tmp_path / "opaque.png")
+    image.putpixel((3, 3), (200, 100, 50, 0))
+    image.save(tmp_path / "hole.png")
+    assert not decoding.examine(tmp_path / "opaque.png", 32).has_fourth
+    assert decoding.examine(tmp_path / "hole.png", 32).has_fourth
+
+
+@pytest.mark.parametrize(
+    "error",
+    [struct.error("bad"), TypeError(), MemoryError(), RecursionError(), OSError],
+)
+def test_whatever_a_file_raises_it_is_left_out(error, tmp_path, monkeypatch):
+    picture().save(tmp_path / "image.png")
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(PIL.Image.Image, "convert", fail)
+    made = decoding.examine(tmp_path / "image.png", 32)
+    assert made.pixels is None
+    assert made.reason
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif", "gif", "bmp", "webp", "ppm"])
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_bytes_are_never_an_error(ending, tmp_path):
+    good, dice = tmp_path / f"good.{ending}", random.Random(0)
+    picture().save(good)
+    for _ in range(60):
+        changed = bytearray(good.read_bytes())
+        for _ in range(dice.randint(1, 8)):
+            changed[dice.randrange(len(changed))] = dice.randrange(256)
+        bad = tmp_path / f"bad.{ending}"
+        bad.write_bytes(changed[: dice.randint(1, len(changed))])
+        made = decoding.examine(bad, 32)
+        assert (made.pixels is None) == bool(made.reason)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    assert decoding.examine(tmp_path / "pipe.png", 32).reason == "it is not a file"
+    assert decoding.examine(tmp_path / "none.png", 32).reason == "it is not a file"
+
+
+def test_a_program_for_printers_is_not_run_whatever_its_ending(tmp_path):
+    picture().save(tmp_path / "image.eps")
+    (tmp_path / "image.eps").rename(tmp_path / "image.jpg")
+    assert decoding.examine(tmp_path / "image.jpg", 32).pixels is None
+    assert not {".eps", ".ps", ".pdf", ".h5"} & decoding.endings()
+
+
+def test_a_huge_jpeg_is_read_at_a_part_of_its_size(tmp_path, monkeypatch):
+    for ending in ("jpg", "png"):
+        picture(size=(400, 300)).save(tmp_path / f"huge.{ending}")
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 10_000)
+    monkeypatch.setattr(decoding, "MOST_PIXELS", 20_000)
+    assert decoding.decode(tmp_path / "huge.jpg", 32).shape == (3, 32, 32)
+    assert "pixels" in decoding.examine(tmp_path / "huge.png", 32).reason
+
+
+@pytest.mark.parametrize(
+    "ending",
+    """apng avif bmp gif jfif jp2 jpe jpeg jpg mpo pbm pgm png pnm ppm tga tif tiff
+    webp""".split(),
+)
+def test_usual_endings_are_read(ending, tmp_path):
+    assert f".{ending}" in decoding.endings()
+    kind = PIL.Image.registered_extensions()[f".{ending}"]
+    picture("1" if ending == "pbm" else "RGB").save(tmp_path / f"x.{ending}", kind)
+    assert decoding.decode(tmp_path / f"x.{ending}", 32).shape == (3, 32, 32)
