@@ -44,6 +44,7 @@ class Converted:
         tensors: its weights under torchvision's names, without the classifier.
         left: full names of all other tensors in the file, such as heads.
         others: prefixes of other complete networks in the file.
+        caveat: in what the network differs from the original; empty if in nothing.
     """
 
     kind: layouts.Kind
@@ -54,6 +55,7 @@ class Converted:
     tensors: dict[str, Tensor]
     left: tuple[str, ...]
     others: tuple[str, ...]
+    caveat: str = ""
 
     @property
     def side(self) -> int | None:
@@ -72,7 +74,8 @@ class Converted:
         return weight_files.printable(
             f"The {len(self.tensors)} tensors {layouts.where(self.prefix)}{maker} are "
             f"a whole {self.network} with stem {self.stem!r}"
-            f"{others if self.others else ''}{rest if heads else ''}."
+            f"{others if self.others else ''}{rest if heads else ''}"
+            f"{f'; {self.caveat}' if self.caveat else ''}."
         )
 
 
@@ -139,16 +142,16 @@ def convert(content: Any) -> Converted:
             reports.append((count, f"There is a ResNet {where}: {sentence}"))
             continue
         taken = {place.state + name for name, _ in weights.values()}
-        found.append((kind, place.full, network, tensors, taken))
+        found.append((kind, place, network, tensors, taken))
     if not found and reports:
         raise ValueError(min(reports)[1])
     if not found:
         raise ValueError(f"No ResNet was found. {layouts.seen(content, states)}")
-    kind, prefix, network, tensors, taken = found[0]
+    kind, place, network, tensors, taken = found[0]
     names = [path + name for path, state in states.items() for name in state]
     left = tuple(name for name in names if name not in taken)
-    others = tuple(prefix for _, prefix, *_ in found[1:])
-    return Converted(kind, prefix, *network, tensors, left, others)
+    others = tuple(other.full for _, other, *_ in found[1:])
+    return Converted(kind, place.full, *network, tensors, left, others, place.caveat)
 
 
 def backbone_file(

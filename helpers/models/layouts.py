@@ -93,6 +93,16 @@ class Place:
         return self.state + self.prefix
 
     @property
+    def caveat(self) -> str:
+        """What these weights were learned with and the converted network is not.
+
+        A Sequential of the modules of lightly's own ResNet lacks its functions.
+        """
+        if self.first != "2":
+            return ""
+        return "the original has no ReLU before its first block, this one does"
+
+    @property
     def names(self) -> dict[str, str]:
         """Names that the layers have here, and torchvision's."""
         if self.first == "layer1":

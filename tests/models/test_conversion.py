@@ -321,25 +321,33 @@ def test_what_is_not_taken_is_named():
     make, _ = LAYOUTS["MoCo"]
     told = conversion.convert(make(learned(), learned(offset=1.0))).describe()
     assert "as whole, but not taken: state_dict.module.encoder_k." in told
-    assert "left out: 128 of encoder_k, fc, queue, queue_ptr" in told
+    assert "left out: 126 of encoder_k, fc, queue, queue_ptr" in told
 
 
 @pytest.mark.parametrize("splits", [0, 4])
-def test_lightlys_own_resnet_gives_the_same_features(splits):
-    """It has shortcuts, no layers between the groups, and may split its BatchNorm."""
+def test_lightlys_own_resnet_gives_the_same_features_but_for_a_relu(splits):
+    """It has shortcuts, and may split its BatchNorm.
+
+    The Sequential that lightly makes of it has no ReLU before the first block, because
+    there it is a function: what is converted has one, and that is said.
+    """
     torch.manual_seed(0)
     own = lightly_models.ResNetGenerator("resnet-18", num_splits=splits)
     own(torch.rand(8, 3, 32, 32))  # lets the statistics of the splits differ
-    network = nn.Sequential(*list(own.children())[:-1], nn.AdaptiveAvgPool2d(1))
-    content = {"state_dict": under("backbone.", network.state_dict())}
-    found = conversion.convert(content)
+    layers = list(own.children())[:-1]
+    state = under("backbone.", nn.Sequential(*layers).state_dict())
+    found = conversion.convert({"state_dict": state})
     assert (found.network, found.stem) == ("resnet18", "small")
+    assert "has no ReLU before its first block" in found.describe()
     backbone = backbones.build(stem="small")
     backbone.load_state_dict(found.tensors)
+    whole = nn.Sequential(*layers[:2], nn.ReLU(), *layers[2:], nn.AdaptiveAvgPool2d(1))
     images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
-        theirs = network.eval()(images).flatten(1)
+        theirs = whole.eval()(images).flatten(1)
         assert torch.allclose(backbone.eval()(images), theirs, atol=1e-5)
+    told = conversion.convert(LAYOUTS["MoCo"][0](learned(), learned())).describe()
+    assert "ReLU" not in told
 
 
 @pytest.mark.parametrize(("beside", "norm"), [(True, "group"), (False, "batch")])
