@@ -1,17 +1,19 @@
 """Conversion of other projects' checkpoints into backbone files.
 
-Checkpoints of the kinds in ``KINDS`` hold a ResNet under their own key names, beside
-heads and much else. Its weights are renamed to torchvision's keys, and their shapes
-identify the ResNet. A file is refused unless it holds all of that ResNet's weights,
-apart from the classifier's. Files are read as data: no code in them is executed.
+``layouts`` finds the ResNet in a checkpoint; here the file is read and its weights are
+written under torchvision's names. A file is refused unless it holds all of a ResNet's
+weights, apart from the classifier's. Files are read as data: no code in them is
+executed.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import pathlib
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,40 +23,11 @@ import torch
 from torch import Tensor
 
 from helpers import files
-from helpers.models import backbones, weight_files
+from helpers.models import backbones, layouts, weight_files
 
-
-@dataclasses.dataclass(frozen=True)
-class Kind:
-    """A project's checkpoint format: where it keeps the backbone.
-
-    Attributes:
-        maker: name of the project.
-        path: keys that lead to the state dict in the content of the file.
-        prefix: what the backbone's keys begin with.
-        side: of the whole images such backbones are evaluated on, in pixels; None if
-            unknown.
-    """
-
-    maker: str
-    path: tuple[str, ...]
-    prefix: str
-    side: int | None = None
-
-
-VISSL = ("classy_state_dict", "base_model", "model", "trunk")
-KINDS = (
-    Kind("VISSL", VISSL, "_feature_blocks.", 224),
-    Kind("VISSL", VISSL, "base_model._feature_blocks.", 224),  # feature extractor
-    Kind("pirl_pytorch", (), "resnet_module.", 96),
-    Kind("the STL-10 BYOL notebooks", ("net",), "backbone.", 96),
-    Kind("Lightning (lightly, solo-learn)", ("state_dict",), "backbone."),
-    Kind("Lightning (lightly, solo-learn)", ("state_dict",), "encoder."),
-    Kind("torchvision", (), "", 224),
-)
-# The layers of a ResNet that was put into a Sequential have numbers for names.
-NUMBERED = {"0": "conv1", "1": "bn1"} | {str(n + 3): f"layer{n}" for n in range(1, 5)}
-CLASSIFIER = "fc."
+# A file of each kind that torch.export has written.
+EXPORTED = ("models/model.json", "serialized_exported_program.json")
+MOST_UNPACKED = 4  # times a file's size; torch.save does not compress at all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,26 +36,46 @@ class Converted:
 
     Attributes:
         kind: format of the file.
+        prefix: what the full names of the weights begin with.
         network: one of ``backbones.RESNETS``.
         stem: one of ``backbones.STEMS``. A 3x3 convolution counts as ``small``, since
             no file records whether a max-pool follows it.
+        norm: one of ``backbones.NORMS``; ``group`` in this project's own files only.
         tensors: its weights under torchvision's names, without the classifier.
-        left: keys of everything else in the file, such as heads.
+        left: full names of all other tensors in the file, such as heads.
+        others: prefixes of other complete networks in the file.
+        caveat: in what the network differs from the original; empty if in nothing.
     """
 
-    kind: Kind
+    kind: layouts.Kind
+    prefix: str
     network: str
     stem: str
+    norm: str
     tensors: dict[str, Tensor]
     left: tuple[str, ...]
+    others: tuple[str, ...]
+    caveat: str = ""
+
+    @property
+    def side(self) -> int | None:
+        """Side in pixels of the whole images to evaluate on; None if unknown."""
+        if self.stem != "imagenet":
+            return None if self.kind.side == layouts.IMAGENET_SIDE else self.kind.side
+        deep = self.network not in ("resnet18", "resnet34")  # they come from ImageNet
+        return self.kind.side or (layouts.IMAGENET_SIDE if deep else None)
 
     def describe(self) -> str:
-        """Say in one sentence which weights were taken and which were left out."""
-        heads = sorted({name.split(".")[0] for name in self.left})
-        rest = f"; left out: {len(self.left)} of {', '.join(heads)}" if heads else ""
-        return (
-            f"A checkpoint of {self.kind.maker}: its {len(self.tensors)} tensors are a "
-            f"whole {self.network} with stem {self.stem!r}{rest}."
+        """Say in a sentence which weights were taken and which were left out."""
+        maker = f" ({self.kind.maker})" if self.kind.maker else ""
+        heads = dict.fromkeys(_branch(name, self.prefix) for name in self.left)
+        others = f"; as whole, but not taken: {layouts.listed(self.others)}"
+        rest = f"; left out: {len(self.left)} of {layouts.listed(heads)}"
+        return weight_files.printable(
+            f"The {len(self.tensors)} tensors {layouts.where(self.prefix)}{maker} are "
+            f"a whole {self.network} with stem {self.stem!r}"
+            f"{others if self.others else ''}{rest if heads else ''}"
+            f"{f'; {self.caveat}' if self.caveat else ''}."
         )
 
 
@@ -94,17 +87,23 @@ def read(path: pathlib.Path, *, allow_unsafe_pickle: bool = False) -> Any:
         allow_unsafe_pickle: see ``backbone_file``.
 
     Raises:
-        ValueError: when the file is missing or damaged, or is a pickle that needs more
-            than tensors and plain types.
+        ValueError: when the file is missing or damaged or of another kind, unpacks to
+            much more than its size, or is a pickle that needs more than tensors, plain
+            types and ``argparse.Namespace``.
     """
     if not path.is_file():
         raise ValueError(f"There is no file {str(path)!r}: check the path.")
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        return torch.load(
-            path, map_location="cpu", weights_only=not allow_unsafe_pickle
-        )
+        _check_archive(path)
+        # A Namespace is nothing but names and values: many keep their flags in one.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(
+                path, map_location="cpu", weights_only=not allow_unsafe_pickle
+            )
+    except _OtherKindError as error:
+        raise ValueError(f"{path.name} {error}") from None
     except Exception as error:  # damaged pickles raise anything
         needed = re.search(r"GLOBAL (\S+)", str(error))
         if isinstance(error, pickle.UnpicklingError) and needed:
@@ -115,35 +114,44 @@ def read(path: pathlib.Path, *, allow_unsafe_pickle: bool = False) -> Any:
                 f"--path {path.name} --allow-unsafe-pickle`."
             ) from None
         raise ValueError(
-            f"{path.name} is not a whole checkpoint: download or copy it again."
+            f"{path.name} is not a whole checkpoint of torch.save or safetensors: "
+            "download or copy it again."
         ) from error
 
 
-def convert(content: Mapping[str, Any]) -> Converted:
+def convert(content: Any) -> Converted:
     """Find the backbone in the content of a checkpoint.
 
     Raises:
-        ValueError: when the format is unknown, or the ResNet is not complete.
+        ValueError: when there is no ResNet, or none that is complete.
     """
-    for kind in KINDS:
-        state = _follow(content, kind.path)
-        first = [f"{kind.prefix}{name}.weight" for name in ("conv1", "0")]
-        if any(isinstance(state.get(name), Tensor) for name in first):
-            break
-    else:
-        makers = ", ".join(dict.fromkeys(kind.maker for kind in KINDS))
-        raise ValueError(f"No ResNet was found: known are the files of {makers}.")
-    tensors, left = {}, []
-    for name, value in state.items():
-        inside = name.removeprefix(kind.prefix) if name.startswith(kind.prefix) else ""
-        head, dot, rest = inside.partition(".")
-        known = NUMBERED.get(head, head) + dot + rest
-        if isinstance(value, Tensor) and known and not known.startswith(CLASSIFIER):
-            tensors[known] = value
-        else:
-            left.append(name)
-    network, stem = _identify(tensors)
-    return Converted(kind, network, stem, tensors, tuple(left))
+    states = dict(layouts.state_dicts(content))
+    places = sorted(layouts.find(states), key=layouts.rank)
+    found, reports = [], []
+    for place in places:
+        state, kind = states[place.state], layouts.kind_of(place)
+        weights = place.weights(state)
+        tensors = {own: tensor for own, (_, tensor) in weights.items()}
+        unknown = layouts.unknown_layers(place, state, places)
+        ours = kind is layouts.THIS_PROJECT
+        try:
+            network = layouts.identify(tensors, unknown, ours)
+        except layouts.IncompleteError as error:
+            count, sentence = error.args
+            where = layouts.where(place.full)
+            reports.append((count, f"There is a ResNet {where}: {sentence}"))
+            continue
+        taken = {place.state + name for name, _ in weights.values()}
+        found.append((kind, place, network, tensors, taken))
+    if not found and reports:
+        raise ValueError(min(reports)[1])
+    if not found:
+        raise ValueError(f"No ResNet was found. {layouts.seen(content, states)}")
+    kind, place, network, tensors, taken = found[0]
+    names = [path + name for path, state in states.items() for name in state]
+    left = tuple(name for name in names if name not in taken)
+    others = tuple(other.full for _, other, *_ in found[1:])
+    return Converted(kind, place.full, *network, tensors, left, others, place.caveat)
 
 
 def backbone_file(
@@ -164,53 +172,82 @@ def backbone_file(
         The backbone file, and a sentence about what was taken from the checkpoint.
 
     Raises:
-        ValueError: when the checkpoint cannot be read, or its ResNet is not complete.
+        ValueError: when the checkpoint cannot be read, its ResNet is not complete, or
+            its weights are not numbers to compute with.
     """
     content = read(path, allow_unsafe_pickle=allow_unsafe_pickle)
     try:
         found = convert(content)
     except ValueError as error:
         raise ValueError(f"{path.name} cannot be used. {error}") from None
-    backbone = backbones.build(found.network, stem=found.stem)
+    weight_files.check_weights(found.tensors, path.name)
+    about = {"backbone": found.network, "stem": found.stem, "norm": found.norm}
+    if found.side:
+        about["evaluation_size"] = found.side
+    if found.kind is layouts.THIS_PROJECT:
+        about |= _beside(path, about)
+    kind = {"stem": about["stem"], "norm": about["norm"]}
+    backbone = backbones.build(found.network, **kind)
     backbone.load_state_dict(backbone.state_dict() | found.tensors)
-    about = {"name": path.stem, "backbone": found.network, "stem": found.stem}
-    about |= {"converted": found.describe()}
-    if found.kind.side:
-        about["evaluation_size"] = found.kind.side
+    weight_files.check_weights(backbone.state_dict(), path.name)  # now in float32
+    about |= {"name": path.stem, "converted": found.describe()}
     name = f"{path.stem}-{files.digest(path)}"
     file = files.checkpoints_folder(folder) / name / weight_files.BACKBONE_FILE
     weight_files.save_backbone(file, backbone, about)
     return file, found.describe()
 
 
-def _follow(content: Any, path: tuple[str, ...]) -> Mapping[str, Any]:
-    for key in path:
-        content = content.get(key) if isinstance(content, Mapping) else None
-    return content if isinstance(content, Mapping) else {}
+class _OtherKindError(Exception):
+    """Says which kind of file it is instead of a checkpoint, and what to do."""
 
 
-def _identify(tensors: dict[str, Tensor]) -> tuple[str, str]:
-    """Return network and stem whose weights these are; old files may lack counters."""
-    stem = "imagenet" if tensors["conv1.weight"].shape[-1] == 7 else "small"
-    reports = []
-    for network in backbones.RESNETS:
-        with torch.device("meta"):
-            own = backbones.build(network, stem=stem).state_dict()
-        for name in own.keys() - tensors.keys():
-            if name.endswith(".num_batches_tracked"):  # a counter, not a weight
-                own.pop(name)
-        missing = [
-            name
-            for name, value in own.items()
-            if name not in tensors or tensors[name].shape != value.shape
-        ]
-        unknown = tensors.keys() - own.keys()
-        if not missing and not unknown:
-            return network, stem
-        report = (
-            f"It is nearest to {network}, but of that {len(missing)} weights are "
-            f"missing or of another shape ({', '.join(missing[:2])}), and "
-            f"{len(unknown)} are unknown; nothing was loaded."
+def _check_archive(path: pathlib.Path) -> None:
+    """Refuse zip archives that torch.save has not written, before they are unpacked."""
+    with open(path, "rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            return
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    names = [entry.filename.partition("/")[2] for entry in entries]
+    unpacked = sum(entry.file_size for entry in entries)
+    size = path.stat().st_size
+    if unpacked > MOST_UNPACKED * size:
+        raise _OtherKindError(
+            f"was not read: its {size / 1e6:,.1f} MB would unpack to "
+            f"{unpacked / 1e6:,.0f} MB, and torch.save does not compress; get the file "
+            "from its maker."
         )
-        reports.append((len(missing) + len(unknown), report))
-    raise ValueError(min(reports)[1])
+    program = None
+    if "constants.pkl" in names:
+        program = "a TorchScript program", f"torch.jit.load({path.name!r}).state_dict()"
+    elif any(entry.filename.endswith(EXPORTED) for entry in entries):
+        program = "a program", f"torch.export.load({path.name!r}).state_dict"
+    if program:
+        raise _OtherKindError(
+            f"is {program[0]}, not a file of weights: where you trust its maker, write "
+            f"them with `torch.save({program[1]}, 'weights.pt')` and convert that file."
+        )
+    if "data.pkl" not in names:
+        raise _OtherKindError(
+            "is a zip archive without a checkpoint of torch.save: unpack it, and "
+            "convert the file inside."
+        )
+
+
+def _beside(path: pathlib.Path, about: Mapping[str, Any]) -> dict[str, Any]:
+    """What the backbone file of the same run says that weights do not tell."""
+    try:
+        beside = weight_files.read_about(path.with_name(weight_files.BACKBONE_FILE))
+    except ValueError:
+        return {}
+    same = beside.get("backbone") == about["backbone"]
+    same &= (beside.get("stem") == "imagenet") == (about["stem"] == "imagenet")
+    names = ("stem", "image_size", "evaluation_size") if same else ()
+    return {name: beside[name] for name in names if name in beside}
+
+
+def _branch(name: str, prefix: str) -> str:
+    """The part of a name with which it leaves the way to the backbone."""
+    parts, way = name.split("."), prefix.split(".")
+    branches = (part for part, other in zip(parts, way, strict=False) if part != other)
+    return next(branches, name)

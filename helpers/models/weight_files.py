@@ -16,12 +16,29 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from helpers import files
 from helpers.models import backbones
 
 BACKBONE_FILE = "backbone.safetensors"
+# What the metadata may hold: names are text of at most so many characters, numbers lie
+# between two limits. Fields that are not listed may hold anything.
+LONGEST_NAME = 1_000
+NAMES = (
+    *("backbone", "stem", "norm", "method", "recipe", "init"),
+    *("data", "name", "converted", "hardware"),
+)
+COUNTS = {  # whole numbers
+    "epochs": (0, 10**9),
+    "epochs_done": (0, 10**9),
+    "images": (0, 10**15),
+    "batch_size": (1, 10**9),
+    "processes": (1, 10**6),
+    "image_size": (1, 10_000),  # sides in pixels
+    "evaluation_size": (1, 10_000),
+}
+AMOUNTS = {"knn": (0.0, 100.0), "minutes": (0.0, 1e9)}
 
 
 def save_backbone(
@@ -40,24 +57,66 @@ def save_backbone(
         for name, tensor in backbone.state_dict().items()
     }
     metadata = {"about": json.dumps(dict(about))}
-    files.write(path, lambda p: safetensors.torch.save_file(tensors, p, metadata))
+    content = safetensors.torch.save(tensors, metadata)
+    # Unlike safetensors' own, a file written this way can be read by others too.
+    files.write(path, lambda beside: beside.write_bytes(content))
 
 
 def read_about(path: pathlib.Path) -> dict[str, Any]:
     """Read the metadata of a backbone file; empty when there is none.
 
+    A file may come from anyone. Its metadata is checked here, once, so that all other
+    code can rely on it.
+
     Raises:
-        ValueError: when the file is missing or damaged.
+        ValueError: when the file is missing, damaged or not readable, or when a field
+            of the metadata is of another type or size than it can be.
     """
-    if not path.exists():
+    if not path.is_file():
         raise ValueError(f"There is no file {str(path)!r}: check the path.")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            return json.loads((file.metadata() or {}).get("about", "{}"))
+            text = (file.metadata() or {}).get("about", "{}")
+    except PermissionError:
+        raise ValueError(
+            f"{path} cannot be read: ask its owner for the right to."
+        ) from None
     except (safetensors.SafetensorError, OSError) as error:
         raise ValueError(
-            f"{path.name} is not a whole safetensors file: download or copy it again."
+            f"{path} is not a whole safetensors file: download or copy it again."
         ) from error
+    try:
+        about = json.loads(text)
+        _check_about(about)
+    except (ValueError, RecursionError) as error:
+        plain = type(error) is ValueError
+        reason = printable(str(error)) if plain else "It is not JSON to be read."
+        raise ValueError(
+            f"{path} has metadata that cannot be right. {reason} Get the file again, "
+            "or remove it."
+        ) from None
+    return about
+
+
+def check_weights(tensors: Mapping[str, Tensor], file: str) -> None:
+    """Refuse weights that no network can compute with.
+
+    Args:
+        tensors: weights by name.
+        file: name of the file that they come from.
+
+    Raises:
+        ValueError: for the first tensor that is sparse, without numbers, of a type
+            other than floating point (counters may be integers), not finite, or a
+            negative variance.
+    """
+    for name, tensor in tensors.items():
+        fault = _fault(name, tensor)
+        if fault:
+            raise ValueError(
+                f"{file} cannot be used: its tensor {printable(name)!r} {fault}; take "
+                "an earlier checkpoint, or another one."
+            )
 
 
 def load_backbone(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
@@ -67,7 +126,8 @@ def load_backbone(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, An
         The backbone and its metadata.
 
     Raises:
-        ValueError: when the file is damaged, or anything but the classifier is missing.
+        ValueError: when the file is damaged, anything but the classifier is missing, or
+            the weights are not numbers to compute with.
     """
     path = pathlib.Path(path)
     about = read_about(path)
@@ -82,11 +142,12 @@ def load_backbone(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, An
     unknown = tensors.keys() - own.keys()
     if missing or unknown:
         raise ValueError(
-            f"{path.name} does not fit {name}: "
+            f"{path} does not fit {name}: "
             f"{len(missing)} weights are missing or of another shape "
             f"({', '.join(missing[:2])}…), "
             f"{len(unknown)} are unknown; nothing was loaded."
         )
+    check_weights(tensors, str(path))
     backbone.load_state_dict(tensors)
     return backbone, about
 
@@ -96,12 +157,13 @@ def find_backbones(
 ) -> list[tuple[pathlib.Path, dict[str, Any]]]:
     """Return every backbone file of the runs in these folders, with its metadata.
 
-    The newest comes first. Damaged files are left out with a warning.
+    The newest comes first. Files that cannot be used are left out with a warning.
     """
     files = {
         file.resolve(): file
         for folder in folders
         for file in pathlib.Path(folder).glob(f"*/{BACKBONE_FILE}")
+        if file.is_file()  # no dangling link, nor a pipe that would be waited for
     }
     newest = sorted(files.values(), key=lambda f: f.stat().st_mtime, reverse=True)
     found = []
@@ -115,15 +177,76 @@ def find_backbones(
 
 def describe(about: Mapping[str, Any]) -> str:
     """Describe a backbone in one line: method, network, data, epochs, k-NN accuracy."""
+    network = about.get("backbone", "resnet18")
     if "converted" in about:
-        return f"{about['name']}, {about['backbone']}, converted from another project"
+        name = about.get("name", "unnamed")
+        return printable(f"{name}, {network}, converted from another project")
     knn = about.get("knn")
     parts = [
-        str(about.get("method", "unknown method")),
-        str(about.get("backbone", "resnet18")),
-        str(about.get("data", "unknown data")),
+        about.get("method", "unknown method"),
+        network,
+        about.get("data", "unknown data"),
         f"{about.get('epochs_done', '?')} epochs",
     ]
     if knn is not None:
         parts.append(f"k-NN {knn:.1f} % on its labels")
-    return ", ".join(parts)
+    return printable(", ".join(parts))
+
+
+def printable(text: str) -> str:
+    r"""Text with line ends and control characters written out, such as ``\x1b``.
+
+    Printed as they are, those of a stranger's file could change what a terminal shows.
+    """
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def _check_about(about: Any) -> None:
+    """Raise a ValueError for metadata that other code could stumble over."""
+    if not isinstance(about, dict):
+        raise ValueError(f"It is {_shown(about)} where named fields are expected.")
+    for name in NAMES:
+        value = about.get(name, "")
+        if not isinstance(value, str) or len(value) > LONGEST_NAME:
+            raise ValueError(f"Its {name} is {_shown(value)}, which is no name.")
+    for limits, kinds, kind in (
+        (COUNTS, int, "a whole number"),
+        (AMOUNTS, (int, float), "a number"),
+    ):
+        for name, (least, most) in limits.items():
+            value = about.get(name, least)
+            if value is None and name == "knn":  # never measured
+                continue
+            known = isinstance(value, kinds) and not isinstance(value, bool)
+            if not known or not least <= value <= most:  # NaN is refused as well
+                raise ValueError(
+                    f"Its {name} is {_shown(value)}, not {kind} from {least:,} to "
+                    f"{most:,}."
+                )
+    network = about.get("backbone", "resnet18")
+    kind = {key: about[key] for key in ("stem", "norm") if key in about}
+    backbones.check(network, **kind)
+
+
+def _shown(value: Any) -> str:
+    """A value as it stands in the metadata, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"
+
+
+def _fault(name: str, tensor: Tensor) -> str | None:
+    """What is wrong with a tensor of weights; None if nothing is."""
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
+        return "is sparse, quantized or without numbers"
+    counter = name.endswith("num_batches_tracked")
+    whole = not tensor.is_complex() and tensor.dtype != torch.bool
+    if not tensor.is_floating_point() and not (counter and whole):
+        return f"is of type {str(tensor.dtype).removeprefix('torch.')}"
+    if not tensor.float().isfinite().all():
+        return "holds NaN or infinity"
+    if name.endswith("running_var") and (tensor.float() < 0).any():
+        return "holds a negative variance"
+    return None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -90,7 +91,7 @@ def from_file(path: pathlib.Path, *, image_size: int = USUAL_SIZE) -> Chosen:
     """Return a backbone file as a choice; converts other projects' checkpoints first.
 
     Raises:
-        ValueError: when the file is damaged, or of no kind that ``conversion`` knows.
+        ValueError: when the file is damaged, or holds no whole ResNet.
     """
     own = path.suffix == ".safetensors" and "backbone" in weight_files.read_about(path)
     if not own:
@@ -101,6 +102,7 @@ def from_file(path: pathlib.Path, *, image_size: int = USUAL_SIZE) -> Chosen:
     name = method.__name__ if method else about.get("name", path.stem)
     if about.get("init") == "imagenet":
         name += " from ImageNet"
+    name = weight_files.printable(name)
     return Chosen(name, str(path), about, about.get("evaluation_size", image_size))
 
 
@@ -122,18 +124,18 @@ def ask(
         The backbones, after random weights of each of their networks as the accuracy
         to beat.
     """
-    found = [from_file(path) for path, _ in weight_files.find_backbones(folders)]
+    found = _usable(path for path, _ in weight_files.find_backbones(folders))
     newest: dict[str, Chosen] = {}
     for backbone in found:
         if backbone.about.get("data") == data:
             newest.setdefault(backbone.name, backbone)
     names = ", ".join(newest) or "none yet"
-    imagenet, projects = from_source("imagenet"), "VISSL PIRL, torchvision, lightly"
+    imagenet = from_source("imagenet")
     lines = [
         (f"all methods trained on these images ({names})", [*newest.values()], "all"),
         *((weight_files.describe(one.about), [one], one.source) for one in found),
         ("ImageNet weights, learned with labels", [imagenet], "imagenet"),
-        (f"a checkpoint (file): {projects}, or a backbone file", None, "file"),
+        ("a checkpoint (file) of any project with a ResNet", None, "file"),
         ("random weights alone", [], "random"),
     ]
     listed = [questions.Choice(*line) for line in lines]
@@ -142,6 +144,17 @@ def ask(
         path = colab.upload()
         answer = [from_file(path)] if path else []
     return [*_random_weights(answer), *answer]
+
+
+def _usable(paths: Iterable[pathlib.Path]) -> list[Chosen]:
+    """Files as choices; those that cannot be used are left out with a warning."""
+    found = []
+    for path in paths:
+        try:
+            found.append(from_file(path))
+        except (ValueError, OSError) as error:
+            warnings.warn(str(error), stacklevel=2)
+    return found
 
 
 def _random_weights(chosen: Sequence[Chosen]) -> list[Chosen]:

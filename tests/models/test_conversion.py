@@ -1,16 +1,22 @@
 """Checkpoints of other projects: all of a backbone is taken, or nothing is."""
 
+import argparse
 import collections
+import functools
 import os
 import sys
+import zipfile
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
 import torchvision
+from lightly import models as lightly_models
+from torch import nn
 
 from helpers import __main__
+from helpers.methods import base, dino
 from helpers.models import backbones, conversion, weight_files
 from helpers.notebook import choices
 
@@ -109,6 +115,170 @@ FILES = {
 }
 
 
+@functools.cache
+def learned(stem="imagenet", offset=0.0):
+    """Random weights of torchvision's ResNet-18, or the same with an offset."""
+    torch.manual_seed(0)
+    state = backbones.build(stem=stem).state_dict()
+    return {name: value + value.new_tensor(offset) for name, value in state.items()}
+
+
+def renamed(state, old, new):
+    return {name.replace(old, new): value for name, value in state.items()}
+
+
+def without_maxpool(state, first):
+    """Names as in a Sequential whose first group of blocks has the number ``first``."""
+    numbers = {"conv1": 0, "bn1": 1}
+    numbers |= {f"layer{group + 1}": first + group for group in range(4)}
+    parts = [name.partition(".") for name in state]
+    return {
+        f"{numbers[layer]}.{rest}": value
+        for (layer, _, rest), value in zip(parts, state.values(), strict=True)
+    }
+
+
+HEADS = {"projection_head.0.weight": head(8, 512), "prototypes.weight": head(30, 8)}
+FC = {"fc.weight": head(10, 512), "fc.bias": head(10)}
+OPTIMIZER = {"state": {0: {"exp_avg": head(64, 3, 7, 7)}}, "param_groups": [{"lr": 1}]}
+FLAGS = argparse.Namespace(lr=0.1, layers=[1, 2], data=None)
+
+# The content of a checkpoint made of the weights ``s`` that its authors evaluate and of
+# a slow copy or a student ``o``; and the prefix under which ``s`` are to be found.
+LAYOUTS = {
+    "SwAV": (lambda s, o: under("module.", s | HEADS), "module."),
+    "SwAV without wrapper": (lambda s, o: s | HEADS, ""),
+    "ImageNet example of PyTorch": (
+        lambda s, o: {
+            "arch": "resnet18",
+            "state_dict": under("module.", s | FC),
+            "optimizer": OPTIMIZER,
+        },
+        "state_dict.module.",
+    ),
+    "MoCo": (
+        lambda s, o: {
+            "state_dict": under("module.encoder_k.", o | FC)
+            | under("module.encoder_q.", s | FC)
+            | {"module.queue": head(8, 30), "module.queue_ptr": head(1)}
+        },
+        "state_dict.module.encoder_q.",
+    ),
+    "MoCo v3": (
+        lambda s, o: {
+            "state_dict": under("module.momentum_encoder.", o)
+            | under("module.base_encoder.", s | {"fc.0.weight": head(8, 512)})
+            | {"module.predictor.0.weight": head(8, 8)}
+        },
+        "state_dict.module.base_encoder.",
+    ),
+    "SimSiam": (
+        lambda s, o: {
+            "state_dict": under("module.encoder.", s | {"fc.0.weight": head(8, 512)})
+            | {"module.predictor.0.weight": head(8, 8)}
+        },
+        "state_dict.module.encoder.",
+    ),
+    "Barlow Twins, VICReg": (
+        lambda s, o: {
+            "model": under("module.backbone.", s)
+            | {"module.projector.0.weight": head(8, 512)}
+        },
+        "model.module.backbone.",
+    ),
+    "DINO": (
+        lambda s, o: {
+            "student": under("module.backbone.", o)
+            | {"module.head.last_layer.weight": head(8, 8)},
+            "teacher": under("backbone.", s) | {"head.mlp.0.weight": head(8, 8)},
+            "args": FLAGS,
+        },
+        "teacher.backbone.",
+    ),
+    "DINO in lightly": (
+        lambda s, o: under("student_backbone.", o) | under("teacher_backbone.", s),
+        "teacher_backbone.",
+    ),
+    "BYOL by sthalles": (
+        lambda s, o: {
+            "online_network_state_dict": under("encoder.", numbered(s))
+            | {"projetion.net.0.weight": head(8, 512)},
+            "target_network_state_dict": under("encoder.", numbered(o)),
+            "optimizer_state_dict": OPTIMIZER,
+        },
+        "online_network_state_dict.encoder.",
+    ),
+    "SimCLR by sthalles": (
+        lambda s, o: {
+            "state_dict": under("backbone.", s | {"fc.0.weight": head(8, 512)})
+        },
+        "state_dict.backbone.",
+    ),
+    "SimCLR by Spijkervet": (
+        lambda s, o: under("encoder.", s) | {"projector.0.weight": head(8, 512)},
+        "encoder.",
+    ),
+    "BYOL by lucidrains": (
+        lambda s, o: (
+            under("target_encoder.net.", o)
+            | under("online_encoder.net.", s)
+            | {"online_encoder.projector.0.weight": head(8, 512)}
+        ),
+        "online_encoder.net.",
+    ),
+    "net alone": (lambda s, o: under("net.", s | FC), "net."),
+    "torch.compile": (lambda s, o: under("_orig_mod.", s | FC), "_orig_mod."),
+    "compiled, parallel": (
+        lambda s, o: {"net": under("_orig_mod.module.", s)},
+        "net._orig_mod.module.",
+    ),
+    "DeiT, torchvision's references": (
+        lambda s, o: {"model": s | FC, "model_ema": o | FC, "args": FLAGS},
+        "model.",
+    ),
+    "timm": (
+        lambda s, o: {"state_dict": o | FC, "state_dict_ema": s | FC, "args": FLAGS},
+        "state_dict_ema.",
+    ),
+    "weights of lightly's models": (
+        lambda s, o: under("backbone.", s) | under("backbone_momentum.", o),
+        "backbone.",
+    ),
+    "VISSL's converter": (
+        lambda s, o: {"model_state_dict": under("_feature_blocks.", s)},
+        "model_state_dict._feature_blocks.",
+    ),
+    "never seen": (
+        lambda s, o: {
+            "a": {"b": under("my.trunk.", s) | {"vit.patch.weight": head(2, 3, 4, 4)}},
+            1: {2: head(3)},
+        },
+        "a.b.my.trunk.",
+    ),
+    "whole module": (lambda s, o: {"net": module(s)}, "net."),
+}
+SMALL_LAYOUTS = {
+    "SupContrast": (
+        lambda s, o: {
+            "opt": FLAGS,
+            "model": under("encoder.module.", renamed(s, "downsample", "shortcut"))
+            | {"head.0.weight": head(8, 512)},
+        },
+        "model.encoder.module.",
+    ),
+    "SimCLR by leftthomas": (
+        lambda s, o: under("f.", without_maxpool(s, 3)) | {"g.0.weight": head(8, 512)},
+        "f.",
+    ),
+}
+
+
+def module(state):
+    network = torchvision.models.resnet18()
+    network.load_state_dict(state, strict=False)
+    return network
+
+
 def assert_same(tensors, expected):
     assert tensors.keys() == expected.keys()
     for name, value in expected.items():
@@ -126,12 +296,94 @@ def test_a_vissl_file_lacks_nothing_but_torchvisions_classifier(tmp_path):
         "VISSL",
     )
     assert_same(found.tensors, trunk)
-    assert "318 tensors are a whole resnet50" in found.describe()
+    assert "The 318 tensors under 'classy_state_dict." in found.describe()
+    assert "are a whole resnet50" in found.describe()
     with torch.device("meta"):
         original = torchvision.models.resnet50()
     report = original.load_state_dict(found.tensors, strict=False, assign=True)
     assert set(report.missing_keys) == {"fc.weight", "fc.bias"}
     assert report.unexpected_keys == []
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS, *SMALL_LAYOUTS])
+def test_a_resnet_is_found_under_any_container_and_prefix(layout):
+    """And of several networks the one that the authors evaluate."""
+    stem = "small" if layout in SMALL_LAYOUTS else "imagenet"
+    make, prefix = (LAYOUTS | SMALL_LAYOUTS)[layout]
+    found = conversion.convert(make(learned(stem), learned(stem, 1.0)))
+    assert_same(found.tensors, learned(stem))
+    assert (found.network, found.stem, found.prefix) == ("resnet18", stem, prefix)
+    if prefix:
+        assert f"under {prefix!r}" in found.describe()
+
+
+def test_what_is_not_taken_is_named():
+    make, _ = LAYOUTS["MoCo"]
+    told = conversion.convert(make(learned(), learned(offset=1.0))).describe()
+    assert "as whole, but not taken: state_dict.module.encoder_k." in told
+    assert "left out: 126 of encoder_k, fc, queue, queue_ptr" in told
+
+
+@pytest.mark.parametrize("splits", [0, 4])
+def test_lightlys_own_resnet_gives_the_same_features_but_for_a_relu(splits):
+    """It has shortcuts, and may split its BatchNorm.
+
+    The Sequential that lightly makes of it has no ReLU before the first block, because
+    there it is a function: what is converted has one, and that is said.
+    """
+    torch.manual_seed(0)
+    own = lightly_models.ResNetGenerator("resnet-18", num_splits=splits)
+    own(torch.rand(8, 3, 32, 32))  # lets the statistics of the splits differ
+    layers = list(own.children())[:-1]
+    state = under("backbone.", nn.Sequential(*layers).state_dict())
+    found = conversion.convert({"state_dict": state})
+    assert (found.network, found.stem) == ("resnet18", "small")
+    assert "has no ReLU before its first block" in found.describe()
+    backbone = backbones.build(stem="small")
+    backbone.load_state_dict(found.tensors)
+    whole = nn.Sequential(*layers[:2], nn.ReLU(), *layers[2:], nn.AdaptiveAvgPool2d(1))
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        theirs = whole.eval()(images).flatten(1)
+        assert torch.allclose(backbone.eval()(images), theirs, atol=1e-5)
+    told = conversion.convert(LAYOUTS["MoCo"][0](learned(), learned())).describe()
+    assert "ReLU" not in told
+
+
+@pytest.mark.parametrize(("beside", "norm"), [(True, "group"), (False, "batch")])
+def test_a_state_of_this_project_gives_the_backbone_of_its_run(beside, norm, tmp_path):
+    """Also in DINO, whose own project evaluates the teacher."""
+    torch.manual_seed(0)
+    backbone = backbones.build(stem="pool", norm=norm)
+    options = dino.DINO.Options(hidden_dim=8, output_dim=8)
+    method = dino.DINO(backbone, 8, options)
+    base.parameters(method.teacher)[0].data += 1
+    path = tmp_path / "run" / "state-00001-1a2b3c4d.pt"
+    path.parent.mkdir()
+    torch.save({"method": method.state_dict(), "history": [], "scaler": {}}, path)
+    if beside:
+        about = {"backbone": "resnet18", "stem": "pool", "evaluation_size": 56}
+        weight_files.save_backbone(
+            path.with_name("backbone.safetensors"), backbone, about
+        )
+    file, _ = conversion.backbone_file(path, tmp_path)
+    own, about = weight_files.load_backbone(file)
+    assert_same(own.state_dict(), backbone.state_dict())
+    assert about["norm"] == norm
+    assert about["stem"] == ("pool" if beside else "small")
+    assert about.get("evaluation_size") == (56 if beside else None)
+
+
+def test_the_side_of_whole_images_is_that_of_imagenet_where_it_must_be():
+    """With a 7x7 convolution, in a network that is trained on ImageNet alone."""
+    for state, side in (
+        (weights(), 224),
+        (weights(stem="small"), None),
+        (under("module.encoder_q.", weights("resnet50")), 224),
+        (under("module.encoder_q.", weights("resnet50", "small")), None),
+        (under("module.encoder_q.", weights()), None),
+    ):
+        assert conversion.convert(state).side == side
 
 
 def test_vissls_double_width_is_known_by_its_shapes():
@@ -148,7 +400,8 @@ def test_every_kind_becomes_a_backbone_file(kind, tmp_path):
     path = tmp_path / "some model.pth"
     torch.save(make(state), path)
     file, matched = conversion.backbone_file(path, tmp_path / "runs")
-    assert f"{len(state)} tensors are a whole resnet18 with stem 'imagenet'" in matched
+    assert f"The {len(state)} tensors" in matched
+    assert "are a whole resnet18 with stem 'imagenet'" in matched
     backbone, about = weight_files.load_backbone(file)
     assert_same(backbone.state_dict(), state)
     assert (about["backbone"], about["name"]) == ("resnet18", "some model")
@@ -180,9 +433,19 @@ def test_safetensors_of_others_are_known_too(tmp_path):
     ("change", "message"),
     [
         (lambda s: s.pop("layer3.1.bn1.bias"), "nearest to resnet18, .* 1 weights are"),
-        (lambda s: s.update(stranger=head(1)), "0 weights are missing.* 1 are unknown"),
+        (
+            lambda s: s.update({"layer5.0.weight": head(1)}),
+            "0 weights .* 1 are unknown",
+        ),
+        (lambda s: s.update({"layer1.0.se.weight": head(1)}), "unknown .*layer1.0.se"),
+        (lambda s: s.update({"mix.weight": head(1, 1, 3, 3)}), "1 are unknown .*mix"),
         (lambda s: s.update({"bn1.bias": head(9)}), r"1 weights.*\(bn1.bias\)"),
-        (lambda s: s.pop("conv1.weight"), "No ResNet was found: known are .* VISSL"),
+        (lambda s: s.update({"conv1.weight": head(64, 1, 7, 7)}), r"\(64, 1, 7, 7\)"),
+        (
+            lambda s: s.pop("conv1.weight"),
+            "No ResNet was found.* _feature_blocks.layer1",
+        ),
+        (lambda s: s.update({"conv1.weight": head()}), "No ResNet was found"),
     ],
 )
 def test_half_a_backbone_is_refused(change, message, tmp_path):
@@ -194,11 +457,105 @@ def test_half_a_backbone_is_refused(change, message, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("content", [[1, 2], {"state_dict": 3}, {}, head(3)])
-def test_what_holds_no_network_is_refused(content, tmp_path):
+@pytest.mark.parametrize(
+    ("content", "seen"),
+    [
+        ([1, 2], "It is a list without weights"),
+        ({"state_dict": 3}, r"a dict without weights \(state_dict\)"),
+        ({}, "no keys"),
+        (torch.zeros(3), "a Tensor"),
+        (
+            {0: torch.zeros(3), (1, 2): torch.zeros(4, 3, 2, 2)},
+            r"\(1, 2\) \(4, 3, 2, 2\)",
+        ),
+        (
+            {"model": {"module.vit.blocks.0.mlp.weight": torch.zeros(3, 3)}},
+            r"1 tensors in model\. .*beginnings: module\.vit\.blocks \(1\)",
+        ),
+        ({"a\x1b[2J": torch.zeros(3)}, r"a\\x1b\[2J"),
+    ],
+)
+def test_what_holds_no_network_is_refused_and_told(content, seen, tmp_path):
+    torch.save(content, tmp_path / "file.pt")
+    with pytest.raises(ValueError, match=rf"No ResNet was found\..*{seen}") as error:
+        conversion.backbone_file(tmp_path / "file.pt", tmp_path)
+    assert str(error.value).isprintable()
+
+
+def test_dictionaries_that_hold_themselves_end(tmp_path):
+    content = {"a": {}}
+    content["a"]["b"] = content
     torch.save(content, tmp_path / "file.pt")
     with pytest.raises(ValueError, match="No ResNet was found"):
         conversion.backbone_file(tmp_path / "file.pt", tmp_path)
+
+
+WRONG = {
+    "NaN": (lambda t: t.fill_(torch.nan), "holds NaN or infinity"),
+    "infinity": (lambda t: t.fill_(-torch.inf), "holds NaN or infinity"),
+    "too large": (lambda t: t.double() * 1e300 + 1e300, "holds NaN or infinity"),
+    "integers": (lambda t: t.to(torch.int8), "is of type int8"),
+    "complex": (lambda t: t.to(torch.complex64), "is of type complex64"),
+    "sparse": (lambda t: t.to_sparse(), "is sparse"),
+    "meta": (lambda t: t.to("meta"), "is sparse, quantized or without numbers"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse")
+@pytest.mark.parametrize("wrong", WRONG)
+def test_weights_that_are_no_numbers_are_refused(wrong, tmp_path):
+    change, message = WRONG[wrong]
+    state = {name: value.clone() for name, value in weights().items()}
+    state["layer2.0.bn1.weight"] = change(state["layer2.0.bn1.weight"])
+    torch.save(state, tmp_path / "bad.pth")
+    expected = rf"bad\.pth cannot be used.*layer2\.0\.bn1\.weight' {message}"
+    with pytest.raises(ValueError, match=expected):
+        conversion.backbone_file(tmp_path / "bad.pth", tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+def test_files_of_another_kind_say_which_kind(tmp_path):
+    network = nn.Linear(2, 2)
+    torch.jit.trace(network, torch.zeros(1, 2)).save(tmp_path / "script.pt")
+    program = torch.export.export(network, (torch.zeros(1, 2),))
+    torch.export.save(program, tmp_path / "network.pt2")
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        archive.writestr("a/b.png", b"")
+    for name, message in {
+        "script.pt": r"TorchScript program.*torch\.jit\.load\('script\.pt'\)",
+        "network.pt2": r"program, not a file of weights.*torch\.export\.load",
+        "images.zip": "zip archive without a checkpoint.*unpack it",
+    }.items():
+        with pytest.raises(ValueError, match=f"^{name} is an? {message}"):
+            conversion.read(tmp_path / name)
+
+
+def test_what_unpacks_to_far_more_is_refused_before_it_is_unpacked(
+    tmp_path, monkeypatch
+):
+    torch.save({"conv1.weight": torch.zeros(1_000_000)}, tmp_path / "plain.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pt") as plain,
+        zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for name in plain.namelist():
+            bomb.writestr(name, plain.read(name))
+    assert conversion.read(tmp_path / "plain.pt").keys() == {"conv1.weight"}
+    monkeypatch.setattr(torch, "load", None)
+    with pytest.raises(ValueError, match=r"bomb\.pt was not read: .*unpack to 4 MB"):
+        conversion.read(tmp_path / "bomb.pt")
+
+
+def test_flags_in_a_namespace_are_data_and_no_more(tmp_path):
+    torch.save({"model": weights(), "opt": FLAGS}, tmp_path / "good.pth")
+    assert conversion.read(tmp_path / "good.pth")["opt"] == FLAGS
+    trap = argparse.Namespace(lr=Trap(tmp_path / "trap"))
+    torch.save({"model": weights(), "opt": trap}, tmp_path / "bad.pth")
+    with pytest.raises(ValueError, match=r"bad\.pth was not read: it needs \w+\.mkdir"):
+        conversion.read(tmp_path / "bad.pth")
+    assert not (tmp_path / "trap").exists()
+    assert argparse.Namespace not in torch.serialization.get_safe_globals()
 
 
 class Trap:
@@ -266,7 +623,7 @@ def test_the_notebooks_offer_a_checkpoint_of_another_project(
     monkeypatch.setenv("STL_WEIGHTS", "file")
     monkeypatch.setenv("STL_UPLOAD", str(path))
     random, chosen = choices.ask([tmp_path], "demo")
-    assert "a checkpoint (file): VISSL PIRL" in capsys.readouterr().out
+    assert "a checkpoint (file) of any project" in capsys.readouterr().out
     assert (random.name, chosen.name) == ("random", "pirl")
     assert chosen.about["evaluation_size"] == 224
     assert torch.equal(chosen.create().conv1.weight, weights()["conv1.weight"])
