@@ -197,7 +197,7 @@ def embed(args: flags.Embed) -> None:
     found = embedding.embed(network, embedding.find([args.images]), image_size=side)
     _print_left_out(found)
     source = pathlib.Path(args.weights)
-    name = f"{source} {files.digest(source)}" if source.is_file() else args.weights
+    name = f"{source.name} {files.digest(source)}" if source.is_file() else args.weights
     embedding.save(args.output, found, image_size=side, weights=name)
     count, width = found.features.shape
     print(f"Written: {args.output}, {width} features of {count:,} images, {side} px.")

@@ -142,7 +142,7 @@ def read_about(path: pathlib.Path) -> dict[str, Any]:
         )
     try:
         about = weight_files.read_about(path)
-    except RecursionError:
+    except (json.JSONDecodeError, RecursionError):
         about = None
     if isinstance(about, dict) and "backbone" in about:
         raise ValueError(

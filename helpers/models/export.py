@@ -19,11 +19,11 @@ from helpers.models.small_maps import Convolution
 
 FORMATS = {
     ".pth": "a state dict with torchvision's names",
-    ".safetensors": "the same, with its metadata",
+    ".safetensors": "the weights with their metadata",
     ".pt2": "the network itself, by torch.export",
     ".onnx": "the network itself, for ONNX",
     ".ts": "the network itself, for TorchScript",
-    ".torchscript": "the same",
+    ".torchscript": "the network itself, for TorchScript",
 }
 ONNX = ("onnx", "onnxscript")  # packages, not needed for anything else
 
