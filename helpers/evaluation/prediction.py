@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from helpers import files
+from helpers.data import streaming
 from helpers.evaluation import embedding
-from helpers.models import classifier_files
+from helpers.figures import pictures
+from helpers.models import classifier_files, encoding
 
 SHOWN = 3  # classes said of an image, the likeliest first
 
@@ -99,8 +101,35 @@ def predict(
             them can be read.
     """
     classifier, about = classifier_files.load(weights)
-    sizes: dict[str, Any] = {key: about[key] for key in ("image_size", "stored_size")}
-    images = embedding.embed(classifier.backbone, embedding.find(places), **sizes)
+    paths = embedding.find(places)
+    images = embedding.embed(classifier.backbone, paths, **_sizes(about))
     with torch.no_grad():  # in float32 on the CPU, as heads of frozen features were
         logits = classifier.head(classifier.standardize(images.features))
     return Predictions(about["classes"], images, logits.softmax(dim=1))
+
+
+def neighbors_figure(
+    weights: str | os.PathLike[str], photo: pathlib.Path, images: streaming.Images
+) -> pictures.Figure:
+    """Draw a photo beside the images that are most like it to a classifier's backbone.
+
+    Args:
+        weights: path of the classifier file.
+        photo: path of the photo.
+        images: uint8 (N, 3, H, W) to choose from, such as those it was trained on.
+
+    Raises:
+        ValueError: when the file is not a classifier, or the photo cannot be read.
+    """
+    classifier, about = classifier_files.load(weights)
+    backbone, sizes = classifier.backbone, _sizes(about)
+    query = embedding.embed(backbone, [photo], **sizes)
+    side = about["image_size"]
+    features = encoding.encode(backbone, images, image_size=side)
+    cosines, index = embedding.nearest(features, query.features[0])
+    stored = embedding.read([photo], images.shape[-1])[0]
+    return embedding.neighbors_figure(stored, images[index].cpu(), cosines)
+
+
+def _sizes(about: dict[str, Any]) -> dict[str, int]:
+    return {key: about[key] for key in ("image_size", "stored_size")}

@@ -140,3 +140,20 @@ def test_votes_of_neighbours_are_not_a_file(dataset, tmp_path):
     made = protocols.knn(features, protocols.Experiment(dataset, "PIRL"))
     with pytest.raises(ValueError, match="k-NN has no weights to save"):
         made.save_classifier(tmp_path / "c.safetensors")
+
+
+def test_a_photo_is_drawn_beside_its_nearest_images(file, folder, dataset, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(
+        prediction.embedding,
+        "neighbors_figure",
+        lambda *found: drawn.update(
+            zip(("photo", "images", "cosines"), found, strict=True)
+        ),
+    )
+    photo = folder / "train" / CLASSES[0] / "00.png"
+    prediction.neighbors_figure(file, photo, dataset.train.images)
+    # It is among them itself, so it is its own nearest image.
+    assert torch.equal(drawn["images"][0], drawn["photo"])
+    assert drawn["cosines"][0] == pytest.approx(1, abs=1e-5)
+    assert drawn["images"].shape == (9, 3, 32, 32)
