@@ -4,7 +4,10 @@ pretrain   pre-train a backbone without labels: pretrain pirl --epochs 5
 evaluate   score a backbone by k-NN, linear probe, MLP head and fine-tuning
 baseline   train from random weights on the labels alone
 convert    convert a checkpoint of another project
-export     write a backbone for use elsewhere: .pth, .safetensors, .pt2
+export     write a network for use elsewhere: .pth, .safetensors, .pt2, .onnx, .ts
+predict    say the classes of new images, by a classifier from a file
+embed      write the features of images, with their paths
+search     find the images that are most like a given one
 list       list the backbones on this machine
 results    print the table of results, or write the tables of README and docs
 """

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import pathlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import tyro
+from torch import nn
 
-from helpers import files, hardware
+from helpers import files, hardware, views
 from helpers.cli import flags
-from helpers.evaluation import protocols, results
+from helpers.evaluation import embedding, prediction, protocols, results
 from helpers.figures import charts, pictures
-from helpers.models import backbones, conversion, export, weight_files
+from helpers.models import (
+    backbones,
+    classifier_files,
+    conversion,
+    export,
+    heads,
+    model_card,
+    weight_files,
+)
 from helpers.notebook import choices
 from helpers.training import pretraining, settings
 
 README, RESULTS = pathlib.Path("README.md"), pathlib.Path("docs/results.md")
 IMAGENET_SIZE = 224  # side in pixels that torchvision's ImageNet weights are made for
+SHOWN = 96  # side in pixels of the images in a picture of neighbours
 
 
 def parse(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
@@ -107,12 +119,11 @@ def evaluate(args: flags.Evaluate) -> None:
             return protocols.mlp_head(features(), experiment, head)
         return protocols.fine_tune(backbone.create, experiment, training)
 
-    records = []
+    kept = _Kept(args.results_folder, args.classifier)
     for protocol in args.protocols:
         for label_set in args.label_sets(dataset):
             outcome = score(protocol, label_set)
-            results.save(outcome.record, args.results_folder)
-            records.append(outcome.record)
+            kept.add(outcome, dataset.classes)
             if args.figures and label_set == "all":
                 figure = charts.confusion(outcome.scores.confusion, dataset.classes)
                 _save_figure(figure, args.figures / f"confusion-{protocol}.png")
@@ -120,7 +131,7 @@ def evaluate(args: flags.Evaluate) -> None:
         labels = dataset.test.labels
         figure = charts.tsne(features().test, labels, dataset.classes)
         _save_figure(figure, args.figures / "t-sne.png")
-    print(results.markdown(records))
+    kept.show()
 
 
 def baseline(args: flags.Baseline) -> None:
@@ -128,7 +139,8 @@ def baseline(args: flags.Baseline) -> None:
     training = args.training
     backbones.check(args.backbone, stem=args.stem)
     backbones.check_side(args.backbone, args.stem, training.view.size)
-    dataset, records = args.images.load(), []
+    dataset = args.images.load()
+    kept = _Kept(args.results_folder, args.classifier)
     for label_set in args.label_sets(dataset):
         outcome = protocols.baseline(
             dataset,
@@ -138,9 +150,8 @@ def baseline(args: flags.Baseline) -> None:
             seeds=args.seeds_from(training.seed),
             folds=label_set == "folds",
         )
-        results.save(outcome.record, args.results_folder)
-        records.append(outcome.record)
-    print(results.markdown(records))
+        kept.add(outcome, dataset.classes)
+    kept.show()
 
 
 def convert(args: flags.Convert) -> None:
@@ -151,13 +162,71 @@ def convert(args: flags.Convert) -> None:
     print(matched, f"The backbone is {file}.", sep="\n")
 
 
-def export_backbone(args: flags.Export) -> None:
-    """Write a backbone in another format."""
-    usual = args.size or IMAGENET_SIZE
-    backbone = choices.from_source(args.weights, args.backbone, image_size=usual)
-    size = args.size or backbone.image_size
-    export.export(backbone.create(), backbone.about, args.output, image_size=size)
-    print(f"Written: {args.output}, {export.FORMATS[args.output.suffix]}.")
+def export_network(args: flags.Export) -> None:
+    """Write a backbone or a classifier in another format."""
+    network, about, side = _network(args.weights, args.backbone, args.size)
+    path = args.output
+    export.export(network, about, path, image_size=side)
+    outputs = "class logits" if "classes" in about else "features"
+    print(
+        f"Written: {path}, {export.FORMATS[path.suffix]}.",
+        f"It maps RGB images of {side} x {side} px to {outputs}. Divide pixels by 255, "
+        f"subtract the mean {views.MEAN}, divide by the std {views.STD}.",
+        sep="\n",
+    )
+    if args.card:
+        card = path.with_suffix(".md")
+        text = model_card.write(path.name, about, image_size=side, outputs=outputs)
+        files.write(card, lambda beside: beside.write_text(text, "utf-8"))
+        print(f"The model card is {card}.")
+
+
+def predict(args: flags.Predict) -> None:
+    """Print the likeliest classes of images, and write them to a file."""
+    found = prediction.predict(args.weights, args.images)
+    _print_left_out(found.images)
+    print(*found.lines(), sep="\n")
+    if args.output:
+        found.save(args.output)
+        print(f"Written: {args.output}.")
+
+
+def embed(args: flags.Embed) -> None:
+    """Write the features of images, with their paths."""
+    network, _, side = _features_of(args.weights)
+    found = embedding.embed(network, embedding.find([args.images]), image_size=side)
+    _print_left_out(found)
+    source = pathlib.Path(args.weights)
+    name = f"{source.name} {files.digest(source)}" if source.is_file() else args.weights
+    embedding.save(args.output, found, image_size=side, weights=name)
+    count, width = found.features.shape
+    print(f"Written: {args.output}, {width} features of {count:,} images, {side} px.")
+
+
+def search(args: flags.Search) -> None:
+    """Print the images that are most like a given one, and draw them."""
+    network, _, side = _features_of(args.weights)
+    photo = embedding.embed(network, [pathlib.Path(args.photo)], image_size=side)
+    others = [
+        path
+        for path in embedding.find([args.images])
+        if path.resolve() != photo.paths[0].resolve()
+    ]
+    if not others:
+        raise ValueError(
+            f"{args.images!r} has no image to compare with {args.photo!r}."
+        )
+    found = embedding.embed(network, others, image_size=side)
+    _print_left_out(found)
+    cosines, index = embedding.nearest(found.features, photo.features[0])
+    nearest = [found.paths[number] for number in index.tolist()]
+    for path, cosine in zip(nearest, cosines.tolist(), strict=True):
+        print(f"{cosine:.3f}  {embedding.printable(path)}")
+    if args.output:
+        shown = embedding.read([*photo.paths, *nearest], SHOWN)
+        figure = embedding.neighbors_figure(shown[0], shown[1:], cosines)
+        _save_figure(figure, args.output)
+        print(f"Written: {args.output}.")
 
 
 def list_backbones(args: flags.List) -> None:
@@ -179,6 +248,70 @@ def show_results(args: flags.Results) -> None:
         print(results.markdown(records))
 
 
+@dataclasses.dataclass
+class _Kept:
+    """What a command has computed, saved as it comes and printed at the end.
+
+    Attributes:
+        results_folder: folder for the records.
+        classifier: file for the classifier trained on all labels, or None.
+    """
+
+    results_folder: pathlib.Path
+    classifier: pathlib.Path | None
+    records: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    remarks: list[str] = dataclasses.field(default_factory=list)
+    errors: list[str] = dataclasses.field(default_factory=list)
+
+    def add(self, outcome: protocols.Outcome, classes: Sequence[str]) -> None:
+        """Save a record and its classifier; what fails is said after the table."""
+        record = outcome.record
+        self.records.append(record)
+        if outcome.scores.is_unbalanced:
+            said = outcome.scores.describe(classes)
+            self.remarks.append(f"{record['protocol']}: {said}")
+        try:
+            results.save(record, self.results_folder)
+            if outcome.network and not record["folds"]:
+                file = outcome.save_classifier(self.classifier)
+                print(f"The classifier ({record['protocol']}) is {file}.")
+        except OSError as error:
+            self.errors.append(str(error))
+
+    def show(self) -> None:
+        """Print the table.
+
+        Raises:
+            OSError: when something could not be saved.
+        """
+        print(results.markdown(self.records), *self.remarks, sep="\n")
+        if self.errors:
+            raise OSError(" ".join(self.errors))
+
+
+def _network(
+    weights: str, backbone: str | None = None, size: int | None = None
+) -> tuple[nn.Module, dict[str, Any], int]:
+    """The network of a file or name, its metadata, and the side of its images."""
+    if classifier_files.is_classifier(weights):
+        classifier, about = classifier_files.load(weights)
+        return classifier, about, size or about["image_size"]
+    chosen = choices.from_source(weights, backbone, image_size=size or IMAGENET_SIZE)
+    return chosen.create(), chosen.about, size or chosen.image_size
+
+
+def _features_of(weights: str) -> tuple[nn.Module, dict[str, Any], int]:
+    """Likewise, of a classifier the backbone alone."""
+    network, about, side = _network(weights)
+    is_classifier = isinstance(network, heads.Classifier)
+    return network.backbone if is_classifier else network, about, side
+
+
+def _print_left_out(found: embedding.Embedding) -> None:
+    for path in found.unread:
+        print(f"Left out: {embedding.complaint(path)}", file=sys.stderr)
+
+
 def _peek(arguments: Sequence[str], *names: str) -> dict[str, str]:
     """Read those flags first on which the defaults of the others depend."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -197,7 +330,10 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {
     "evaluate": (flags.Evaluate, evaluate),
     "baseline": (flags.Baseline, baseline),
     "convert": (flags.Convert, convert),
-    "export": (flags.Export, export_backbone),
+    "export": (flags.Export, export_network),
+    "predict": (flags.Predict, predict),
+    "embed": (flags.Embed, embed),
+    "search": (flags.Search, search),
     "list": (flags.List, list_backbones),
     "results": (flags.Results, show_results),
 }

@@ -14,7 +14,7 @@ import tyro
 from helpers import data, files
 from helpers.data import folder
 from helpers.data.dataset import Dataset
-from helpers.evaluation import protocols
+from helpers.evaluation import embedding, prediction, protocols
 from helpers.models import backbones, export
 from helpers.training import settings, supervised
 
@@ -116,10 +116,13 @@ class EvaluationFlags:
         folds: also train once on each official fold of the labels, where the data set
             has them (STL-10: ten of 1,000).
         results_folder: folder for the records from which tables are made.
+        classifier: file for the classifier of the last repetition on all labels; None
+            takes a folder of its own among the runs.
     """
 
     seeds: int = 3
     folds: bool = True
+    classifier: pathlib.Path | None = None
     results_folder: pathlib.Path = dataclasses.field(
         default_factory=files.results_folder
     )
@@ -129,6 +132,11 @@ class EvaluationFlags:
         """Reject what can be rejected before images are read."""
         if self.seeds < 1:
             raise ValueError(f"seeds must be at least 1, not {self.seeds}.")
+        if self.classifier and self.classifier.suffix != ".safetensors":
+            raise ValueError(
+                f"{self.classifier.name} has no known ending: choose a file that ends "
+                "in .safetensors."
+            )
 
     def seeds_from(self, first: int) -> range:
         """The seeds of the repetitions."""
@@ -164,6 +172,15 @@ class Evaluate(EvaluationFlags):
     training: Unprefixed[supervised.FineTuningSettings] = SUPERVISED
     head: supervised.HeadSettings = HEAD
 
+    def __post_init__(self) -> None:
+        """Reject what can be rejected before images are read."""
+        super().__post_init__()
+        if self.classifier and len(set(self.protocols) - {"k-nn"}) != 1:
+            raise ValueError(
+                "--classifier is a single file: choose one protocol that trains a "
+                "classifier, such as --protocols fine-tuning."
+            )
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Baseline(EvaluationFlags):
@@ -198,26 +215,100 @@ class Convert:
 
 @dataclasses.dataclass(frozen=True)
 class Export:
-    """Write a backbone for use elsewhere; the extension of --output sets the format.
+    """Write a network for use elsewhere; the extension of --output sets the format.
 
     Attributes:
-        weights: path of a backbone.safetensors, or imagenet.
+        weights: path of a backbone.safetensors or a classifier.safetensors, or
+            imagenet.
         output: file to write: .pth is a state dict with torchvision's names,
-            .safetensors the same with its metadata, .pt2 the network itself, which
-            torch.export.load runs without this project on any number of images.
-        size: side in pixels of the images for a .pt2; None takes the side at which the
-            backbone is evaluated.
+            .safetensors the same with its metadata; .pt2, .onnx and .ts (TorchScript)
+            are the network itself, which torch.export.load, ONNX Runtime and
+            torch.jit.load run without this project on any number of images.
+        size: side in pixels of the images that it takes; None takes the side at which
+            the weights are evaluated.
         backbone: network for ImageNet weights, resnet18 if None; a file names its own.
+        card: also write a model card beside the file, in Markdown.
     """
 
     weights: str
     output: pathlib.Path
     size: int | None = None
     backbone: Backbone | None = None
+    card: bool = False
 
     def __post_init__(self) -> None:
         """Reject what can be rejected before weights are read."""
         export.check(self.output)
+
+
+@dataclasses.dataclass(frozen=True)
+class Predict:
+    """Predict the classes of new images, and print the likeliest ones.
+
+    Attributes:
+        weights: path of a classifier.safetensors, which baseline and evaluate write.
+        images: images, and folders of images.
+        output: file to write, .csv: file, class, probability, and the next likeliest.
+    """
+
+    images: tyro.conf.Positional[tuple[str, ...]]
+    weights: str
+    output: pathlib.Path | None = None
+
+    def __post_init__(self) -> None:
+        """Reject what can be rejected before weights are read."""
+        if not self.images:
+            raise ValueError("Name the images: python -m helpers predict photo.jpg …")
+        if self.output:
+            prediction.check(self.output)
+
+
+@dataclasses.dataclass(frozen=True)
+class Embed:
+    """Write the features of images, with the paths of the images.
+
+    Attributes:
+        weights: path of a backbone.safetensors or a classifier.safetensors, or
+            imagenet.
+        images: folder of images, at any depth, or a single image.
+        output: file to write: .npz for NumPy, .parquet for pandas.
+    """
+
+    weights: str
+    images: str
+    output: pathlib.Path
+
+    def __post_init__(self) -> None:
+        """Reject what can be rejected before weights are read."""
+        embedding.check(self.output)
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """Find the images of a folder that are most like a given one.
+
+    Attributes:
+        photo: the image to compare with.
+        weights: path of a backbone.safetensors or a classifier.safetensors, or
+            imagenet.
+        images: folder of images, at any depth.
+        output: picture to write, .png, .jpg, .pdf or .svg: the image, and those most
+            like it.
+    """
+
+    photo: tyro.conf.Positional[str]
+    weights: str
+    images: str
+    output: pathlib.Path | None = None
+
+    def __post_init__(self) -> None:
+        """Reject what can be rejected before weights are read."""
+        endings = (".png", ".jpg", ".pdf", ".svg")
+        if self.output and self.output.suffix not in endings:
+            raise ValueError(
+                f"{self.output.name} has no known ending: choose one of "
+                f"{', '.join(endings)}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Accuracy of a classifier, and the linear probe.
+"""Accuracy of a classifier, the linear probe, and heads on standardised features.
 
 The probe's penalty is chosen by cross-validation on the training labels; the test split
 is only scored.
@@ -7,6 +7,8 @@ is only scored.
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import sklearn.linear_model
@@ -15,7 +17,9 @@ import sklearn.pipeline
 import sklearn.preprocessing
 import torch
 import torchmetrics.functional.classification as metrics
-from torch import Tensor
+from torch import Tensor, nn
+
+UNBALANCED = 1.5  # times the smallest class, from which accuracy alone misleads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +36,43 @@ class Scores:
     top1: float
     top5: float | None
     confusion: Tensor
+
+    @property
+    def per_class(self) -> tuple[float, ...]:
+        """Share of each class's images that were found, in percent; NaN without any."""
+        found, images = self.confusion.diagonal().double(), self.confusion.sum(dim=1)
+        return tuple((100 * found / images).tolist())
+
+    @property
+    def balanced(self) -> float:
+        """Mean of ``per_class``: every class counts the same, however large it is."""
+        return float(np.nanmean(self.per_class))
+
+    @property
+    def largest_share(self) -> float:
+        """Share of the largest class in percent: what always naming it would score."""
+        images = self.confusion.sum(dim=1)
+        return 100 * images.max().item() / images.sum().item()
+
+    @property
+    def is_unbalanced(self) -> bool:
+        """Whether some class has many more images than another."""
+        images = self.confusion.sum(dim=1)
+        return bool(images.max() > UNBALANCED * images.min())
+
+    def describe(self, classes: Sequence[str]) -> str:
+        """Say accuracy, balanced accuracy and the share found of every class."""
+        largest = classes[int(self.confusion.sum(dim=1).argmax())]
+        found = ", ".join(
+            f"{name} {share:.1f} %"
+            for name, share in zip(classes, self.per_class, strict=True)
+            if not math.isnan(share)
+        )
+        return (
+            f"{self.top1:.1f} % of the test images are right, {self.balanced:.1f} % if "
+            f"every class counts the same (always saying {largest!r} would be "
+            f"right for {self.largest_share:.1f} %). Found of each class: {found}."
+        )
 
 
 def score(outputs: Tensor, labels: Tensor) -> Scores:
@@ -100,3 +141,35 @@ class LinearProbe:
         """Return class probabilities (N, C) for features (N, D)."""
         probabilities = self.classifier.predict_proba(features.numpy())
         return torch.from_numpy(np.asarray(probabilities, dtype=np.float32))
+
+    def head(self) -> FeatureHead:
+        """The same classifier as standardisation and a linear layer."""
+        scaler, layer = (step for _, step in self.classifier.steps)
+        weight, bias = torch.tensor(layer.coef_), torch.tensor(layer.intercept_)
+        if len(weight) == 1:  # of two classes it stores the second's advantage alone
+            weight = torch.cat([torch.zeros_like(weight), weight])
+            bias = torch.cat([torch.zeros_like(bias), bias])
+        linear = nn.Linear(weight.shape[1], len(weight))
+        linear.load_state_dict({"weight": weight, "bias": bias})
+        mean, std = (torch.tensor(x).float() for x in (scaler.mean_, scaler.scale_))
+        return FeatureHead(mean, std, linear)
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureHead:
+    """A head on standardised features.
+
+    Attributes:
+        mean: (D,), subtracted from the features.
+        std: (D,), by which they are divided then.
+        head: maps standardised features (N, D) to logits (N, C).
+    """
+
+    mean: Tensor
+    std: Tensor
+    head: nn.Module
+
+    @torch.no_grad()
+    def __call__(self, features: Tensor) -> Tensor:
+        """Return logits (N, C) for features (N, D)."""
+        return self.head((features - self.mean) / self.std)

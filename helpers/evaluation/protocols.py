@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,7 +18,13 @@ from torch import Tensor, nn
 
 from helpers.data.dataset import Dataset
 from helpers.evaluation import probes, results
-from helpers.models import backbones, encoding, heads, nearest_neighbors
+from helpers.models import (
+    backbones,
+    classifier_files,
+    encoding,
+    heads,
+    nearest_neighbors,
+)
 from helpers.training import supervised
 from helpers.views.settings import ViewSettings
 
@@ -88,11 +95,15 @@ class Features:
         train: float32 (N, D), of the labelled images.
         test: float32 (M, D), of the test images.
         minutes: time that computing them took.
+        backbone: the network that computed them.
+        image_size: side of the whole images that it saw, in pixels.
     """
 
     train: Tensor
     test: Tensor
     minutes: float
+    backbone: nn.Module
+    image_size: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,12 +115,41 @@ class Outcome:
         scores: of the last repetition.
         classifier: of the last repetition.
         history: training curve of the last repetition; empty for k-NN and the probe.
+        network: of the last repetition, from images to logits; None for k-NN.
+        about: what a classifier file says of it.
     """
 
     record: dict[str, Any]
     scores: probes.Scores
     classifier: Any
     history: list[dict[str, Any]]
+    network: heads.Classifier | None
+    about: dict[str, Any]
+
+    def save_classifier(self, path: pathlib.Path | None = None) -> pathlib.Path:
+        """Write the last repetition's classifier to a file.
+
+        It is the last because choosing the best would be choosing on the test images.
+
+        Args:
+            path: of the file; by default one in the folder for runs, named after all
+                that the classifier depends on.
+
+        Returns:
+            Where it is.
+
+        Raises:
+            ValueError: for k-NN, which has no weights.
+            OSError: in one sentence, when the file cannot be written.
+        """
+        if self.network is None:
+            raise ValueError(
+                "k-NN has no weights to save: save the classifier of a linear probe, "
+                "an MLP head or fine-tuning."
+            )
+        path = path or classifier_files.usual_path(self.about)
+        classifier_files.save(path, self.network, self.about)
+        return path
 
 
 def encode(backbone: nn.Module, dataset: Dataset, *, image_size: int) -> Features:
@@ -123,7 +163,8 @@ def encode(backbone: nn.Module, dataset: Dataset, *, image_size: int) -> Feature
         encoding.encode(backbone, split.images, image_size=image_size)
         for split in (dataset.train, dataset.test)
     )
-    return Features(train, test, (time.perf_counter() - started) / 60)
+    minutes = (time.perf_counter() - started) / 60
+    return Features(train, test, minutes, backbone, image_size)
 
 
 def knn(features: Features, experiment: Experiment) -> Outcome:
@@ -166,15 +207,9 @@ def mlp_head(
             dataclasses.replace(settings, seed=run.seed),
             label=f"MLP head, {run.name}",
         )
-        head = head.cpu().eval()
+        return probes.FeatureHead(mean, std, head.cpu().eval()), history
 
-        def classify(queries: Tensor) -> Tensor:
-            with torch.no_grad():
-                return head((queries - mean) / std)
-
-        return classify, history
-
-    return _on_features("MLP head", fit, features, experiment)
+    return _on_features("MLP head", fit, features, experiment, settings)
 
 
 def fine_tune(
@@ -210,7 +245,15 @@ def fine_tune(
             classifier, dataset.test.images, image_size=settings.view.size
         )
 
-    return _repeat(protocol, fit, predict, experiment)
+    return _repeat(
+        protocol,
+        fit,
+        predict,
+        experiment,
+        settings=settings,
+        network=lambda classifier: classifier,
+        image_size=settings.view.size,
+    )
 
 
 def baseline(
@@ -266,13 +309,36 @@ def _on_features(
     fit: Callable[[Repetition], tuple[Callable[[Tensor], Tensor], list]],
     features: Features,
     experiment: Experiment,
+    settings: supervised.HeadSettings | None = None,
 ) -> Outcome:
     """Repeat a protocol whose classifiers map features (M, D) to outputs (M, C)."""
 
     def predict(classify: Callable[[Tensor], Tensor]) -> Tensor:
         return classify(features.test)
 
-    return _repeat(protocol, fit, predict, experiment, features.minutes)
+    def network(classify: Callable[[Tensor], Tensor]) -> heads.Classifier | None:
+        if isinstance(classify, probes.LinearProbe):
+            classify = classify.head()
+        if not isinstance(classify, probes.FeatureHead):
+            return None
+        return classifier_files.on_features(
+            features.backbone,
+            classify.mean,
+            classify.std,
+            classify.head,
+            len(experiment.dataset.classes),
+        )
+
+    return _repeat(
+        protocol,
+        fit,
+        predict,
+        experiment,
+        settings=settings,
+        network=network,
+        image_size=features.image_size,
+        minutes_before=features.minutes,
+    )
 
 
 def _repeat(
@@ -280,10 +346,15 @@ def _repeat(
     fit: Callable[[Repetition], tuple[Any, list]],
     predict: Callable[[Any], Tensor],
     experiment: Experiment,
+    *,
+    settings: supervised.HeadSettings | None,
+    network: Callable[[Any], heads.Classifier | None],
+    image_size: int,
     minutes_before: float = 0.0,
 ) -> Outcome:
     """Fit one classifier per repetition, score what it predicts, and record all.
 
+    ``network`` makes of a classifier one that takes images, ``image_size`` a side.
     ``minutes_before`` were spent once for all repetitions, and count in each.
     """
     dataset, about = experiment.dataset, experiment.about
@@ -305,5 +376,27 @@ def _repeat(
         about=about,
         over="official folds" if experiment.folds else "seeds of the classifier",
         folds=len(runs) if experiment.folds else 0,
+        balanced=[scores.balanced for scores in all_scores],
+        largest_share=all_scores[-1].largest_share,
     )
-    return Outcome(record, all_scores[-1], classifier, history)
+    described = {
+        "network": {"backbone": "resnet18", "stem": "imagenet"}
+        | {key: about[key] for key in ("backbone", "stem", "norm") if key in about},
+        "classes": dataset.classes,
+        "image_size": image_size,
+        "stored_size": dataset.test.images.shape[-1],
+        "method": experiment.method,
+        "protocol": protocol,
+        "data": dataset.name,
+        "files": dataset.files,
+        "labels": len(runs[-1].index),
+        "repetition": runs[-1].name,
+        "settings": dataclasses.asdict(settings) if settings else {},
+        "pretraining": dict(about),
+        "top1": all_scores[-1].top1,
+        "balanced": all_scores[-1].balanced,
+        "result": record,
+    }
+    return Outcome(
+        record, all_scores[-1], classifier, history, network(classifier), described
+    )

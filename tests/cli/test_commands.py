@@ -1,15 +1,19 @@
 """The command line: defaults, input that is refused, and whole runs from a shell."""
 
+import csv
+import dataclasses
 import json
 import pathlib
 import re
 import sys
 
+import numpy as np
+import PIL.Image
 import pytest
 import safetensors.torch
 import torch
 
-from helpers import __main__, data, methods
+from helpers import __main__, data, files, methods
 from helpers.cli import commands
 from helpers.evaluation import protocols
 from helpers.models import weight_files
@@ -76,6 +80,9 @@ def run(monkeypatch, capsys):
         ("evaluate --weights random --backbone alexnet", "at least 63 px, these have"),
         ("baseline --backbone vgg11 --size 20", "at least 32 px, these have 20"),
         ("export --weights nowhere --output a.pth", "There is no file 'nowhere'"),
+        ("predict --weights nowhere a.jpg", "There is no file 'nowhere'"),
+        ("embed --weights random --images nowhere --output a.npz", "no file or folder"),
+        ("search --weights random --images . nowhere.jpg", "no file or folder"),
     ],
 )
 def test_what_cannot_be_used_is_one_sentence(line, complaint, run):
@@ -100,7 +107,13 @@ def test_what_cannot_be_used_is_one_sentence(line, complaint, run):
         ("evaluate --weights random --seeds 0", "seeds must be at least 1, not 0"),
         ("baseline --optimizer adagrad", "invalid choice 'adagrad'"),
         ("baseline --validation 1", "validation is in"),
-        ("export --weights random --output a.onnx", "a.onnx has no known ending"),
+        ("export --weights random --output a.h5", "a.h5 has no known ending"),
+        ("predict --weights a", "Name the images: python -m helpers predict"),
+        ("predict --weights a b.jpg --output c.txt", "c.txt has no known ending"),
+        ("embed --weights a --images b --output c.txt", "c.txt has no known ending"),
+        ("search --weights a --images b c --output d.txt", "d.txt has no known end"),
+        ("baseline --classifier a.pth", "a.pth has no known ending"),
+        ("evaluate --weights random --classifier a.safetensors", "is a single file"),
     ],
 )
 def test_a_wrong_flag_is_named_without_a_traceback(line, complaint, run):
@@ -196,6 +209,13 @@ def test_the_whole_story_from_a_shell(dataset, run, tmp_path, monkeypatch):
     assert found["baseline"]["data"] == "small, 50% of the labels"
     assert run("results")[1].count("\n") == 2 + len(records)
 
+    kept = (tmp_path / "checkpoints").glob("small-simclr-*/classifier.safetensors")
+    names = sorted(file.parent.name.rpartition("-")[0] for file in kept)
+    assert names == [
+        f"small-simclr-{protocol}"
+        for protocol in ("fine-tuning", "linear-probe", "mlp-head")
+    ]
+
     for ending in ("pth", "safetensors"):
         output = tmp_path / f"model.{ending}"
         assert run(f"export --weights {file} --output {output}")[0] == 0
@@ -204,6 +224,96 @@ def test_the_whole_story_from_a_shell(dataset, run, tmp_path, monkeypatch):
     stored = safetensors.torch.load_file(file)
     assert weights.keys() == stored.keys()
     assert all(torch.equal(weights[name], stored[name]) for name in stored)
+
+
+@pytest.fixture
+def photos(dataset, tmp_path):
+    """The test images as files, and one that is broken."""
+    for number, image in enumerate(dataset.test.images):
+        file = tmp_path / "photos" / f"{number:02}.png"
+        file.parent.mkdir(exist_ok=True)
+        PIL.Image.fromarray(image.permute(1, 2, 0).numpy()).save(file)
+    (tmp_path / "photos" / "broken.jpg").write_text("no image")
+    return tmp_path / "photos"
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_a_classifier_and_features_are_taken_home(
+    dataset, run, photos, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(data.LOADERS, "demo", lambda root: dataset)
+    file, table = tmp_path / "mine.safetensors", tmp_path / "said.csv"
+    trained = f"--seeds 1 --epochs 8 --batch-size 8 --size 32 --classifier {file}"
+    status, printed, error = run(f"baseline {trained}")
+    assert status == 0, error
+    assert f"The classifier (baseline) is {file}." in printed
+
+    photo, missing = photos / "03.png", tmp_path / "none.png"
+    status, printed, error = run(
+        f"predict --weights {file} {photo} {missing} {photos} --output {table}"
+    )
+    assert status == 0, error
+    lines = printed.splitlines()
+    assert lines[0].startswith(f"{photo}: ")
+    assert len(lines) == len(dataset.test) + 1
+    assert error.splitlines() == [
+        f"Left out: There is no file or folder {str(missing)!r}: check the path.",
+        f"Left out: {str(photos / 'broken.jpg')!r} cannot be read: check that it is a "
+        "whole image.",
+    ]
+    with open(table, newline="") as opened:
+        said = {row["file"]: row["class"] for row in csv.DictReader(opened)}
+    right = [
+        said[str(photos / f"{number:02}.png")] == dataset.classes[label]
+        for number, label in enumerate(dataset.test.labels.tolist())
+    ]
+    (record,) = (tmp_path / "results").iterdir()
+    top1 = json.loads(record.read_text())["top1_mean"]
+    assert 100 * sum(right) / len(right) == pytest.approx(top1, abs=12)
+
+    features, picture = tmp_path / "features.npz", tmp_path / "neighbours.png"
+    line = f"embed --weights {file} --images {photos} --output {features}"
+    status, printed, error = run(line)
+    assert (status, error.count("Left out: ")) == (0, 1)
+    with np.load(features) as stored:
+        assert stored["features"].shape == (len(dataset.test), 16)
+        assert stored["weights"] == f"mine.safetensors {files.digest(file)}"
+    line = f"search --weights {file} --images {photos} {photo} --output {picture}"
+    status, printed, error = run(line)
+    assert status == 0, error
+    found = [line.split("  ") for line in printed.splitlines()[:-1]]
+    assert len(found) == 9
+    assert str(photo) not in [path for _, path in found]
+    assert sorted(found, key=lambda row: -float(row[0])) == found
+    assert PIL.Image.open(picture).size[0] > 200
+
+    status, printed, _ = run(f"export --weights {file} --output {tmp_path}/a.ts --card")
+    assert status == 0
+    for said in ("images of 32 x 32 px to class logits", "0.485", "0.229"):
+        assert said in printed
+    assert "0. red" in (tmp_path / "a.md").read_text("utf-8")
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_what_cannot_be_saved_is_printed_nevertheless(dataset, run, tmp_path):
+    (tmp_path / "full").write_text("a file, where a folder is needed")
+    line = "baseline --data demo-tiny --seeds 1 --epochs 1 --size 20"
+    line += f" --results-folder {tmp_path / 'full'}"
+    status, printed, error = run(line)
+    assert status == 1
+    assert "| random | resnet18 | baseline | demo-tiny |" in printed
+    assert "Cannot write" in error
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_unbalanced_classes_are_said(dataset, run, monkeypatch):
+    extra = (dataset.test.labels == 0).nonzero()[:, 0]
+    index = torch.cat([torch.arange(len(dataset.test)), extra])
+    uneven = dataclasses.replace(dataset, test=dataset.test[index])
+    for chosen, said in ((dataset, False), (uneven, True)):
+        monkeypatch.setitem(data.LOADERS, "demo", lambda root, one=chosen: one)
+        _, printed, _ = run("evaluate --weights random --protocols k-nn")
+        assert ("if every class counts the same" in printed) == said
 
 
 @pytest.mark.usefixtures("small_backbone", "stl10")

@@ -24,7 +24,8 @@ VIEW = """
 """
 IMAGES = "data data-root folder-image-size labels labels-seed storage workers"
 EVALUATION = f"""
-    {SUPERVISED} {VIEW} {IMAGES} backbone backbone-scale folds results-folder seeds stem
+    {SUPERVISED} {VIEW} {IMAGES} backbone backbone-scale classifier folds
+    results-folder seeds stem
 """
 PRETRAIN = f"""
     {TRAINING} {VIEW} {IMAGES} backbone checkpoints compile devices hidden-dim
@@ -35,7 +36,10 @@ FROZEN = {
     "baseline": EVALUATION,
     "evaluate": f"{EVALUATION} {HEAD} figures protocols weights",
     "convert": "allow-unsafe-pickle folder path",
-    "export": "backbone output size weights",
+    "export": "backbone card output size weights",
+    "predict": "output weights",
+    "embed": "images output weights",
+    "search": "images output weights",
     "list": "folder",
     "results": "folder readme",
     "pretrain pirl": f"""
@@ -99,7 +103,8 @@ def test_every_flag_is_explained():
     ]
     everything += [flags.Evaluate(weights=""), flags.Baseline(), flags.List()]
     everything += [flags.Convert(pathlib.Path()), flags.Results()]
-    everything += [flags.Export("", pathlib.Path("x.pth"))]
+    everything += [flags.Export("", pathlib.Path("x.pth")), flags.Predict(("x",), "")]
+    everything += [flags.Embed("", "", pathlib.Path("x.npz")), flags.Search("", "", "")]
     assert {type(args) for args in everything} == {
         kind for kind, _ in commands.COMMANDS.values()
     }

@@ -1,0 +1,207 @@
+"""Features of images in files: written with their paths, and searched.
+
+Images that cannot be read are left out and named; the others keep their order.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import importlib.util
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pandas
+import torch
+import tqdm
+from torch import Tensor, nn
+from torch.nn import functional
+
+from helpers import files, views
+from helpers.data import decoding, layout
+from helpers.figures import pictures
+from helpers.models import encoding
+
+CHUNK = 256  # images that are in memory at a time
+FORMATS = (".npz", ".parquet")
+NEIGHBORS = 9  # found for an image, which makes a row of ten with it
+
+
+@dataclasses.dataclass(frozen=True)
+class Embedding:
+    """Features of the images in some files.
+
+    Attributes:
+        paths: of the images that could be read.
+        features: float32 (N, D), one row per path.
+        unread: paths of the images that could not.
+    """
+
+    paths: tuple[pathlib.Path, ...]
+    features: Tensor
+    unread: tuple[pathlib.Path, ...]
+
+
+def find(places: Sequence[str | os.PathLike[str]]) -> list[pathlib.Path]:
+    """Find the images of files and folders, each once.
+
+    Args:
+        places: files, which are taken whatever their names end in, and folders, whose
+            images are found at any depth and sorted.
+
+    Raises:
+        ValueError: when the folders hold no image and no file is given.
+    """
+    found = []
+    for place in map(pathlib.Path, places):
+        found += layout.image_files(place) if place.is_dir() else [place]
+    if not found:
+        names = ", ".join(repr(str(place)) for place in places) or "nothing"
+        raise ValueError(
+            f"No images were found in {names}: their names end in "
+            f"{', '.join(sorted(decoding.endings()))}."
+        )
+    return list(dict.fromkeys(found))
+
+
+def embed(
+    backbone: nn.Module,
+    paths: Sequence[pathlib.Path],
+    *,
+    image_size: int,
+    stored_size: int | None = None,
+) -> Embedding:
+    """Compute the features of the images in files, part by part.
+
+    Args:
+        backbone: maps (B, 3, S, S) to (B, D); left in the mode it came in.
+        paths: of the images.
+        image_size: side S in pixels of what the backbone sees.
+        stored_size: side to which the middle square of an image is resized first, as a
+            data set would have stored it; S if None.
+
+    Raises:
+        ValueError: when none of the images can be read.
+    """
+    read, unread, features = [], [], []
+    for part, images, broken in _parts(paths, stored_size or image_size):
+        unread += broken
+        if part:
+            read += part
+            features.append(encoding.encode(backbone, images, image_size=image_size))
+    if not read:
+        raise ValueError(f"None of the images can be used. {complaint(unread[0])}")
+    return Embedding(tuple(read), torch.cat(features), tuple(unread))
+
+
+def complaint(path: pathlib.Path) -> str:
+    """Say in a sentence why an image was left out."""
+    if not path.exists():
+        return f"There is no file or folder {printable(path)!r}: check the path."
+    return f"{printable(path)!r} cannot be read: check that it is a whole image."
+
+
+def check(path: pathlib.Path) -> None:
+    """Raise a ValueError for a file in which features cannot be written."""
+    if path.suffix not in FORMATS:
+        raise ValueError(
+            f"{path.name} has no known ending: choose one of {', '.join(FORMATS)}."
+        )
+    engines = map(importlib.util.find_spec, ("pyarrow", "fastparquet"))
+    if path.suffix == ".parquet" and not any(engines):
+        raise ValueError(
+            f"{path.name} needs the package pyarrow: pip install pyarrow, or choose a "
+            "file that ends in .npz."
+        )
+
+
+def save(
+    path: pathlib.Path, embedding: Embedding, *, image_size: int, weights: str
+) -> None:
+    """Write features with the paths of their images, and how they were computed.
+
+    An ``.npz`` holds the arrays ``features`` float32 (N, D), ``paths`` (N,), ``side``,
+    ``mean``, ``std`` and ``weights``; a ``.parquet`` a column ``path`` and columns
+    ``0`` to ``D - 1``, the rest in the table's attributes.
+
+    Args:
+        path: of the file; see ``FORMATS``.
+        embedding: what to write.
+        image_size: side in pixels of what the backbone saw.
+        weights: the backbone's name and digest.
+    """
+    check(path)
+    paths = [str(file) for file in embedding.paths]
+    made = {"side": image_size, "mean": views.MEAN, "std": views.STD}
+    made["weights"] = weights
+    features = embedding.features.numpy()
+    if path.suffix == ".npz":
+        arrays = {"features": features, "paths": np.array(paths), **made}
+        files.write(path, lambda p: np.savez(p, **arrays))
+    else:
+        table = pandas.DataFrame(features, columns=map(str, range(features.shape[1])))
+        table.insert(0, "path", [printable(name) for name in paths])
+        table.attrs = made
+        files.write(path, lambda p: table.to_parquet(p, index=False))
+
+
+def nearest(
+    features: Tensor, query: Tensor, count: int = NEIGHBORS
+) -> tuple[Tensor, Tensor]:
+    """Find the images whose features are most like those of a given image.
+
+    Args:
+        features: float32 (N, D).
+        query: float32 (D,).
+        count: images to find; all of them where there are fewer.
+
+    Returns:
+        Their cosine similarities float32 (count,), largest first, and their indexes.
+    """
+    similarity = functional.normalize(features, dim=1) @ functional.normalize(
+        query, dim=0
+    )
+    found = similarity.sort(descending=True, stable=True)
+    return found.values[:count], found.indices[:count]
+
+
+def neighbors_figure(
+    query: Tensor, neighbors: Tensor, cosines: Tensor
+) -> pictures.Figure:
+    """Draw an image, uint8 (3, H, W), and then those most like it (k, 3, H, W)."""
+    titles = ["image", *(f"{cosine:.2f}" for cosine in cosines.tolist())]
+    return pictures.image_grid(torch.cat([query[None], neighbors]), titles)
+
+
+def read(paths: Sequence[pathlib.Path], size: int) -> Tensor:
+    """Read images as uint8 (N, 3, size, size), leaving out those that cannot be."""
+    return torch.cat([images for _, images, _ in _parts(paths, size)])
+
+
+def printable(path: str | os.PathLike[str]) -> str:
+    """A path or name as it can be printed anywhere, whatever bytes it has."""
+    text = os.fspath(path).encode("utf-8", "replace").decode()
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
+def _parts(
+    paths: Sequence[pathlib.Path], size: int
+) -> Iterator[tuple[list[pathlib.Path], Tensor, list[pathlib.Path]]]:
+    """Read images part by part: paths, images uint8 (B, 3, size, size), broken ones."""
+    decode: Callable = decoding.decode
+    starts = range(0, len(paths), CHUNK)
+    bar = tqdm.tqdm(starts, desc="images", unit_scale=CHUNK, disable=len(starts) < 8)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for start in bar:
+            part = paths[start : start + CHUNK]
+            decoded = list(pool.map(decode, part, [size] * len(part)))
+            pairs = list(zip(part, decoded, strict=True))
+            good = [image for image in decoded if image is not None]
+            images = np.stack(good) if good else np.empty((0, 3, size, size), np.uint8)
+            yield (
+                [path for path, image in pairs if image is not None],
+                torch.from_numpy(images),
+                [path for path, image in pairs if image is None],
+            )

@@ -1,0 +1,94 @@
+"""Model cards: what a network is, how to use it and where it comes from, to be read."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping
+from typing import Any
+
+from helpers import views
+
+# Keys of the metadata that are told in the text, or are too long for a table.
+TOLD = ("classes", "head", "epsilon", "mean", "std", "image_size", "stored_size")
+NUMBERS = ("knn", "spread", "loss", "top1", "balanced")
+
+
+def write(name: str, about: Mapping[str, Any], *, image_size: int, outputs: str) -> str:
+    """Write a model card in Markdown.
+
+    Args:
+        name: of the network's file.
+        about: metadata of the backbone or classifier file.
+        image_size: side S in pixels of the images that the network takes.
+        outputs: what it maps images to, in words.
+
+    Returns:
+        The card: how to prepare an image, data and recipe, numbers, licence.
+    """
+    flat = dict(_flatten(about))
+    figures = {key: value for key, value in flat.items() if _last(key) in NUMBERS}
+    made = {key: value for key, value in flat.items() if key not in figures}
+    parts = [
+        f"# {name}",
+        f"A network that maps images (B, 3, {image_size}, {image_size}) to {outputs}. "
+        "Expect little of it on images unlike those that it has learned from.",
+        "## How to prepare an image",
+        f"Convert it to RGB, cut its middle square, resize it to {image_size} x "
+        f"{image_size} pixels{_stored(about)}, divide by 255, then subtract the mean "
+        "and divide by the standard deviation of each channel:",
+        f"    mean = {list(views.MEAN)}\n    std = {list(views.STD)}",
+    ]
+    if "classes" in about:
+        names = [
+            f"{number}. {_cell(text)}" for number, text in enumerate(about["classes"])
+        ]
+        parts += ["## Classes", "In the order of the outputs:", "\n".join(names)]
+    parts += [
+        "## Numbers",
+        _table(figures) or "None were measured: `python -m helpers evaluate` does.",
+        "Accuracies are in percent: `top1` and `balanced` (every class counts the "
+        "same) on the test images, `knn` on the training labels.",
+        "## Data and recipe",
+        _table(made) or "The file does not say.",
+        "## Licence",
+        "The licence of the weights depends on the images they were learned from. "
+        "Write it here: ____",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _stored(about: Mapping[str, Any]) -> str:
+    stored = about.get("stored_size")
+    return (
+        f" (by way of {stored} x {stored}, as its test images were)" if stored else ""
+    )
+
+
+def _flatten(about: Mapping[str, Any], before: str = "") -> Any:
+    """Yield plain values with the path of their keys; lists as their values."""
+    for key, value in about.items():
+        if not before and key in (*TOLD, "result"):
+            continue
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{before}{key}.")
+        elif value not in (None, "", [], {}):
+            yield f"{before}{key}", value
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _table(rows: Mapping[str, Any]) -> str:
+    lines = [f"| {_cell(key)} | {_cell(value)} |" for key, value in rows.items()]
+    return "\n".join(["| what | value |", "|---|---|", *lines]) if lines else ""
+
+
+def _cell(value: Any) -> str:
+    """A value as text that stays within its cell and is no mark-up."""
+    if isinstance(value, numbers.Real) and not isinstance(value, (bool, int)):
+        value = f"{value:.4g}"
+    text = "".join(sign if sign.isprintable() else " " for sign in str(value))
+    for sign in "\\`*_|<>[]":
+        text = text.replace(sign, f"\\{sign}")
+    return text

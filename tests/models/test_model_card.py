@@ -1,0 +1,43 @@
+"""Model cards: everything a reader needs, and no mark-up from names."""
+
+from helpers import views
+from helpers.models import model_card
+
+
+def card(about, outputs="features"):
+    return model_card.write("net.onnx", about, image_size=40, outputs=outputs)
+
+
+def test_a_card_has_data_recipe_numbers_and_how_to_normalise():
+    about = {"method": "pirl", "data": "stl10", "epochs": 200, "knn": 71.25}
+    about |= {"loss": {"temperature": 0.07}}
+    text = card(about)
+    assert text.startswith("# net.onnx\n")
+    assert "images (B, 3, 40, 40) to features" in text
+    assert f"mean = {list(views.MEAN)}" in text
+    assert f"std = {list(views.STD)}" in text
+    numbers, _, made = text.partition("## Data and recipe")
+    assert "| knn | 71.25 |" in numbers
+    for row in ("| method | pirl |", "| epochs | 200 |", "| loss.temperature | 0.07 |"):
+        assert row in made
+    assert "## Licence" in text
+    assert "## Classes" not in text
+
+
+def test_a_classifiers_card_numbers_its_classes():
+    text = card({"classes": ["cat", "dog"], "top1": 90.0, "stored_size": 96}, "logits")
+    assert "0. cat\n1. dog" in text
+    assert "by way of 96 x 96" in text
+    assert "| top1 | 90 |" in text
+
+
+def test_without_metadata_a_card_says_so():
+    text = card({})
+    assert "None were measured" in text
+    assert "The file does not say." in text
+
+
+def test_names_cannot_break_the_page():
+    text = card({"data": "a|b\n# <b>[x](y)", "classes": ["a\n# b"]})
+    assert text.count("\n# ") == 0
+    assert r"| data | a\|b # \<b\>\[x\](y) |" in text
