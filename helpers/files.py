@@ -55,3 +55,14 @@ def digest(path: pathlib.Path) -> str:
     """The first eight hexadecimal digits of a file's SHA-256."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:8]
+
+
+def printable(text: str | os.PathLike[str]) -> str:
+    r"""Write out line ends, control characters and stray bytes, such as ``\x1b``.
+
+    Printed as they are, those of a stranger's file could change what a terminal shows.
+    """
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in os.fspath(text)
+    )

@@ -221,7 +221,7 @@ def search(args: flags.Search) -> None:
     cosines, index = embedding.nearest(found.features, photo.features[0])
     nearest = [found.paths[number] for number in index.tolist()]
     for path, cosine in zip(nearest, cosines.tolist(), strict=True):
-        print(f"{cosine:.3f}  {embedding.printable(path)}")
+        print(f"{cosine:.3f}  {files.printable(path)}")
     if args.output:
         shown = embedding.read([*photo.paths, *nearest], SHOWN)
         figure = embedding.neighbors_figure(shown[0], shown[1:], cosines)

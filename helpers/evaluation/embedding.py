@@ -99,8 +99,8 @@ def embed(
 def complaint(path: pathlib.Path) -> str:
     """Say in a sentence why an image was left out."""
     if not path.exists():
-        return f"There is no file or folder {printable(path)!r}: check the path."
-    return f"{printable(path)!r} cannot be read: check that it is a whole image."
+        return f"There is no file or folder {files.printable(path)!r}: check the path."
+    return f"{files.printable(path)!r} cannot be read: check that it is a whole image."
 
 
 def check(path: pathlib.Path) -> None:
@@ -142,7 +142,7 @@ def save(
         files.write(path, lambda p: np.savez(p, **arrays))
     else:
         table = pandas.DataFrame(features, columns=map(str, range(features.shape[1])))
-        table.insert(0, "path", [printable(name) for name in paths])
+        table.insert(0, "path", [files.printable(name) for name in paths])
         table.attrs = made
         files.write(path, lambda p: table.to_parquet(p, index=False))
 
@@ -178,12 +178,6 @@ def neighbors_figure(
 def read(paths: Sequence[pathlib.Path], size: int) -> Tensor:
     """Read images as uint8 (N, 3, size, size), leaving out those that cannot be."""
     return torch.cat([images for _, images, _ in _parts(paths, size)])
-
-
-def printable(path: str | os.PathLike[str]) -> str:
-    """A path or name as it can be printed anywhere, whatever bytes it has."""
-    text = os.fspath(path).encode("utf-8", "replace").decode()
-    return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 def _parts(

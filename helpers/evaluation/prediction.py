@@ -49,8 +49,8 @@ class Predictions:
         """One line per image: its path and its likeliest classes."""
         found = []
         for path, best in self.best():
-            said = (f"{embedding.printable(name)} {100 * p:.1f} %" for name, p in best)
-            found.append(f"{embedding.printable(path)}: {', '.join(said)}")
+            said = (f"{files.printable(name)} {100 * p:.1f} %" for name, p in best)
+            found.append(f"{files.printable(path)}: {', '.join(said)}")
         return found
 
     def save(self, path: pathlib.Path) -> None:

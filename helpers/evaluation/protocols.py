@@ -354,8 +354,7 @@ def _repeat(
 ) -> Outcome:
     """Fit one classifier per repetition, score what it predicts, and record all.
 
-    ``network`` makes of a classifier one that takes images, ``image_size`` a side.
-    ``minutes_before`` were spent once for all repetitions, and count in each.
+    ``network`` lets a classifier take images; every repetition has ``minutes_before``.
     """
     dataset, about = experiment.dataset, experiment.about
     runs = experiment.repetitions()
@@ -397,6 +396,5 @@ def _repeat(
         "balanced": all_scores[-1].balanced,
         "result": record,
     }
-    return Outcome(
-        record, all_scores[-1], classifier, history, network(classifier), described
-    )
+    last = all_scores[-1]
+    return Outcome(record, last, classifier, history, network(classifier), described)

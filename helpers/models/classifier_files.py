@@ -84,12 +84,7 @@ def load(path: str | os.PathLike[str]) -> tuple[heads.Classifier, dict[str, Any]
     path = pathlib.Path(path)
     about = read_about(path)
     tensors = safetensors.torch.load_file(path)
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise ValueError(
-                f"{path.name} has weights that are not numbers ({name}): its training "
-                "went wrong; train the classifier again with a lower --learning-rate."
-            )
+    weight_files.check_weights(tensors, path.name)
     network = dict(about["network"])
     backbone = backbones.build(network.pop("backbone"), **network)
     width, classes = backbone.feature_dim, len(about["classes"])

@@ -71,7 +71,7 @@ class Converted:
         heads = dict.fromkeys(_branch(name, self.prefix) for name in self.left)
         others = f"; as whole, but not taken: {layouts.listed(self.others)}"
         rest = f"; left out: {len(self.left)} of {layouts.listed(heads)}"
-        return weight_files.printable(
+        return files.printable(
             f"The {len(self.tensors)} tensors {layouts.where(self.prefix)}{maker} are "
             f"a whole {self.network} with stem {self.stem!r}"
             f"{others if self.others else ''}{rest if heads else ''}"

@@ -14,8 +14,7 @@ import torch
 from torch import nn
 
 from helpers import files, views
-from helpers.models import classifier_files, heads, weight_files
-from helpers.models.small_maps import Convolution
+from helpers.models import classifier_files, heads, small_maps, weight_files
 
 FORMATS = {
     ".pth": "a state dict with torchvision's names",
@@ -92,9 +91,8 @@ def export(
 
 def plain(network: nn.Module) -> nn.Module:
     """Take off, in place, what only this project needs: the network stays the same."""
+    small_maps.undo(network)
     for module in network.modules():
-        if type(module) is Convolution:
-            module.__class__ = nn.Conv2d
         module._forward_pre_hooks.clear()  # backbones refuse small images by one
     return network
 

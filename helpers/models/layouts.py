@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from helpers.models import backbones, weight_files
+from helpers import files
+from helpers.models import backbones
 
 
 @dataclasses.dataclass(frozen=True)
@@ -282,7 +283,7 @@ def listed(names: Iterable[Any], most: int = 8) -> str:
     """The first of several names, in one line."""
     names = [str(name) for name in names]
     shown = [name if len(name) <= 60 else f"{name[:60]}…" for name in names[:most]]
-    return weight_files.printable(", ".join(shown + ["…"] * (len(names) > most)))
+    return files.printable(", ".join(shown + ["…"] * (len(names) > most)))
 
 
 def _whole_statistic(name: str, tensor: Tensor, width: torch.Size) -> Tensor:

@@ -36,26 +36,19 @@ def speed_up(network: nn.Module) -> None:
     for parent in list(network.modules()):
         for name, child in parent.named_children():
             if type(child) is nn.Conv2d and _is_plain(child):
-                setattr(parent, name, SmallMapConv2d.of(child))
+                setattr(parent, name, _as(SmallMapConv2d, child))
+
+
+def undo(network: nn.Module) -> None:
+    """Put torch's own convolutions back, in place, with the same weights."""
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if type(child) is SmallMapConv2d:
+                setattr(parent, name, _as(nn.Conv2d, child))
 
 
 class SmallMapConv2d(nn.Conv2d):
     """``nn.Conv2d`` for CPUs, faster where its result has at most 2 x 2 positions."""
-
-    @classmethod
-    def of(cls, other: nn.Conv2d) -> SmallMapConv2d:
-        """Make one that shares the weights of another convolution."""
-        made = cls(
-            other.in_channels,
-            other.out_channels,
-            other.kernel_size,
-            other.stride,
-            other.padding,
-            bias=other.bias is not None,
-            device="meta",  # no weights of its own, and no random numbers for them
-        )
-        made.weight, made.bias = other.weight, other.bias
-        return made.train(other.training)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps (B, C, H, W) to (B, C', H', W')."""
@@ -78,6 +71,21 @@ class SmallMapConv2d(nn.Conv2d):
             for side, padding, kernel, stride in shape
         )
         return height, width
+
+
+def _as(kind: type[nn.Conv2d], other: nn.Conv2d) -> nn.Conv2d:
+    """Make a convolution of another kind that shares the weights of ``other``."""
+    made = kind(
+        other.in_channels,
+        other.out_channels,
+        other.kernel_size,
+        other.stride,
+        other.padding,
+        bias=other.bias is not None,
+        device="meta",  # no weights of its own, and no random numbers for them
+    )
+    made.weight, made.bias = other.weight, other.bias
+    return made.train(other.training)
 
 
 class _ByPosition(torch.autograd.Function):

@@ -90,7 +90,7 @@ def read_about(path: pathlib.Path) -> dict[str, Any]:
         _check_about(about)
     except (ValueError, RecursionError) as error:
         plain = type(error) is ValueError
-        reason = printable(str(error)) if plain else "It is not JSON to be read."
+        reason = files.printable(str(error)) if plain else "It is not JSON to be read."
         raise ValueError(
             f"{path} has metadata that cannot be right. {reason} Get the file again, "
             "or remove it."
@@ -114,8 +114,8 @@ def check_weights(tensors: Mapping[str, Tensor], file: str) -> None:
         fault = _fault(name, tensor)
         if fault:
             raise ValueError(
-                f"{file} cannot be used: its tensor {printable(name)!r} {fault}; take "
-                "an earlier checkpoint, or another one."
+                f"{file} cannot be used: its tensor {files.printable(name)!r} {fault}; "
+                "take an earlier checkpoint, or another one."
             )
 
 
@@ -180,7 +180,7 @@ def describe(about: Mapping[str, Any]) -> str:
     network = about.get("backbone", "resnet18")
     if "converted" in about:
         name = about.get("name", "unnamed")
-        return printable(f"{name}, {network}, converted from another project")
+        return files.printable(f"{name}, {network}, converted from another project")
     knn = about.get("knn")
     parts = [
         about.get("method", "unknown method"),
@@ -190,18 +190,7 @@ def describe(about: Mapping[str, Any]) -> str:
     ]
     if knn is not None:
         parts.append(f"k-NN {knn:.1f} % on its labels")
-    return printable(", ".join(parts))
-
-
-def printable(text: str) -> str:
-    r"""Text with line ends and control characters written out, such as ``\x1b``.
-
-    Printed as they are, those of a stranger's file could change what a terminal shows.
-    """
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
+    return files.printable(", ".join(parts))
 
 
 def _check_about(about: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from helpers import methods
+from helpers import files, methods
 from helpers.models import backbones, conversion, weight_files
 from helpers.notebook import colab, questions
 
@@ -102,7 +102,7 @@ def from_file(path: pathlib.Path, *, image_size: int = USUAL_SIZE) -> Chosen:
     name = method.__name__ if method else about.get("name", path.stem)
     if about.get("init") == "imagenet":
         name += " from ImageNet"
-    name = weight_files.printable(name)
+    name = files.printable(name)
     return Chosen(name, str(path), about, about.get("evaluation_size", image_size))
 
 

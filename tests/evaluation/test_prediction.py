@@ -10,7 +10,7 @@ import torch
 
 from helpers import data, hardware
 from helpers.evaluation import prediction, protocols
-from helpers.models import classifier_files
+from helpers.models import classifier_files, encoding
 from helpers.training import supervised
 from helpers.views.settings import ViewSettings
 
@@ -83,7 +83,7 @@ def test_probabilities_are_those_of_the_classifier_in_memory(dataset, folder, tm
     made = outcome("fine_tune", dataset)
     file = made.save_classifier(tmp_path / "c.safetensors")
     found = prediction.predict(file, [folder / "test"])
-    logits = supervised.predict(made.classifier, dataset.test.images, image_size=20)
+    logits = encoding.outputs(made.classifier, dataset.test.images, image_size=20)
     assert torch.allclose(found.probabilities, logits.softmax(dim=1), atol=1e-5)
 
 

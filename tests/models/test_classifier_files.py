@@ -100,21 +100,21 @@ def rewritten(file, change=None, tensors=None, raw=None):
 )
 def test_metadata_of_a_wrong_type_are_refused_by_name(change, file):
     (key,) = change
-    with pytest.raises(ValueError, match=rf"^{file.name} is not .*'{key}'.*choose"):
+    with pytest.raises(ValueError, match=rf"{file.name} (is not|has metadata).*{key}"):
         classifier_files.load(rewritten(file, change))
     assert not classifier_files.is_classifier(file)
 
 
 @pytest.mark.parametrize("raw", ["[]", "3", "null", '"text"', "{"])
 def test_metadata_that_are_no_table_are_refused(raw, file):
-    with pytest.raises(ValueError, match=rf"^{file.name} is not .*choose"):
+    with pytest.raises(ValueError, match=rf"{file.name} has metadata that"):
         classifier_files.load(rewritten(file, raw=raw))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_numbers_are_refused(value, file):
     weight = torch.full((2, 16), value)
-    with pytest.raises(ValueError, match=r"not numbers \(head.weight\).*again"):
+    with pytest.raises(ValueError, match=r"its tensor .head.weight."):
         classifier_files.load(rewritten(file, tensors={"head.weight": weight}))
 
 
@@ -159,7 +159,7 @@ def test_other_files_are_refused(tmp_path):
         classifier_files.load(tmp_path / "none.safetensors")
     for name in ("photo.jpg", "broken.safetensors"):
         (tmp_path / name).write_bytes(b"x" * 40)
-        with pytest.raises(ValueError, match=f"^{name} is not a"):
+        with pytest.raises(ValueError, match=f"{name} is not a"):
             classifier_files.load(tmp_path / name)
 
 
