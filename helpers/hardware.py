@@ -105,6 +105,11 @@ def check_processes(devices: int, nodes: int) -> None:
         )
 
 
+def is_first_process() -> bool:
+    """Whether this process is the one that prints and saves for all of a run."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def shares_machine() -> bool:
     """Whether other processes of this run are on this machine."""
     return _processes() > 1

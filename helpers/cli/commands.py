@@ -122,15 +122,22 @@ def evaluate(args: flags.Evaluate) -> None:
     kept = _Kept(args.results_folder, args.classifier)
     for protocol in args.protocols:
         for label_set in args.label_sets(dataset):
-            outcome = score(protocol, label_set)
+            try:
+                outcome = score(protocol, label_set)
+            except ValueError as error:  # the other protocols may still run
+                kept.remarks.append(f"{protocol}: not run. {error}")
+                continue
             kept.add(outcome, dataset.classes)
             if args.figures and label_set == "all":
                 figure = charts.confusion(outcome.scores.confusion, dataset.classes)
                 _save_figure(figure, args.figures / f"confusion-{protocol}.png")
-    if args.figures:
+    if args.figures and kept.records:
         labels = dataset.test.labels
-        figure = charts.tsne(features().test, labels, dataset.classes)
-        _save_figure(figure, args.figures / "t-sne.png")
+        try:
+            figure = charts.tsne(features().test, labels, dataset.classes)
+            _save_figure(figure, args.figures / "t-sne.png")
+        except ValueError as error:  # too few test images
+            kept.remarks.append(str(error))
     kept.show()
 
 
@@ -267,6 +274,8 @@ class _Kept:
         """Save a record and its classifier; what fails is said after the table."""
         record = outcome.record
         self.records.append(record)
+        if not hardware.is_first_process():  # the others have the same
+            return
         if outcome.scores.is_unbalanced:
             said = outcome.scores.describe(classes)
             self.remarks.append(f"{record['protocol']}: {said}")
@@ -279,11 +288,16 @@ class _Kept:
             self.errors.append(str(error))
 
     def show(self) -> None:
-        """Print the table.
+        """Print the table, and why protocols that could not run are not in it.
 
         Raises:
+            ValueError: when none could run.
             OSError: when something could not be saved.
         """
+        if not self.records:
+            raise ValueError(" ".join(self.remarks))
+        if not hardware.is_first_process():
+            return
         print(results.markdown(self.records), *self.remarks, sep="\n")
         if self.errors:
             raise OSError(" ".join(self.errors))

@@ -316,6 +316,28 @@ def test_unbalanced_classes_are_said(dataset, run, monkeypatch):
         assert ("if every class counts the same" in printed) == said
 
 
+@pytest.mark.usefixtures("small_backbone")
+def test_a_protocol_that_cannot_run_does_not_stop_the_others(run, tmp_path):
+    line = "evaluate --weights random --data demo-tiny --labels 1"
+    status, printed, _ = run(f"{line} --protocols linear-probe k-nn")
+    assert status == 0
+    assert "| random | resnet18 | k-NN | demo-tiny, 1 labels a class" in printed
+    assert "linear-probe: not run. A linear probe needs two labelled" in printed
+    assert [file.name for file in (tmp_path / "results").iterdir()] != []
+    status, printed, error = run(f"{line} --protocols linear-probe")
+    assert (status, printed.count("|")) == (2, 0)
+    assert "A linear probe needs two labelled images" in error
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_of_several_processes_one_prints_and_saves(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    line = "evaluate --weights random --data demo-tiny --protocols k-nn"
+    status, printed, _ = run(line)
+    assert (status, printed.count("|")) == (0, 0)
+    assert not (tmp_path / "results").exists()
+
+
 @pytest.mark.usefixtures("small_backbone", "stl10")
 def test_stl10_is_scored_by_all_labels_and_by_its_ten_folds(run, tmp_path):
     line = f"--data stl10 --data-root {tmp_path} --epochs 1 --size 20 --seeds 1"
