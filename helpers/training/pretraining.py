@@ -159,6 +159,10 @@ def pretrain(
     history = sessions.resume_or_begin(session, store)
     if fabric.global_rank == 0 and history and not backbone_is_current(store, history):
         sessions.write_backbone(session, store, dataset, history)
+    if fabric.global_rank == 0 and 0 < len(history) < settings.epochs:
+        print(f"Going on after epoch {len(history)} of {settings.epochs}.")
+    if fabric.global_rank == 0 and len(history) >= settings.epochs:
+        print("This run was finished before: its results are shown.")
     log = logs.Log(store.folder / "logs", history)
     bar = tqdm.tqdm(
         total=settings.epochs * session.steps,
@@ -169,29 +173,29 @@ def pretrain(
         file=sys.stdout,
         disable=fabric.global_rank > 0 or len(history) >= settings.epochs,
     )
-    for epoch in range(
-        len(history), min(settings.epochs, stop_after or settings.epochs)
-    ):
-        entry, losses = train_epoch(session, history, bar)
-        _check_finite(entry)
-        is_last = epoch + 1 == settings.epochs
-        is_due = is_last or (epoch + 1) % settings.monitor_every == 0
-        if is_due and dataset.train_count:  # without labels there is no such gauge
-            entry["knn"] = nearest_neighbors.accuracy(
-                method.backbone,
-                dataset.train,
-                image_size=settings.view_at(epoch).whole_size,
-            )
-        history.append(entry)
-        knn = f", k-NN {entry['knn']:.1f} %" if "knn" in entry else ""
-        bar.set_postfix_str(f"loss {entry['loss']:.3f}{knn}")
-        if fabric.global_rank == 0:
-            sessions.save(session, store, dataset, history)
-            log.add(entry, losses)
-            if on_epoch:
-                on_epoch(history)
-        fabric.barrier()
-    bar.close()
+    with bar:  # closed however the training ends, so that a sentence has its own line
+        for epoch in range(
+            len(history), min(settings.epochs, stop_after or settings.epochs)
+        ):
+            entry, losses = train_epoch(session, history, bar)
+            _check_finite(entry)
+            is_last = epoch + 1 == settings.epochs
+            is_due = is_last or (epoch + 1) % settings.monitor_every == 0
+            if is_due and dataset.train_count:  # without labels there is no such gauge
+                entry["knn"] = nearest_neighbors.accuracy(
+                    method.backbone,
+                    dataset.train,
+                    image_size=settings.view_at(epoch).whole_size,
+                )
+            history.append(entry)
+            knn = f", k-NN {entry['knn']:.1f} %" if "knn" in entry else ""
+            bar.set_postfix_str(f"loss {entry['loss']:.3f}{knn}")
+            if fabric.global_rank == 0:
+                sessions.save(session, store, dataset, history)
+                log.add(entry, losses)
+                if on_epoch:
+                    on_epoch(history)
+            fabric.barrier()
     log.close()
     return Run(settings, store.folder, session.method.module, history)
 

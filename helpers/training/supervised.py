@@ -186,39 +186,39 @@ def fit(
         file=sys.stdout,
         disable=fabric.global_rank > 0,
     )
-    for epoch in range(settings.epochs):
-        started = time.perf_counter()
-        model.train()
-        loss_sum = torch.zeros((), device=device)
-        losses = [entry["loss"] for entry in history]
-        order = kept[torch.randperm(len(kept), generator=generator)]
-        own = engine.own_batches(order, batch_size, fabric)
-        batches = streaming.batches(train.images, own, device)
-        for step, (batch, index) in enumerate(batches, start=epoch * steps):
-            factor = settings.rate_factor(step, steps, losses)
-            optimizers.set_learning_rate(optimizer, settings.learning_rate, factor)
-            random = engine.step_random(settings.seed, step, batch_size, fabric)
-            logits = model(train_view(batch, random))  # (B, C)
-            loss = functional.cross_entropy(
-                logits.float(),
-                train.labels[index],
-                label_smoothing=settings.label_smoothing,
-            )
-            optimizer.zero_grad()
-            fabric.backward(loss)
-            engine.clip_gradients(fabric, model, optimizer, settings.gradient_clip)
-            optimizer.step()
-            loss_sum += loss.detach()
-            bar.update()
-        mean = fabric.all_reduce(loss_sum).item() / steps
-        entry = {"epoch": epoch + 1, "loss": mean}
-        last = epoch + 1 == settings.epochs
-        if len(held) and (last or (epoch + 1) % VALIDATE_EVERY == 0):
-            right = entry["validation"] = _accuracy(model, test_view, train, held)
-            bar.set_postfix_str(f"loss {mean:.3f}, validation {right:.1f} %")
-        entry["seconds"] = time.perf_counter() - started
-        history.append(fabric.broadcast(entry))  # to the digit the same everywhere
-    bar.close()
+    with bar:
+        for epoch in range(settings.epochs):
+            started = time.perf_counter()
+            model.train()
+            loss_sum = torch.zeros((), device=device)
+            losses = [entry["loss"] for entry in history]
+            order = kept[torch.randperm(len(kept), generator=generator)]
+            own = engine.own_batches(order, batch_size, fabric)
+            batches = streaming.batches(train.images, own, device)
+            for step, (batch, index) in enumerate(batches, start=epoch * steps):
+                factor = settings.rate_factor(step, steps, losses)
+                optimizers.set_learning_rate(optimizer, settings.learning_rate, factor)
+                random = engine.step_random(settings.seed, step, batch_size, fabric)
+                logits = model(train_view(batch, random))  # (B, C)
+                loss = functional.cross_entropy(
+                    logits.float(),
+                    train.labels[index],
+                    label_smoothing=settings.label_smoothing,
+                )
+                optimizer.zero_grad()
+                fabric.backward(loss)
+                engine.clip_gradients(fabric, model, optimizer, settings.gradient_clip)
+                optimizer.step()
+                loss_sum += loss.detach()
+                bar.update()
+            mean = fabric.all_reduce(loss_sum).item() / steps
+            entry = {"epoch": epoch + 1, "loss": mean}
+            last = epoch + 1 == settings.epochs
+            if len(held) and (last or (epoch + 1) % VALIDATE_EVERY == 0):
+                right = entry["validation"] = _accuracy(model, test_view, train, held)
+                bar.set_postfix_str(f"loss {mean:.3f}, validation {right:.1f} %")
+            entry["seconds"] = time.perf_counter() - started
+            history.append(fabric.broadcast(entry))  # to the digit the same everywhere
     network.eval()
     return history
 

@@ -69,6 +69,26 @@ def test_two_sittings_equal_one_bit_for_bit(name, optimizer, dataset, tmp_path):
     assert_same(whole.backbone.state_dict(), parts.backbone.state_dict())
 
 
+def test_a_run_that_goes_on_says_so(dataset, tmp_path, capsys):
+    chosen = configure(epochs=2)
+    shown = []
+    for stop_after in (1, None, None):
+        pretraining.pretrain(chosen, dataset, folder=tmp_path, stop_after=stop_after)
+        shown.append(capsys.readouterr().out)
+    assert "Going on" not in shown[0]
+    assert "Going on after epoch 1 of 2." in shown[1]
+    assert "This run was finished before: its results are shown." in shown[2]
+
+
+def test_a_bar_is_closed_when_training_is_stopped(dataset, tmp_path, capsys):
+    def stop(history):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pretraining.pretrain(configure(), dataset, folder=tmp_path, on_epoch=stop)
+    assert capsys.readouterr().out.endswith("\n")  # what follows has its own line
+
+
 def test_drawn_negatives_and_z_survive_two_sittings_bit_for_bit(dataset, tmp_path):
     options = {"loss": "vissl_nce", "negatives": 7, "pretext": "both", "head": "linear"}
     chosen = configure("pirl", **options)
