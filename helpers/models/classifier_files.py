@@ -43,7 +43,7 @@ def on_features(
     classifier = heads.Classifier(backbone, classes)
     classifier.standardize.running_mean.copy_(mean)
     classifier.standardize.running_var.copy_(std.double().square())
-    classifier.standardize.eps = 0.0  # the deviation is taken as it is
+    classifier.standardize.eps = 1e-30  # as good as none, which torch 2.11 refuses
     classifier.head = head
     return classifier.eval()
 
@@ -197,7 +197,7 @@ CHECKS = {
         and all(map(_is_text, value.values()))
     ),
     "head": lambda value: value in tuple(HEADS.values()),
-    "epsilon": lambda value: type(value) is float and 0 <= value < math.inf,
+    "epsilon": lambda value: type(value) is float and 0 < value < math.inf,
     "classes": lambda value: (
         isinstance(value, list)
         and len(value) > 0

@@ -91,6 +91,7 @@ def rewritten(file, change=None, tensors=None, raw=None):
         {"image_size": 20.0},
         {"image_size": True},
         {"stored_size": 10**9},
+        {"epsilon": 0.0},
         {"epsilon": -1.0},
         {"epsilon": float("nan")},
         {"head": ["linear"]},
