@@ -97,7 +97,7 @@ def test_what_cannot_be_used_is_one_sentence(line, complaint, run):
     [
         ("pretrain --epochs many", "invalid literal for int"),
         ("pretrain --epochs 5 pirl", "Unrecognized options: pirl"),
-        ("pretrain pirl --recipe", "Missing value for argument '--recipe'"),
+        ("pretrain pirl --recipe", "Missing value for argument"),
         ("pretrain simclr --negatives 9", "Unrecognized options: --negatives"),
         ("pretrain --epochs 0", "epochs must be at least 1, not 0"),
         ("pretrain --size 16", "at least 17 px, these have 16"),
@@ -166,7 +166,7 @@ def test_help_shows_the_defaults_of_what_was_chosen(line, usage, default, run):
     status, printed, error = run(line)
     assert (status, error) == (0, "")
     assert printed.startswith(f"usage: python -m helpers {usage} [-h]")
-    assert default in printed
+    assert default in " ".join(printed.replace("│", " ").split())  # wherever it wraps
 
 
 @pytest.mark.usefixtures("small_backbone")
