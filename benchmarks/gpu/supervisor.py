@@ -25,7 +25,7 @@ from typing import Any
 PATIENCE = 120.0  # seconds that a new process may take to import what it needs
 GRACE = 0.25  # share of its time that a stage may take too long
 LEAST_GRACE = 20.0  # seconds of it at least
-LEAST = 1.0  # seconds below which a stage is not begun
+SHORTEST = 1.0  # seconds below which a stage is not begun
 LAST = 25.0  # seconds after the end at which even this process is ended by force
 IDENTITY = ("method", "protocol", "data", "pretraining_epochs", "batch_size")
 LOG_TAIL = 3_000  # characters of the worker's output that explain its end
@@ -168,7 +168,7 @@ def supervise(
             alive = _is_ready(worker, name, board)
             left = board.end - time.time()
             budget = left * shares[name] / sum(shares[n] for n in names[number:])
-            if alive and left < LEAST:
+            if alive and left < SHORTEST:
                 board.stage(name, status="no time left", seconds=0.0)
             elif alive:
                 alive = _follow(worker, name, budget, board)
