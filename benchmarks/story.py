@@ -116,7 +116,9 @@ def features(asked: Settings) -> list[dict[str, Any]]:
     neighbors = measuring.seconds(
         lambda: nearest_neighbors.classify(made, labels, made)
     )
-    points = measuring.seconds(lambda: charts.tsne(made, labels, list("abcdefghij")))
+    points = measuring.seconds(
+        lambda: charts.tsne({"": made}, labels, list("abcdefghij"))
+    )
     count = f"{asked.labels:,} features"
     return [
         part(f"linear probe on {count}", probe, "four penalties, five folds, refit"),

@@ -134,7 +134,8 @@ def evaluate(args: flags.Evaluate) -> None:
     if args.figures and kept.records:
         labels = dataset.test.labels
         try:
-            figure = charts.tsne(features().test, labels, dataset.classes)
+            maps = {backbone.name: features().test}
+            figure = charts.tsne(maps, labels, dataset.classes)
             _save_figure(figure, args.figures / "t-sne.png")
         except ValueError as error:  # too few test images
             kept.remarks.append(str(error))

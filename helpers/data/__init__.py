@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import os
@@ -13,8 +14,8 @@ import torch
 import torchvision
 
 from helpers import files
-from helpers.data import archives, demo, folder
-from helpers.data.dataset import Dataset, Split, limit_labels
+from helpers.data import archives, demo, folder, layout
+from helpers.data.dataset import Dataset, Split, limit_labels, limited_name
 
 SOURCES = {
     "demo": "drawn by code in seconds, nothing to download",
@@ -89,6 +90,51 @@ def load(
         kept = dataset.pretraining[: dataset.train_count + unlabeled]
         dataset = dataclasses.replace(dataset, pretraining=kept)
     return dataset
+
+
+def check(source: str, labels: int | str | None = None) -> None:
+    """Find out in a moment whether a source can be loaded, before it is.
+
+    Nothing is downloaded or decoded. Of ``labels`` only a number per class of one's own
+    folder is compared with what is there.
+
+    Raises:
+        ValueError: what ``load`` would raise, as far as can be known.
+    """
+    path = source.removeprefix("folder:")
+    if source == path:
+        if source not in LOADERS:
+            raise ValueError(
+                f"Unknown data {source!r}: choose one of {', '.join(SOURCES)}PATH."
+            )
+        smallest, name = SMALLEST_CLASS[source], source
+    else:
+        root = pathlib.Path(path).expanduser()
+        if not root.exists():
+            raise ValueError(
+                f"There is no folder {path!r}: check the path after 'folder:'."
+            )
+        if root.is_file():  # a zip is looked into when it is unpacked
+            return
+        found = layout.find(root, layout.LeftOut())
+        per_class = collections.Counter(label for _, label in found.train)
+        smallest, name = min(per_class.values(), default=0), path
+    if labels is None:
+        return
+    if not smallest:
+        raise ValueError(f"{name!r} has no labels: answer 'all'.")
+    if str(labels).isdecimal() and not 0 < int(labels) <= smallest:
+        raise ValueError(
+            f"{name!r} has classes with {smallest:,} labelled images: ask for 1 to "
+            f"{smallest:,} a class, or 'all'."
+        )
+
+
+def name_of(source: str, labels: int | str | None = None, seed: int = 0) -> str:
+    """The name that a data set will have when it is loaded, at the usual image size."""
+    path = source.removeprefix("folder:")
+    name = source if source == path else folder.name_of(pathlib.Path(path))
+    return name if labels is None else limited_name(name, labels, seed)
 
 
 def _load_demo(root: pathlib.Path, name: str, **counts: int) -> Dataset:
@@ -177,4 +223,12 @@ LOADERS: dict[str, Callable[[pathlib.Path], Dataset]] = {
     "stl10": _load_stl10,
     "cifar10": lambda root: _load_cifar("CIFAR10", root),
     "cifar100": lambda root: _load_cifar("CIFAR100", root),
+}
+# Labelled images of the smallest class, known without looking.
+SMALLEST_CLASS = {
+    "demo": 20,
+    "demo-tiny": 4,
+    "stl10": 500,
+    "cifar10": 5_000,
+    "cifar100": 500,
 }

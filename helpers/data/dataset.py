@@ -40,6 +40,22 @@ class Split:
         chosen = images.select(index) if streamed else images[index]
         return Split(chosen, self.labels[index])
 
+    def sample(self, count: int, seed: int = 0) -> Split:
+        """A few images for a figure, drawn at random: see the whole, not the start.
+
+        Where every image has a label, the classes take turns, so that each is seen.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        shuffled = torch.randperm(len(self), generator=generator)
+        labels = self.labels[shuffled]
+        if len(self) and int(labels.min()) >= 0:
+            turns = torch.zeros_like(labels)  # this is the class's first, second, ...
+            for label in labels.unique():
+                members = labels == label
+                turns[members] = torch.arange(int(members.sum()))
+            shuffled = shuffled[(turns * (int(labels.max()) + 1) + labels).argsort()]
+        return self[shuffled[:count]]
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
@@ -116,13 +132,7 @@ def limit_labels(dataset: Dataset, labels: int | str, seed: int = 0) -> Dataset:
         ValueError: when ``labels`` is neither, or a class has fewer labelled images, or
             there are no labels.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", str(labels).strip())
-    amount, percent = (float(found[1]), found[2]) if found else (0.0, "")
-    if amount == 0 or (amount > 100 if percent else amount % 1):
-        raise ValueError(
-            f"Unknown number of labels {labels!r}: give a whole number per class, such "
-            "as 20, or a share, such as 10%."
-        )
+    amount, is_share = _amount(labels)
     if not dataset.classes:
         raise ValueError(f"{dataset.name} has no labels: leave labels at None.")
     classes = dataset.train.labels
@@ -132,7 +142,7 @@ def limit_labels(dataset: Dataset, labels: int | str, seed: int = 0) -> Dataset:
     for number, name in enumerate(dataset.classes):
         members = shuffled[classes[shuffled] == number]
         share = max(1, round(amount / 100 * len(members)))
-        count = share if percent else int(amount)
+        count = share if is_share else int(amount)
         if len(members) < count:
             raise ValueError(
                 f"Class {name!r} has {len(members)} labelled images; ask for at most "
@@ -145,15 +155,32 @@ def limit_labels(dataset: Dataset, labels: int | str, seed: int = 0) -> Dataset:
     order = torch.cat([chosen, rest.nonzero()[:, 0]])
     reordered = dataset.pretraining[order]
     reordered.labels[len(chosen) :] = -1
-    words = f"{amount:g}% of the labels" if percent else f"{amount:g} labels a class"
-    words += f", seed {seed}" if seed else ""
     return dataclasses.replace(
         dataset,
-        name=f"{dataset.name}, {words}",
+        name=limited_name(dataset.name, labels, seed),
         pretraining=reordered,
         train_count=len(chosen),
         folds=(),
     )
+
+
+def limited_name(name: str, labels: int | str, seed: int = 0) -> str:
+    """Name of a data set of which only some labels are kept; see ``limit_labels``."""
+    amount, is_share = _amount(labels)
+    words = f"{amount:g}% of the labels" if is_share else f"{amount:g} labels a class"
+    return f"{name}, {words}" + (f", seed {seed}" if seed else "")
+
+
+def _amount(labels: int | str) -> tuple[float, bool]:
+    """The number in ``labels``, and whether it is a share in percent."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", str(labels).strip())
+    amount, is_share = (float(found[1]), bool(found[2])) if found else (0.0, False)
+    if amount == 0 or (amount > 100 if is_share else amount % 1):
+        raise ValueError(
+            f"Unknown number of labels {labels!r}: give a whole number per class, such "
+            "as 20, or a share, such as 10%."
+        )
+    return amount, is_share
 
 
 def stratified_split(

@@ -95,12 +95,10 @@ def load(
     _check_classes(found, splits[0], checked)
     _warn(left_out, checked, found, splits[1], contents)
     names = [layout.relative_name(file, found.root) for file, _ in pretraining]
-    there = pathlib.Path(os.path.abspath(given))  # "." has no name
-    name = there.stem if there.is_file() else there.name
     size = "" if image_size == USUAL_SIZE else f" at {image_size} px"
     share = f"{layout.HELD_OUT:.0%} of each class are held out as test images"
     return Dataset(
-        name=f"folder:{name or 'images'}{size}",
+        name=name_of(given) + size,
         classes=found.classes,
         pretraining=splits[0],
         train_count=int((splits[0].labels >= 0).sum()),
@@ -108,6 +106,13 @@ def load(
         files=_digest([*names, *contents[: len(names)]]),
         note=share if found.is_held_out else "",
     )
+
+
+def name_of(path: pathlib.Path) -> str:
+    """Name of the data set made from a folder or zip: that of the folder."""
+    there = pathlib.Path(os.path.abspath(path.expanduser()))  # "." has no name
+    name = there.stem if there.is_file() else there.name
+    return f"folder:{name or 'images'}"
 
 
 @dataclasses.dataclass

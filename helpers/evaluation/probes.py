@@ -90,7 +90,9 @@ def score(outputs: Tensor, labels: Tensor) -> Scores:
     return Scores(accuracy(1), accuracy(5) if count > 5 else None, confusion)
 
 
-def linear_probe(features: Tensor, labels: Tensor, *, seed: int = 0) -> LinearProbe:
+def linear_probe(
+    features: Tensor, labels: Tensor, *, seed: int = 0, penalty: float | None = None
+) -> LinearProbe:
     """Fit a softmax layer (logistic regression) to standardised features.
 
     The strength of its L2 penalty is chosen by five-fold cross-validation on these
@@ -100,10 +102,19 @@ def linear_probe(features: Tensor, labels: Tensor, *, seed: int = 0) -> LinearPr
         features: float32 (N, D).
         labels: int64 (N,), with at least two images per class.
         seed: of the split into folds.
+        penalty: inverse strength of the penalty, where it is not to be chosen; one
+            image per class is enough then.
 
     Raises:
         ValueError: when a class has only one image.
     """
+    pipeline = sklearn.pipeline.make_pipeline(
+        sklearn.preprocessing.StandardScaler(),
+        sklearn.linear_model.LogisticRegression(max_iter=200, tol=1e-3),
+    )
+    if penalty is not None:
+        pipeline.set_params(logisticregression__C=penalty)
+        return LinearProbe(pipeline.fit(features.numpy(), labels.numpy()), math.nan)
     smallest = int(labels.bincount().min())
     if smallest < 2:
         raise ValueError(
@@ -114,10 +125,7 @@ def linear_probe(features: Tensor, labels: Tensor, *, seed: int = 0) -> LinearPr
         n_splits=min(5, max(2, smallest)), shuffle=True, random_state=seed
     )
     search = sklearn.model_selection.GridSearchCV(
-        sklearn.pipeline.make_pipeline(
-            sklearn.preprocessing.StandardScaler(),
-            sklearn.linear_model.LogisticRegression(max_iter=200, tol=1e-3),
-        ),
+        pipeline,
         {"logisticregression__C": [1e-4, 1e-3, 1e-2, 1e-1]},
         cv=folds,
     )
@@ -131,7 +139,8 @@ class LinearProbe:
 
     Attributes:
         classifier: pipeline of standardisation and logistic regression.
-        validation_top1: mean accuracy on the held-out folds, in percent.
+        validation_top1: mean accuracy on the held-out folds, in percent; NaN where
+            the penalty was given.
     """
 
     classifier: sklearn.pipeline.Pipeline

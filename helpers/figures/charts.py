@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,12 +52,16 @@ def confusion(matrix: Tensor | np.ndarray, classes: Sequence[str]) -> Figure:
 
 @styled
 def tsne(
-    features: Tensor, labels: Tensor, classes: Sequence[str], seed: int = 0
+    features: Mapping[str, Tensor],
+    labels: Tensor,
+    classes: Sequence[str],
+    seed: int = 0,
 ) -> Figure:
-    """Draw a t-SNE map: points near each other are similar, far distances mean little.
+    """Draw t-SNE maps: points near each other are similar, far distances mean little.
 
     Args:
-        features: float (N, D), N at least 5; at most 1,000 of them are drawn.
+        features: from a network's name to its features of the same images, float
+            (N, D), N at least 5; at most 500 of them are drawn.
         labels: int64 (N,).
         classes: names of the classes.
         seed: of the choice of points and of t-SNE.
@@ -65,30 +69,33 @@ def tsne(
     Raises:
         ValueError: for fewer than 5 images.
     """
-    if len(features) < 5:
-        raise ValueError(f"t-SNE of {len(features)} features: give at least 5.")
+    if len(labels) < 5:
+        raise ValueError(f"t-SNE of {len(labels)} features: give at least 5.")
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(features), generator=generator)[:1000]
-    unit = functional.normalize(features[chosen.to(features.device)].float(), dim=1)
-    perplexity = min(30.0, (len(chosen) - 1) / 3)
-    method = manifold.TSNE(perplexity=perplexity, init="pca", random_state=seed)
-    points = method.fit_transform(unit.detach().cpu().numpy())
+    chosen = torch.randperm(len(labels), generator=generator)[:500]
     label_of = labels.cpu()[chosen].numpy()
-    fig = Figure(figsize=(6.6, 4.6), layout="constrained")
-    ax = fig.subplots()
-    ax.set(xticks=[], yticks=[], xlabel="t-SNE 1", ylabel="t-SNE 2")
-    for label in sorted(set(label_of.tolist())):
-        x, y = points[label_of == label].T
-        ax.scatter(
-            x,
-            y,
-            s=20,
-            color=COLORS[label % len(COLORS)],
-            marker=MARKERS[(label + label // len(COLORS)) % len(MARKERS)],
-            label=pictures.name_of(label, classes),
-            linewidths=0,
-        )
-    fig.legend(loc="outside right upper", ncols=math.ceil(len(classes) / 20))
+    perplexity = min(30.0, (len(chosen) - 1) / 3)
+    fig = Figure(figsize=(4.2 * len(features) + 1.8, 4.2), layout="constrained")
+    for ax, (name, rows) in zip(
+        fig.subplots(1, len(features), squeeze=False)[0], features.items(), strict=True
+    ):
+        unit = functional.normalize(rows[chosen.to(rows.device)].float(), dim=1)
+        method = manifold.TSNE(perplexity=perplexity, init="pca", random_state=seed)
+        points = method.fit_transform(unit.detach().cpu().numpy())
+        ax.set(xticks=[], yticks=[], title=name)
+        for label in sorted(set(label_of.tolist())):
+            x, y = points[label_of == label].T
+            ax.scatter(
+                x,
+                y,
+                s=18,
+                color=COLORS[label % len(COLORS)],
+                marker=MARKERS[(label + label // len(COLORS)) % len(MARKERS)],
+                label=pictures.name_of(label, classes),
+                linewidths=0,
+            )
+    handles, names = ax.get_legend_handles_labels()
+    fig.legend(handles, names, loc="outside right upper", ncols=1 + len(classes) // 21)
     return fig
 
 
@@ -147,15 +154,45 @@ def _histogram(
 
 
 @styled
+def label_efficiency(curves: Mapping[str, Mapping[int, float]]) -> Figure:
+    """Draw test accuracy against the number of labels.
+
+    Args:
+        curves: from a way to use labels to its top-1 accuracy in percent, by the number
+            of labels per class.
+    """
+    fig = Figure(figsize=(5.6, 3.2), layout="constrained")
+    ax = fig.subplots()
+    for number, (name, points) in enumerate(curves.items()):
+        style = {"marker": MARKERS[number], "color": COLORS[number % len(COLORS)]}
+        ax.plot(list(points), list(points.values()), label=name, **style)
+    amounts = sorted({amount for points in curves.values() for amount in points})
+    ax.set_xscale("log")
+    ax.set_xticks(amounts, [f"{amount:,}" for amount in amounts])
+    ax.minorticks_off()
+    ax.set(xlabel="labels per class", ylabel="top-1 accuracy on the test set (%)")
+    ax.legend()
+    return fig
+
+
+def color_of(method: str) -> str:
+    """The colour of a method, the same in every figure."""
+    key = re.sub(r"[^a-z]", "", method.lower())
+    known = ("pirl", "byol", "simclr", "swav", "moco", "dino")
+    known += ("random", "simsiam", "barlowtwins", "vicreg")
+    found = next((n for n, name in enumerate(known) if key.startswith(name)), None)
+    return pictures.FAINT if found is None else COLORS[found]
+
+
+@styled
 def comparison(records: Sequence[dict[str, Any]]) -> Figure:
     """Draw the test accuracy of all runs as bars, grouped by protocol.
 
     Args:
-        records: with ``method``, ``protocol``, ``top1_mean`` and ``top1_std`` (percent;
-            None for a single seed), and optionally ``backbone`` and ``folds``.
+        records: with ``method``, ``protocol``, ``top1_mean``, ``top1_std`` (percent)
+            and ``seeds``, and optionally ``backbone`` and ``folds``.
     """
     networks = {record.get("backbone") for record in records}
-    methods = list(dict.fromkeys(record["method"] for record in records))
     groups: dict[str, list[dict[str, Any]]] = {}
     for record in records:
         by_fold = f", {record['folds']} folds" if record.get("folds") else ""
@@ -168,10 +205,11 @@ def comparison(records: Sequence[dict[str, Any]]) -> Figure:
         ax.text(0.5, y, protocol, weight="bold", va="center")
         y += 1
         for record in sorted(members, key=lambda record: -record["top1_mean"]):
-            mean, std = record["top1_mean"], record["top1_std"]
-            color = COLORS[methods.index(record["method"]) % len(COLORS)]
+            mean, color = record["top1_mean"], color_of(record["method"])
+            repeated = record.get("seeds", 1) > 1  # a single run has no deviation
+            std = record["top1_std"] if repeated else None
             ax.barh(y, mean, 0.72, xerr=std, color=color, ecolor=INK, capsize=2)
-            text = f"{mean:.1f}" + (f" ± {std:.1f}" if std else "")
+            text = f"{mean:.1f}" + (f" ± {std:.1f}" if repeated else "")
             ax.text(mean + (std or 0) + 1, y, text, va="center", fontsize=8.5)
             network = f", {record.get('backbone')}" if len(networks) > 1 else ""
             ticks[y] = record["method"] + network

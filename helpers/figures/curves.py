@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from matplotlib import axes, ticker
@@ -20,29 +21,30 @@ def in_notebook() -> bool:
 class Live:
     """Training curves that are redrawn below a notebook's cell after every epoch.
 
-    Pass its ``update`` to ``pretraining.pretrain`` as ``on_epoch``, or call it with the
-    history of a finished run. Outside a notebook it does nothing.
+    Pass its ``update`` as ``on_epoch``, or call it with the history of a finished run.
+    Outside a notebook it does nothing.
 
     Args:
-        **options: arguments of ``training``.
+        draw: ``training`` or ``supervised_training``.
+        **options: further arguments of ``draw``.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(
+        self, draw: Callable[..., Figure] | None = None, **options: Any
+    ) -> None:
         """See the class."""
-        self.options = options
+        self.draw = functools.partial(draw or training, **options)
         self.handle: Any = None
+        if in_notebook():
+            from IPython import display
+
+            # Its place is above the progress bar, which is printed later.
+            self.handle = display.display({"text/plain": ""}, raw=True, display_id=True)
 
     def update(self, history: Sequence[dict[str, Any]]) -> None:
         """Redraw the curves with the history so far."""
-        if not history or not in_notebook():
-            return
-        from IPython import display
-
-        bundle = training(history, **self.options).mime_bundle()
-        if self.handle is None:
-            self.handle = display.display(bundle, raw=True, display_id=True)
-        else:
-            self.handle.update(bundle, raw=True)
+        if history and self.handle is not None:
+            self.handle.update(self.draw(history).mime_bundle(), raw=True)
 
 
 @styled

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib import axes, figure
 from matplotlib import patches as shapes
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from helpers import views
 from helpers.data.dataset import Split
@@ -94,7 +94,7 @@ def image_grid(
         columns: pictures per row.
     """
     columns = min(columns, len(images))
-    gap = 0.3 if titles else 0.0
+    gap = 0.3 * (1 + titles[0].count("\n")) if titles else 0.0
     fig, ax = _sheet(columns, math.ceil(len(images) / columns), row_gap=gap)
     for number, picture in enumerate(_pictures(images)):
         x, y = number % columns, number // columns * (1 + gap) + gap
@@ -106,12 +106,13 @@ def image_grid(
 
 @styled
 def class_examples(split: Split, classes: Sequence[str], per_class: int = 8) -> Figure:
-    """Draw the first pictures of each class, one class per row, at most 20 classes."""
+    """Draw some pictures of each class, one class per row, at most 20 classes."""
     classes = classes[:20]
-    fig, ax = _sheet(per_class, len(classes), classes, cell=0.68)
+    names = [name.replace("_", " ") for name in classes]
+    fig, ax = _sheet(per_class, len(classes), names, cell=0.68)
     for row in range(len(classes)):
-        members = (split.labels == row).nonzero()[:per_class, 0]
-        for column, picture in enumerate(_pictures(split.images[members])):
+        members = split[split.labels == row].sample(per_class)
+        for column, picture in enumerate(_pictures(members.images[:])):
             _show(ax, picture, column, row)
     return fig
 
@@ -138,8 +139,10 @@ def jigsaw(images: Tensor, patches: Tensor) -> Figure:
 
     Args:
         images: uint8 (B, 3, H, W).
-        patches: normalised float32 (B, n², 3, P, P), in shuffled order.
+        patches: (B, n², 3, P, P) in shuffled order, uint8 or normalised float32.
     """
+    if patches.is_floating_point():
+        patches = views.denormalize(patches)
     grid = math.isqrt(patches.shape[1])
     names = ["image", "its grid", "shuffled\npatches"]
     fig, ax = _sheet(len(images), 3, names, cell=1.25)
@@ -151,7 +154,7 @@ def jigsaw(images: Tensor, patches: Tensor) -> Figure:
             ax.plot(column + ends, [1 + line] * 2, color="white", linewidth=1.5)
             ax.plot([column + line] * 2, 1 + ends, color="white", linewidth=1.5)
         size, step = (SIDE + 0.03) / grid - 0.03, (SIDE + 0.03) / grid
-        for number, patch in enumerate(_pictures(views.denormalize(patches[column]))):
+        for number, patch in enumerate(_pictures(patches[column])):
             x, y = column + number % grid * step, 2 + number // grid * step
             _show(ax, patch, x, y, size)
     return fig
@@ -159,45 +162,104 @@ def jigsaw(images: Tensor, patches: Tensor) -> Figure:
 
 @styled
 def neighbors(
-    query_images: Tensor,
-    neighbor_images: Tensor,
-    query_labels: Tensor,
-    neighbor_labels: Tensor,
-    classes: Sequence[str],
+    queries: Split, found: Mapping[str, Split], classes: Sequence[str]
 ) -> Figure:
-    """Draw test images beside the training images with the nearest features.
+    """Draw images beside those whose features are nearest, for several networks.
 
     A neighbour of the same class has a solid green frame and a tick; a neighbour of
     another class has a dashed red frame, a cross and the name of its class.
 
     Args:
-        query_images: uint8 (Q, 3, H, W).
-        neighbor_images: uint8 (Q, k, 3, H, W), nearest first.
-        query_labels: int64 (Q,).
-        neighbor_labels: int64 (Q, k).
+        queries: Q images, one per row.
+        found: from a network's name to its k neighbours of each query, nearest first:
+            Q·k images, row by row.
         classes: names of the classes.
     """
-    queries, count = neighbor_images.shape[:2]
-    names = [name_of(label, classes) for label in query_labels.tolist()]
-    fig, ax = _sheet(count + 1.4, queries, names, cell=0.9, row_gap=0.28)
-    for row, name in enumerate(names):
-        y = row * 1.28
-        _show(ax, _pictures(query_images[row : row + 1])[0], 0, y)
-        for rank, picture in enumerate(_pictures(neighbor_images[row])):
-            x, other = 1.4 + rank, name_of(int(neighbor_labels[row, rank]), classes)
-            same = other == name
-            color, text = (RIGHT, "✓") if same else (WRONG, f"✗ {other}")
+    rows = len(queries)
+    names = [name_of(label, classes) for label in queries.labels.tolist()]
+    k = max(len(nearest) for nearest in found.values()) // rows
+    fig, ax = _sheet(1.4 + len(found) * (k + 0.4) - 0.4, rows, names, row_gap=0.3)
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high - 0.3)  # room for the networks' names
+    for row, picture in enumerate(_pictures(queries.images[:])):
+        _show(ax, picture, 0, row * 1.3)
+    for group, (title, nearest) in enumerate(found.items()):
+        left = 1.4 + group * (k + 0.4)
+        ax.text(left, -0.12, title, weight="bold", va="bottom")
+        for number, picture in enumerate(_pictures(nearest.images[:])):
+            x, y = left + number % k, number // k * 1.3
+            other = name_of(int(nearest.labels[number]), classes)
+            same = other == names[number // k]
+            color, text = (RIGHT, "✓") if same else (WRONG, f"✗ {_short(other)}")
             _show(ax, picture, x, y)
-            frame = shapes.Rectangle((x, y), SIDE, SIDE, fill=False, ec=color, lw=2.5)
+            frame = shapes.Rectangle((x, y), SIDE, SIDE, fill=False, ec=color, lw=2)
             frame.set_linestyle("-" if same else (0, (3, 1.5)))
             ax.add_patch(frame)
-            ax.text(x + SIDE / 2, y + 1.14, text, color=color, ha="center", fontsize=8)
+            ax.text(
+                x + SIDE / 2, y + 1.17, text, color=color, ha="center", fontsize=6.5
+            )
+    return fig
+
+
+@styled
+def mistakes(
+    images: Split, outputs: Tensor, classes: Sequence[str], count: int = 8
+) -> Figure | None:
+    """Draw the images of which a classifier is surest and wrong; None if it never is.
+
+    Args:
+        images: N images with their true labels.
+        outputs: of the classifier, (N, C); larger means likelier.
+        classes: C names.
+        count: images to draw.
+    """
+    sure, said = outputs.max(dim=1)
+    wrong = (said != images.labels).nonzero()[:, 0]
+    if not len(wrong):
+        return None
+    worst = wrong[sure[wrong].argsort(descending=True)[:count]]
+    pairs = zip(said[worst].tolist(), images.labels[worst].tolist(), strict=True)
+    titles = [
+        f"{_short(classes[wrong])}?\n{_short(classes[true])}!" for wrong, true in pairs
+    ]
+    return image_grid(images[worst].images[:], titles, columns=8)
+
+
+@styled
+def filters(networks: Mapping[str, nn.Module]) -> Figure:
+    """Draw the filters of the first convolution of networks, one below the other.
+
+    Each filter is stretched to the full range of colours, so that its form shows.
+    """
+    grids = []
+    for network in networks.values():
+        first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
+        weight = first.weight.detach().float().cpu()  # (C, 3, k, k)
+        low, high = weight.amin((1, 2, 3), True), weight.amax((1, 2, 3), True)
+        grids.append(((weight - low) / (high - low).clamp(min=1e-12))[:64])
+    columns = 32
+    rows = [math.ceil(len(grid) / columns) for grid in grids]
+    names = [
+        name if not row else ""
+        for name, count in zip(networks, rows, strict=True)
+        for row in range(count)
+    ]
+    fig, ax = _sheet(columns, len(names), names)
+    for above, grid in zip(np.cumsum([0, *rows]), grids, strict=False):
+        for number, picture in enumerate(_pictures(grid)):
+            _show(ax, picture, number % columns, above + number // columns)
     return fig
 
 
 def name_of(label: int, classes: Sequence[str]) -> str:
     """The name of a label's class; labels below 0 have no class."""
-    return classes[label] if label >= 0 else "no label"
+    return classes[label].replace("_", " ") if label >= 0 else "no label"
+
+
+def _short(name: str, letters: int = 12) -> str:
+    """A name that fits below a picture."""
+    name = name.replace("_", " ")
+    return name if len(name) <= letters else name[: letters - 1].rstrip() + "…"
 
 
 def _pictures(images: Tensor) -> np.ndarray:

@@ -70,19 +70,24 @@ def ask_number(
     return ask(question, None, str(default), name, check)
 
 
-def ask_labels(name: str = "STL_LABELS") -> str | None:
-    """Ask how many labels to keep, per class or as a share; None keeps all."""
+def ask_labels(
+    name: str = "STL_LABELS", check: Callable[[str | None], Any] = lambda labels: labels
+) -> str | None:
+    """Ask how many labels to keep, per class or as a share; None keeps all.
 
-    def check(typed: str) -> str | None:
+    ``check`` returns the answer, or raises ValueError for one that cannot be.
+    """
+
+    def parse(typed: str) -> str | None:
         if typed.lower() == "all":
-            return None
+            return check(None)
         if re.fullmatch(r"\d+%?", typed):
-            return typed
+            return check(typed)
         raise ValueError(
             f"Type a number per class, a share such as 10%, or 'all', not {typed!r}."
         )
 
-    return ask("How many labels (per class, or in %)?", None, "all", name, check)
+    return ask("How many labels (per class, or in %)?", None, "all", name, parse)
 
 
 def choose(question: str, choices: Sequence[Choice], default: int, name: str) -> Any:

@@ -5,6 +5,7 @@ import pickle
 import time
 
 import numpy as np
+import PIL.Image
 import pytest
 import small
 import torch
@@ -176,3 +177,35 @@ def test_processes_of_one_machine_prepare_the_images_one_after_another(
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda _: data.load("demo", root=tmp_path / "new"), range(4)))
         assert (max(most) == 1) is is_alone
+
+
+def test_a_source_is_checked_before_it_is_loaded(tmp_path):
+    for split in ("train", "test"):
+        for name, count in (("cat", 3), ("dog", 5)):
+            (tmp_path / "pets" / split / name).mkdir(parents=True)
+            for number in range(count):
+                file = tmp_path / "pets" / split / name / f"{number}.png"
+                PIL.Image.new("RGB", (8, 8)).save(file)
+    pets = f"folder:{tmp_path / 'pets'}"
+    data.check(pets)
+    data.check(pets, 3)
+    data.check("stl10", "10%")  # nothing is downloaded
+    assert data.name_of(pets, 3) == data.load(pets, root=tmp_path, labels=3).name
+    assert data.name_of("demo") == "demo"
+    for source, labels, words in (
+        ("folder:/no/such", None, "no folder"),
+        ("cats", None, "Unknown data"),
+        (pets, 4, "ask for 1 to 3"),
+        ("demo", 500, "ask for 1 to 20"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            data.check(source, labels)
+
+
+@pytest.mark.parametrize("source", ["demo", "demo-tiny"])
+def test_the_smallest_class_is_known_without_looking(source, tmp_path):
+    dataset = data.load("demo-tiny", root=tmp_path)
+    if source == "demo-tiny":
+        smallest = int(dataset.train.labels.bincount().min())
+        assert data.SMALLEST_CLASS[source] == smallest
+    assert data.SMALLEST_CLASS.keys() == data.LOADERS.keys()

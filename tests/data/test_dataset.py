@@ -4,7 +4,7 @@ import pytest
 import small
 import torch
 
-from helpers.data.dataset import limit_labels, stratified_split
+from helpers.data.dataset import limit_labels, limited_name, stratified_split
 
 
 def rows(split):
@@ -96,3 +96,24 @@ def test_a_split_can_be_indexed():
     assert torch.equal(chosen.images, split.images[[4, 1]])
     assert chosen.labels.tolist() == [1, 1]
     assert len(split[2:5]) == 3
+
+
+def test_a_sample_shows_every_class_in_turn(dataset):
+    in_order = dataset.train[dataset.train.labels.argsort()]  # as folders are
+    assert in_order.sample(6).labels.tolist() == [0, 1, 2, 0, 1, 2]
+    few = in_order.sample(6)
+    assert len({image.numpy().tobytes() for image in few.images}) == 6
+    assert torch.equal(in_order.sample(6).images, few.images)
+    assert not torch.equal(in_order.sample(6, seed=1).images, few.images)
+    assert len(in_order.sample(1_000)) == 24
+
+
+def test_a_sample_of_images_without_labels_is_not_the_first_ones(dataset):
+    sample = dataset.pretraining.sample(10)
+    assert len(sample) == 10
+    assert not torch.equal(sample.images, dataset.pretraining.images[:10])
+
+
+@pytest.mark.parametrize("labels", [4, "50%"])
+def test_the_name_with_few_labels_is_known_beforehand(dataset, labels):
+    assert limit_labels(dataset, labels, 1).name == limited_name("small", labels, 1)

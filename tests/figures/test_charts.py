@@ -25,23 +25,25 @@ def test_confusion_of_a_class_without_images():
 
 @pytest.mark.parametrize(("count", "dim"), [(5, 2), (40, 8), (1001, 4)])
 def test_tsne(count, dim, monkeypatch):
-    if count > 1000:  # which points are drawn matters, not where
+    if count > 500:  # which points are drawn matters, not where
         monkeypatch.setattr(
             charts.manifold.TSNE, "fit_transform", lambda self, given: given[:, :2]
         )
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(count, dim, generator=generator)
     labels = torch.arange(count) % 10
-    figure = charts.tsne(features, labels, CLASSES)
-    points = sum(len(dots.get_offsets()) for dots in figure.axes[0].collections)
-    assert points == min(count, 1000)
+    figure = charts.tsne({"random": features, "trained": -features}, labels, CLASSES)
+    assert [ax.get_title() for ax in figure.axes] == ["random", "trained"]
+    for ax in figure.axes:
+        points = sum(len(dots.get_offsets()) for dots in ax.collections)
+        assert points == min(count, 500)
     assert len(figure.legends[0].get_texts()) == min(count, 10)
     stored(figure)
 
 
 def test_tsne_needs_a_few_points():
     with pytest.raises(ValueError, match="at least 5"):
-        charts.tsne(torch.zeros(4, 8), torch.zeros(4).long(), CLASSES)
+        charts.tsne({"": torch.zeros(4, 8)}, torch.zeros(4).long(), CLASSES)
 
 
 @pytest.mark.parametrize("count", [1, 500])
@@ -78,7 +80,8 @@ def test_comparison(count):
             "method": f"method {number % 4}",
             "protocol": ("k-NN", "linear probe", "fine-tuning")[number // 4],
             "top1_mean": 90.0 + number % 4,
-            "top1_std": 0.5 if number % 2 else None,
+            "top1_std": 0.5 if number % 2 else 0.0,
+            "seeds": 3 if number % 2 else 1,
         }
         for number in range(count)
     ]
@@ -89,4 +92,35 @@ def test_comparison(count):
     assert len(ax.patches) == count
     assert ("91.0 ± 0.5" in texts(figure)) == (count > 1)
     assert names[0] == "method 3" or count == 1  # the best of a protocol comes first
+    stored(figure)
+
+
+def test_a_single_run_has_no_error_bar():
+    record = {"method": "PIRL", "protocol": "k-NN", "top1_mean": 50.0, "top1_std": 0.0}
+    figure = charts.comparison([record | {"seeds": 1}])
+    assert "50.0" in texts(figure)
+    assert len(figure.axes[0].collections) == 0  # error bars are collections of lines
+    repeated = charts.comparison([record | {"seeds": 3, "top1_std": 1.5}])
+    assert len(repeated.axes[0].collections) == 1
+
+
+def test_a_method_has_the_same_colour_whatever_stands_beside_it():
+    def color(methods, wanted):
+        records = [
+            {"method": m, "protocol": "k-NN", "top1_mean": 9.0 - n, "top1_std": 0.0}
+            for n, m in enumerate(methods)
+        ]
+        bars = charts.comparison(records).axes[0].patches
+        return bars[methods.index(wanted)].get_facecolor()
+
+    assert color(["BYOL", "PIRL"], "PIRL") == color(["PIRL"], "PIRL")
+    assert color(["BYOL", "PIRL"], "PIRL") != color(["BYOL", "PIRL"], "BYOL")
+
+
+def test_label_efficiency():
+    curves = {"baseline": {1: 12.0, 20: 40.0}, "fine-tuning": {1: 14.0, 20: 50.0}}
+    figure = charts.label_efficiency(curves)
+    ax = figure.axes[0]
+    assert [list(line.get_ydata()) for line in ax.lines] == [[12, 40], [14, 50]]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "20"]
     stored(figure)

@@ -77,8 +77,12 @@ def test_live_updates_one_output(monkeypatch):
     live.update([])
     for epochs in (1, 2, 3):
         live.update(entries(epochs))
-    assert [name for name, _, _ in calls] == ["display", "update", "update"]
-    assert all(raw and "image/png" in bundle for _, bundle, raw in calls)
+    # The first call only takes the place above the progress bar.
+    assert [name for name, _, _ in calls] == ["display", *["update"] * 3]
+    assert all(raw and "image/png" in bundle for _, bundle, raw in calls[1:])
+    supervised = curves.Live(curves.supervised_training)
+    supervised.update([{"epoch": 1, "loss": 1.0, "validation": 50.0}])
+    assert "image/png" in calls[-1][1]
 
 
 def test_live_keeps_only_the_last_figure_in_a_notebook():

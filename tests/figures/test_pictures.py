@@ -1,8 +1,12 @@
 """Pictures in rows and columns, one of them and many."""
 
+import itertools
+
 import pytest
 import torch
 from drawn import CLASSES, images, stored, texts
+from matplotlib.backends import backend_agg
+from torch import nn
 
 from helpers import views
 from helpers.data.dataset import Split
@@ -60,18 +64,58 @@ def test_jigsaw(count):
     stored(figure)
 
 
-@pytest.mark.parametrize(("queries", "count"), [(1, 1), (5, 6)])
+@pytest.mark.parametrize(("queries", "count"), [(1, 1), (5, 4)])
 def test_neighbors(queries, count):
-    near = images(queries * count).view(queries, count, 3, 16, 16)
-    labels = torch.zeros(queries, count, dtype=torch.int64)
-    labels[0, 0] = 3
+    labels = torch.zeros(queries * count, dtype=torch.int64)
+    other = labels.clone()
+    other[0] = 3
+    near = images(queries * count)
     figure = pictures.neighbors(
-        images(queries), near, torch.zeros(queries).long(), labels, CLASSES
+        Split(images(queries), torch.zeros(queries).long()),
+        {"random": Split(near, other), "trained": Split(near, labels)},
+        CLASSES,
     )
     frames = figure.axes[0].patches
-    assert len(frames) == queries * count
+    assert len(frames) == 2 * queries * count
     assert frames[0].get_linestyle() not in ("-", "solid")
     assert all(frame.get_linestyle() in ("-", "solid") for frame in frames[1:])
     assert texts(figure).count("✗ class 3") == 1
-    assert texts(figure).count("✓") == queries * count - 1
+    assert texts(figure).count("✓") == 2 * queries * count - 1
+    assert {"random", "trained"} <= set(texts(figure))
+    stored(figure)
+
+
+def test_captions_of_neighbors_do_not_collide():
+    split = Split(images(6), torch.tensor([0, 1, 1, 1, 1, 1]))
+    classes = ["cassette_player", "english_springer_spaniel"]
+    figure = pictures.neighbors(split[:1], {"trained": split[1:]}, classes)
+    renderer = backend_agg.FigureCanvasAgg(figure).get_renderer()
+    captions = [t for t in figure.axes[0].texts if "✗" in t.get_text()]
+    boxes = [text.get_window_extent(renderer) for text in captions]
+    assert len(boxes) == 5
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+    assert all(0 <= box.x0 and box.x1 <= figure.bbox.width for box in boxes)
+    assert "english springer spaniel" not in texts(figure)  # shortened
+    assert "cassette player" in texts(figure)  # the name of a row has room
+
+
+def test_mistakes_are_the_surest_ones():
+    split = Split(images(3), torch.tensor([0, 1, 2]))
+    outputs = torch.tensor([[9.0, 0, 0], [5, 0, 0], [0, 7, 0]])
+    figure = pictures.mistakes(split, outputs, CLASSES)
+    assert [text for text in texts(figure) if "?" in text] == [
+        "class 1?\nclass 2!",
+        "class 0?\nclass 1!",
+    ]
+    stored(figure)
+    assert pictures.mistakes(split[:1], outputs[:1], CLASSES) is None
+
+
+def test_filters_are_those_of_the_first_convolution():
+    def network():
+        return nn.Sequential(nn.Conv2d(3, 40, 7), nn.ReLU(), nn.Conv2d(40, 2, 3))
+
+    figure = pictures.filters({"random": network(), "trained": network()})
+    assert len(figure.axes[0].images) == 80
+    assert {"random", "trained"} <= set(texts(figure))
     stored(figure)

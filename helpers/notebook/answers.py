@@ -1,0 +1,230 @@
+"""The questions of each kind of notebook: asked at once, before anything is loaded.
+
+Every answer is checked while it is asked, so that a wrong one is asked again. Answers
+for pre-training are kept beside the checkpoints: after a disconnect, *Run all* offers
+to go on with the unfinished run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from helpers import data, files, methods
+from helpers.models import weight_files
+from helpers.notebook import choices, colab, questions
+
+FILE = "answers.json"
+RECIPES = {
+    "minutes": "for the demo images",
+    "hour": "for photographs on a small machine",
+    "published": "200 epochs, for a GPU",
+}
+INITS = {"random": "learn from nothing", "imagenet": "go on from ImageNet's labels"}
+PRESET = ("STL_DATA", "STL_LABELS", "STL_RECIPE", "STL_EPOCHS", "STL_INIT")
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Which images, and where to keep what is made from them.
+
+    Attributes:
+        source: name of the data set, for ``data.load``.
+        labels: how many labels to keep, for ``data.load``.
+        mirror: folder on Google Drive for copies of what is kept, or None.
+    """
+
+    source: str
+    labels: str | None
+    mirror: pathlib.Path | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretraining(Images):
+    """Answers for pre-training: also the method, and what its recipe leaves open."""
+
+    method: str
+    recipe: str
+    epochs: int
+    init: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Supervised(Images):
+    """Answers for training with labels.
+
+    Attributes:
+        seeds: number of repetitions.
+        epochs: passes over the labelled images.
+        image_size: side of the views in pixels.
+        backbones: to start from, see ``choices.ask``; none for the baseline.
+    """
+
+    seeds: int
+    epochs: int = 0
+    image_size: int = 0
+    backbones: Sequence[choices.Chosen] = ()
+
+
+def ask_pretraining(method: str | None = None) -> Pretraining:
+    """Ask what pre-training needs; offer an unfinished run first.
+
+    Args:
+        method: of the notebook; None asks for one of those without a notebook of their
+            own.
+    """
+    mirror = _ask_mirror("Where to keep checkpoints?")
+    folders = _folders(mirror)
+    # Answers given by the environment are not asked for again.
+    unfinished = None if any(map(os.environ.get, PRESET)) else _find(method, folders)
+    if unfinished:
+        kept, done = unfinished
+        words = f"{kept['method']}, {kept['source']}, {done} of {kept['epochs']} epochs"
+        options = {"yes": f"unfinished: {words}", "no": "begin another run"}
+        if questions.ask("Go on with it?", options, "yes", "STL_GO_ON") == "yes":
+            return Pretraining(**kept, mirror=mirror)
+    chosen = method or _ask_method()
+    source, labels = _ask_images()
+    usual = "hour" if not source.startswith("demo") else "minutes"
+    usual = "published" if torch.cuda.is_available() else usual
+    recipe = questions.ask("Which recipe?", RECIPES, usual, "STL_RECIPE")
+    epochs = methods.get(chosen).recipes[recipe]["epochs"]
+    answers = Pretraining(
+        method=chosen,
+        source=source,
+        labels=labels,
+        mirror=mirror,
+        recipe=recipe,
+        epochs=questions.ask_number("How many epochs?", epochs, "STL_EPOCHS"),
+        init=questions.ask("Which weights first?", INITS, "random", "STL_INIT"),
+    )
+    _remember(method, answers, folders)
+    return answers
+
+
+def ask_baseline() -> Supervised:
+    """Ask what training from random weights needs."""
+    mirror = _ask_mirror("Where to keep results?")
+    source, labels = _ask_images()
+    side = 40 if source.startswith("demo") else 48  # as the short recipes have it
+    return Supervised(
+        source=source,
+        labels=labels,
+        mirror=mirror,
+        epochs=questions.ask_number("How many epochs?", 30, "STL_SUPERVISED_EPOCHS"),
+        image_size=questions.ask_number(
+            "Side of the views?", side, "STL_IMAGE_SIZE", 32
+        ),
+        seeds=_ask_seeds(),
+    )
+
+
+def ask_evaluation(*, fine_tuning: bool = False) -> Supervised:
+    """Ask which backbones to evaluate, and on which images.
+
+    Args:
+        fine_tuning: whether they will be trained, for a number of epochs.
+    """
+    mirror = _ask_mirror("Where are the checkpoints?")
+    source, labels = _ask_images()
+    name = data.name_of(source, labels)
+    return Supervised(
+        source=source,
+        labels=labels,
+        mirror=mirror,
+        backbones=choices.ask(_folders(mirror), name),
+        epochs=questions.ask_number("How many epochs?", 30, "STL_SUPERVISED_EPOCHS")
+        if fine_tuning
+        else 0,
+        seeds=_ask_seeds(),
+    )
+
+
+def _ask_mirror(question: str) -> pathlib.Path | None:
+    kept = {"here": "this machine only", "drive": "Google Drive too"}
+    usual = "drive" if colab.in_colab() else "here"
+    return colab.mirror(questions.ask(question, kept, usual, "STL_STORAGE"))
+
+
+def _folders(mirror: pathlib.Path | None) -> list[pathlib.Path]:
+    return [files.checkpoints_folder(), *([mirror] if mirror else [])]
+
+
+def _ask_method() -> str:
+    known = [name for name in methods.METHODS if name not in ("pirl", "byol")]
+    titles = {name: methods.text(name).partition("\n")[0] for name in known}
+    return questions.ask("Which method?", titles, "simclr", "STL_METHOD")
+
+
+def _ask_images() -> tuple[str, str | None]:
+    """Ask for images and labels; a folder or a number that cannot be is asked again."""
+
+    def check_source(typed: str) -> str:
+        data.check(typed)
+        return typed
+
+    def check_labels(typed: str | None) -> str | None:
+        data.check(source, typed)
+        return typed
+
+    usual = "stl10" if torch.cuda.is_available() else "demo"
+    source = questions.ask(
+        "Which images?", data.SOURCES, usual, "STL_DATA", check_source
+    )
+    return source, questions.ask_labels(check=check_labels)
+
+
+def _ask_seeds() -> int:
+    return questions.ask_number("How many repetitions?", 3, "STL_SEEDS", maximum=10)
+
+
+def _remember(
+    method: str | None, answers: Pretraining, folders: Sequence[pathlib.Path]
+) -> None:
+    """Keep answers beside the checkpoints, here and on Drive."""
+    kept = dataclasses.asdict(answers)
+    del kept["mirror"]  # another machine may have another
+    for folder in folders:
+        text = json.dumps({**_read(folder), method or "other": kept}, indent=1)
+        try:
+            files.write(folder / FILE, lambda path, text=text: path.write_text(text))
+        except OSError as error:  # the run will say what it means for itself
+            print(f"The answers could not be kept: {error}")
+
+
+def _read(folder: pathlib.Path) -> dict[str, Any]:
+    try:
+        content = json.loads((folder / FILE).read_text())
+        return content if isinstance(content, dict) else {}
+    except (OSError, ValueError):  # none yet, or not ours
+        return {}
+
+
+def _find(
+    method: str | None, folders: Sequence[pathlib.Path]
+) -> tuple[dict[str, Any], int] | None:
+    """The last answers for a method and the epochs done, if their run is not over."""
+    names = {field.name for field in dataclasses.fields(Pretraining)} - {"mirror"}
+    known = [_read(folder).get(method or "other") for folder in folders]
+    kept = next((k for k in known if isinstance(k, dict) and k.keys() == names), None)
+    if kept is None:
+        return None
+    try:
+        data.check(kept["source"], kept["labels"])
+        name = data.name_of(kept["source"], kept["labels"])
+        wanted = {key: kept[key] for key in ("method", "recipe", "epochs", "init")}
+    except (ValueError, TypeError, AttributeError):  # the images have gone
+        return None
+    done = [
+        about.get("epochs_done", 0)
+        for _, about in weight_files.find_backbones(folders)
+        if {**wanted, "data": name}.items() <= about.items()
+    ]
+    latest = max(done, default=0)
+    return (kept, latest) if latest < kept["epochs"] else None

@@ -1,0 +1,126 @@
+"""The questions of a notebook: checked, remembered, and answered by pressing Enter."""
+
+import json
+
+import pytest
+import small
+import torch
+
+from helpers import data
+from helpers.models import weight_files
+from helpers.notebook import answers
+
+
+@pytest.fixture(autouse=True)
+def _no_answers_from_outside(monkeypatch, tmp_path):
+    names = (*answers.PRESET, "STL_STORAGE", "STL_SEEDS", "STL_METHOD", "STL_GO_ON")
+    names += ("STL_SUPERVISED_EPOCHS", "STL_IMAGE_SIZE", "STL_WEIGHTS")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("STL_CHECKPOINTS", str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+def save_run(folder, done, **changes):
+    """A backbone file as pre-training writes it after some epochs."""
+    about = {
+        "backbone": "resnet18",
+        "method": "pirl",
+        "data": "demo-tiny, 2 labels a class",
+        "recipe": "minutes",
+        "epochs": 9,
+        "epochs_done": done,
+        "init": "random",
+    }
+    weight_files.save_backbone(
+        folder / "run" / weight_files.BACKBONE_FILE, small.backbone(), about | changes
+    )
+
+
+def test_enter_throughout_gives_the_defaults_of_this_machine(keyboard, monkeypatch):
+    keyboard(*[""] * 6)
+    chosen = answers.ask_pretraining("pirl")
+    assert (chosen.source, chosen.labels, chosen.recipe) == ("demo", None, "minutes")
+    assert (chosen.method, chosen.init, chosen.mirror) == ("pirl", "random", None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    keyboard(*[""] * 6)
+    on_gpu = answers.ask_pretraining("byol")
+    assert (on_gpu.source, on_gpu.recipe, on_gpu.epochs) == ("stl10", "published", 200)
+
+
+def test_photographs_without_a_gpu_get_the_recipe_for_them(keyboard):
+    keyboard("", "stl10", "", "", "", "")
+    assert answers.ask_pretraining("pirl").recipe == "hour"
+
+
+def test_wrong_answers_are_asked_again(keyboard, capsys):
+    keyboard("", "folder:/no/such/folder", "demo-tiny", "5", "4", "", "0", "3", "")
+    chosen = answers.ask_pretraining("pirl")
+    assert (chosen.source, chosen.labels, chosen.epochs) == ("demo-tiny", "4", 3)
+    said = capsys.readouterr().out
+    assert "There is no folder '/no/such/folder'" in said
+    assert "ask for 1 to 4 a class" in said
+
+
+def test_nothing_is_loaded_while_asking(keyboard, monkeypatch):
+    monkeypatch.setattr(data, "load", lambda *_, **__: pytest.fail("loaded"))
+    keyboard(*[""] * 20)
+    answers.ask_pretraining("byol")
+    answers.ask_baseline()
+    answers.ask_evaluation(fine_tuning=True)
+
+
+def test_the_other_methods_are_asked_for(keyboard):
+    keyboard("", "swav", *[""] * 5)
+    assert answers.ask_pretraining().method == "swav"
+
+
+def test_an_unfinished_run_is_the_default_and_asks_no_more(keyboard, tmp_path, capsys):
+    keyboard("", "demo-tiny", "2", "minutes", "9", "")
+    first = answers.ask_pretraining("pirl")
+    prompts = keyboard("", "")  # where to keep it; go on
+    assert answers.ask_pretraining("pirl") == first  # killed in the first epoch
+    save_run(tmp_path, done=4)
+    prompts = keyboard("", "")
+    assert answers.ask_pretraining("pirl") == first
+    assert len(prompts) == 2
+    assert "unfinished: pirl, demo-tiny, 4 of 9 epochs" in capsys.readouterr().out
+    keyboard("", "no", *[""] * 5)
+    assert answers.ask_pretraining("pirl").source == "demo"
+
+
+@pytest.mark.parametrize("reason", ["finished", "environment", "other method", "gone"])
+def test_what_is_not_to_go_on_is_not_offered(
+    reason, keyboard, tmp_path, monkeypatch, capsys
+):
+    keyboard("", "demo-tiny", "2", "minutes", "9", "")
+    answers.ask_pretraining("pirl")
+    save_run(tmp_path, done=9 if reason == "finished" else 4)
+    if reason == "environment":
+        monkeypatch.setenv("STL_EPOCHS", "2")
+    if reason == "gone":
+        file = tmp_path / answers.FILE
+        kept = json.loads(file.read_text())
+        kept["pirl"]["source"] = "folder:/no/such/folder"
+        file.write_text(json.dumps(kept))
+    keyboard(*[""] * 6)
+    answers.ask_pretraining("byol" if reason == "other method" else "pirl")
+    assert "unfinished" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"pirl": 3}', '{"pirl": {"epochs": "x"}}'])
+def test_a_damaged_file_of_answers_is_no_obstacle(text, keyboard, tmp_path):
+    (tmp_path / answers.FILE).write_text(text)
+    keyboard(*[""] * 6)
+    assert answers.ask_pretraining("pirl").source == "demo"
+
+
+def test_answers_survive_the_machine_on_the_mirror(keyboard, tmp_path, monkeypatch):
+    drive = tmp_path / "drive"
+    monkeypatch.setattr(answers.colab, "mirror", lambda where: drive)
+    keyboard("", "demo-tiny", "2", "minutes", "9", "")
+    first = answers.ask_pretraining("pirl")
+    monkeypatch.setenv("STL_CHECKPOINTS", str(tmp_path / "a new machine"))
+    save_run(drive, done=3)
+    keyboard("", "")
+    assert answers.ask_pretraining("pirl") == first
