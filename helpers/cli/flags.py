@@ -12,7 +12,7 @@ from typing import Literal
 import tyro
 
 from helpers import data, files
-from helpers.data import folder
+from helpers.data import decoding, folder
 from helpers.data.dataset import Dataset
 from helpers.evaluation import embedding, prediction, protocols
 from helpers.models import backbones, export
@@ -30,13 +30,16 @@ class Images:
     """Which images to use.
 
     Attributes:
-        data: demo, demo-tiny, stl10, cifar10, cifar100, or folder:PATH: a folder or zip
-            with class folders, in train/ and test/ or not, or with images alone.
+        data: demo, demo-tiny, stl10, imagenette, cifar10, cifar100, or folder:PATH: a
+            folder or zip with class folders, in train/ and test/ or not, or with images
+            alone.
         labels: labels to keep, as a number per class (20) or a share of every class
             (10%); the remaining images count as unlabeled. None keeps all.
         labels_seed: random seed that selects the labels to keep.
         folder_image_size: side in pixels to which the images of folder:PATH are
-            resized.
+            resized; None takes 96, or the side of the views if that is larger.
+        folder_fit: how long images of folder:PATH become squares: keep the middle
+            (crop), distort (squash), or fill up with black (pad).
         data_root: folder for downloaded data sets.
         storage: where the images of folder:PATH are kept during training: resident in
             memory, streamed from disk, or auto, which takes memory if they fit.
@@ -47,17 +50,19 @@ class Images:
     data: str = "demo"
     labels: str | None = None
     labels_seed: int = 0
-    folder_image_size: int = folder.USUAL_SIZE
+    folder_image_size: int | None = None
+    folder_fit: Literal[decoding.FITS] = "crop"
     data_root: pathlib.Path = dataclasses.field(default_factory=files.data_folder)
     storage: Literal["auto", "resident", "stream"] = "auto"
     workers: int | None = None
 
-    def load(self) -> Dataset:
-        """Read the images and print a summary."""
+    def load(self, side: int) -> Dataset:
+        """Read the images and print a summary; ``side`` is that of the views."""
         dataset = data.load(
             self.data,
             root=self.data_root,
-            image_size=self.folder_image_size,
+            image_size=self.folder_image_size or max(folder.USUAL_SIZE, side),
+            fit=self.folder_fit,
             labels=self.labels,
             seed=self.labels_seed,
             storage=self.storage,

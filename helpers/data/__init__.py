@@ -1,4 +1,4 @@
-"""Data sets by name: ``demo``, ``stl10``, ``cifar10``, ``cifar100``, ``folder:``."""
+"""Data sets by name: ``demo``, ``stl10``, ``imagenette``, ..., ``folder:``."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ import torch
 import torchvision
 
 from helpers import files
-from helpers.data import archives, demo, folder, layout
+from helpers.data import archives, decoding, demo, folder, layout
 from helpers.data.dataset import Dataset, Split, limit_labels, limited_name
 
 SOURCES = {
     "demo": "drawn by code in seconds, nothing to download",
     "demo-tiny": "a handful of those: to see in seconds that everything works",
     "stl10": "STL-10: 2.6 GB download, 100,000 unlabeled images",
+    "imagenette": "Imagenette: 95 MB download, 9,469 photographs squashed to 96 px",
     "cifar10": "CIFAR-10: 170 MB download, 32 px",
     "cifar100": "CIFAR-100: 170 MB download, 32 px",
     "folder:": "your own images: folder:PATH, class folders or just images",
@@ -32,6 +33,7 @@ def load(
     *,
     root: str | os.PathLike[str] | None = None,
     image_size: int = folder.USUAL_SIZE,
+    fit: str = "crop",
     labels: int | str | None = None,
     seed: int = 0,
     unlabeled: int | None = None,
@@ -46,6 +48,8 @@ def load(
         root: where downloads and unpacked zips are kept; ``$STL_DATA_ROOT`` or ``data``
             by default.
         image_size: side in pixels of the images of ``folder:PATH``.
+        fit: how long images of ``folder:PATH`` become squares: ``crop`` keeps the
+            middle, ``squash`` distorts, ``pad`` fills up with black.
         labels: how many labels per class to keep, such as 20, or which share of them,
             such as ``"10%"``; images without their label count as unlabeled. None
             keeps all.
@@ -65,11 +69,20 @@ def load(
         raise ValueError(
             f"Unknown storage {storage!r}: choose one of {', '.join(folder.STORAGES)}."
         )
+    if fit not in decoding.FITS:
+        raise ValueError(
+            f"Unknown fit {fit!r}: choose one of {', '.join(decoding.FITS)}."
+        )
     if storage == "stream" and source == path:
         raise ValueError("Only folder:PATH can be streamed: leave storage at 'auto'.")
     if source != path:
         dataset = folder.load(
-            path, image_size, kept_in=root, storage=storage, workers=workers
+            path,
+            image_size,
+            kept_in=root,
+            fit=fit,
+            storage=storage,
+            workers=workers,
         )
     elif source in LOADERS:
         try:
@@ -196,6 +209,29 @@ def _load_stl10(root: pathlib.Path) -> Dataset:
     )
 
 
+def _load_imagenette(root: pathlib.Path) -> Dataset:
+    """Download and check Imagenette with torchvision; its photographs become squares.
+
+    They have many shapes, with a shorter side of 160 px; at 96 x 96 they are as large
+    as STL-10's.
+    """
+    parts, checked = [], folder.Checked()
+    for split, words in (("train", "reading images"), ("val", "reading test images")):
+        part = torchvision.datasets.Imagenette(root, split, "160px", download=True)
+        items = [(pathlib.Path(path), label) for path, label in part._samples]
+        parts.append(folder.read(items, folder.USUAL_SIZE, words, checked, "squash"))
+    if checked.broken:
+        raise RuntimeError(f"{min(checked.broken)} cannot be read")
+    return Dataset(
+        name="imagenette",
+        classes=tuple(names[0] for names in part.classes),
+        pretraining=parts[0],
+        train_count=len(parts[0]),
+        test=parts[1],
+        fit="squash",
+    )
+
+
 def _load_cifar(name: str, root: pathlib.Path) -> Dataset:
     """Load CIFAR with torchvision; all its training images are labelled."""
     create = getattr(torchvision.datasets, name)
@@ -221,6 +257,7 @@ LOADERS: dict[str, Callable[[pathlib.Path], Dataset]] = {
         root, "demo-tiny", train=40, unlabeled=120, test=60
     ),
     "stl10": _load_stl10,
+    "imagenette": _load_imagenette,
     "cifar10": lambda root: _load_cifar("CIFAR10", root),
     "cifar100": lambda root: _load_cifar("CIFAR100", root),
 }
@@ -229,6 +266,7 @@ SMALLEST_CLASS = {
     "demo": 20,
     "demo-tiny": 4,
     "stl10": 500,
+    "imagenette": 858,
     "cifar10": 5_000,
     "cifar100": 500,
 }

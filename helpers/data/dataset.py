@@ -71,6 +71,8 @@ class Dataset:
         folds: indexes of the training images in each official fold; STL-10 has ten.
         files: digest of the names and contents of the files for pre-training, where
             ``name`` does not identify the images.
+        fit: how files became squares, one of ``decoding.FITS``; new photographs are
+            prepared in the same way.
         note: how the images were divided, for ``describe``.
     """
 
@@ -81,6 +83,7 @@ class Dataset:
     test: Split
     folds: tuple[Tensor, ...] = ()
     files: str = ""
+    fit: str = "crop"
     note: str = ""
 
     @property

@@ -1,7 +1,7 @@
 """One image file, of any kind that Pillow knows, to a square of RGB pixels.
 
-Images of any size and mode (greyscale, palette, CMYK, with transparency) become RGB:
-the shorter side is resized and the middle of the longer one is kept. Deep images
+Images of any size and mode (greyscale, palette, CMYK, with transparency) become RGB.
+How a long one becomes a square is a choice (``FITS``). Deep images
 (floats, integers of more than 8 bits) are mapped from the range of their own values to
 0–255, each file by itself, so that a new photograph is decoded as those of the data set
 were; how bright one file is beside another is lost.
@@ -25,6 +25,7 @@ with contextlib.suppress(ImportError):  # where it is installed, HEIC can be rea
 
     pillow_heif.register_heif_opener()
 
+FITS = ("crop", "squash", "pad")  # keep the middle; distort; fill up with black
 # Not photographs, or read by programs outside Pillow, which a hostile file could use.
 NOT_READ = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PALM", "PDF", "WMF"}
 MOST_PIXELS = 2 * (PIL.Image.MAX_IMAGE_PIXELS or 89_478_485)  # Pillow's own limit
@@ -70,13 +71,19 @@ def endings() -> frozenset[str]:
     return frozenset(end for end, name in PIL.Image.EXTENSION.items() if name in can)
 
 
-def decode(file: pathlib.Path, size: int) -> np.ndarray | None:
+def decode(file: pathlib.Path, size: int, fit: str = "crop") -> np.ndarray | None:
     """Read an image as uint8 (3, size, size); None when it cannot be read."""
-    return examine(file, size).pixels
+    return examine(file, size, fit).pixels
 
 
-def examine(file: pathlib.Path, size: int) -> Decoded:
-    """Read an image, and say what is special about it; nothing is raised."""
+def examine(file: pathlib.Path, size: int, fit: str = "crop") -> Decoded:
+    """Read an image, and say what is special about it; nothing is raised.
+
+    Args:
+        file: path of the image.
+        size: side in pixels.
+        fit: one of ``FITS``: how an image that is no square becomes one.
+    """
     try:
         if not file.is_file():  # a pipe would be waited for without end
             return Decoded(None, "it is not a file")
@@ -90,11 +97,7 @@ def examine(file: pathlib.Path, size: int) -> Decoded:
             has_fourth = _has_fourth(opened)
             shallow = _mapped_by_range(opened) if is_deep else opened
             upright = _turned(shallow.convert("RGB"), _orientation(opened))
-            if upright.size != (size, size):
-                upright = PIL.ImageOps.fit(
-                    upright, (size, size), PIL.Image.Resampling.BILINEAR
-                )
-            pixels = np.array(upright).transpose(2, 0, 1)
+            pixels = np.array(_square(upright, size, fit)).transpose(2, 0, 1)
             return Decoded(pixels, "", is_deep, has_fourth)
     except PIL.UnidentifiedImageError:
         is_tiff = file.suffix.lower() in (".tif", ".tiff")
@@ -104,6 +107,18 @@ def examine(file: pathlib.Path, size: int) -> Decoded:
     except Exception as error:
         lines = str(error).splitlines() or [""]
         return Decoded(None, lines[0].strip() or type(error).__name__)
+
+
+def _square(image: PIL.Image.Image, size: int, fit: str) -> PIL.Image.Image:
+    """Resize an image to a square; see ``FITS``."""
+    square, smooth = (size, size), PIL.Image.Resampling.BILINEAR
+    if image.size == square:
+        return image
+    if fit == "squash":
+        return image.resize(square, smooth)
+    if fit == "pad":
+        return PIL.ImageOps.pad(image, square, smooth)
+    return PIL.ImageOps.fit(image, square, smooth)
 
 
 def _open(file: pathlib.Path) -> PIL.Image.Image:

@@ -37,6 +37,7 @@ def load(
     image_size: int,
     *,
     kept_in: pathlib.Path,
+    fit: str = "crop",
     storage: str = "auto",
     workers: int | None = None,
 ) -> Dataset:
@@ -49,6 +50,7 @@ def load(
         path: of a folder, see ``layout``, or of a zip of such a folder.
         image_size: side of the images in pixels.
         kept_in: folder for unpacked zips and for lists of files that were checked.
+        fit: how an image becomes a square, one of ``decoding.FITS``.
         storage: ``resident`` in memory, ``stream`` from the files while they are used,
             or ``auto``: resident where they fill less than half of the free memory.
         workers: processes that decode a stream; None takes one per core.
@@ -75,8 +77,8 @@ def load(
     checked = Checked()
     if storage == "resident":
         splits = [
-            read(pretraining, image_size, "reading images for training", checked),
-            read(test, image_size, "reading test images", checked),
+            read(pretraining, image_size, "reading images for training", checked, fit),
+            read(test, image_size, "reading test images", checked, fit),
         ]
     else:
         labelled = found.train + test
@@ -88,13 +90,15 @@ def load(
         _look_at_some(found.unlabeled, image_size, checked)
         workers = hardware.workers() if workers is None else workers
         splits = [
-            _stream(part, image_size, workers, checked) for part in (pretraining, test)
+            _stream(part, image_size, workers, checked, fit)
+            for part in (pretraining, test)
         ]
     for file, reason in checked.broken.items():
         left_out.add("that cannot be read", f"{file!r}: {reason}")
     _check_classes(found, splits[0], checked)
     _warn(left_out, checked, found, splits[1], contents)
     names = [layout.relative_name(file, found.root) for file, _ in pretraining]
+    cut = [] if fit == "crop" else [fit]
     size = "" if image_size == USUAL_SIZE else f" at {image_size} px"
     share = f"{layout.HELD_OUT:.0%} of each class are held out as test images"
     return Dataset(
@@ -103,7 +107,8 @@ def load(
         pretraining=splits[0],
         train_count=int((splits[0].labels >= 0).sum()),
         test=splits[1],
-        files=_digest([*names, *contents[: len(names)]]),
+        files=_digest([*names, *contents[: len(names)], *cut]),
+        fit=fit,
         note=share if found.is_held_out else "",
     )
 
@@ -148,7 +153,11 @@ class Checked:
 
 
 def read(
-    items: Sequence[LabelledFile], image_size: int, words: str, checked: Checked
+    items: Sequence[LabelledFile],
+    image_size: int,
+    words: str,
+    checked: Checked,
+    fit: str = "crop",
 ) -> Split:
     """Decode images with several threads, leaving out those that cannot be read.
 
@@ -157,13 +166,14 @@ def read(
         image_size: side in pixels.
         words: shown beside the progress bar.
         checked: takes what is noticed, such as the files that cannot be read.
+        fit: how an image becomes a square, one of ``decoding.FITS``.
 
     Raises:
         ValueError: when none of them can be read.
     """
     images = torch.empty(len(items), 3, image_size, image_size, dtype=torch.uint8)
     good = torch.zeros(len(items), dtype=torch.bool)
-    decoded = _examined(items, image_size, words)
+    decoded = _examined(items, image_size, words, fit)
     for number, ((file, _), image) in enumerate(zip(items, decoded, strict=True)):
         checked.add(file, image)
         if image.pixels is not None:
@@ -177,7 +187,11 @@ def read(
 
 
 def _stream(
-    items: Sequence[LabelledFile], image_size: int, workers: int, checked: Checked
+    items: Sequence[LabelledFile],
+    image_size: int,
+    workers: int,
+    checked: Checked,
+    fit: str,
 ) -> Split:
     """Files to be decoded on access, without the labelled ones that are broken."""
     good = [item for item in items if str(item[0]) not in checked.broken]
@@ -185,7 +199,7 @@ def _stream(
     labels = torch.tensor([label for _, label in good], dtype=torch.int64)
     labelled = int((labels >= 0).sum())
     paths = [file for file, _ in good]
-    return Split(streaming.Files(paths, image_size, workers, labelled), labels)
+    return Split(streaming.Files(paths, image_size, workers, labelled, fit), labels)
 
 
 def _check(
@@ -221,9 +235,11 @@ def _look_at_some(
 
 
 def _examined(
-    items: Sequence[LabelledFile], image_size: int, words: str
+    items: Sequence[LabelledFile], image_size: int, words: str, fit: str = "crop"
 ) -> Iterator[decoding.Decoded]:
-    return _in_threads(lambda item: decoding.examine(item[0], image_size), items, words)
+    return _in_threads(
+        lambda item: decoding.examine(item[0], image_size, fit), items, words
+    )
 
 
 def _in_threads(

@@ -34,6 +34,7 @@ class Files:
         size: side S in pixels.
         workers: processes that decode batches ahead; 0 decodes in this process.
         labelled: the first images, so many of them, have labels.
+        fit: how an image becomes a square, one of ``decoding.FITS``.
     """
 
     def __init__(
@@ -42,12 +43,13 @@ class Files:
         size: int,
         workers: int,
         labelled: int = 0,
+        fit: str = "crop",
     ) -> None:
         """See the class."""
         # One array: millions of path objects would be copied into every worker.
         self.paths = np.array([os.fsencode(path) for path in paths], dtype=np.bytes_)
         self.is_labelled = np.arange(len(self.paths)) < labelled
-        self.size, self.workers = size, workers
+        self.size, self.workers, self.fit = size, workers, fit
         self.warned = False
 
     @property
@@ -61,7 +63,7 @@ class Files:
 
     def select(self, index: Tensor | slice) -> Files:
         """The files at these indexes; nothing is read."""
-        chosen = Files([], self.size, self.workers)
+        chosen = Files([], self.size, self.workers, fit=self.fit)
         where = index.numpy() if isinstance(index, Tensor) else index
         chosen.paths, chosen.is_labelled = self.paths[where], self.is_labelled[where]
         return chosen
@@ -90,7 +92,7 @@ class Files:
             tries = 1 if self.is_labelled[first] else min(STAND_INS, len(self))
             for number in range(first, first + tries):
                 path = os.fsdecode(self.paths[number % len(self)])
-                image = decoding.decode(pathlib.Path(path), self.size)
+                image = decoding.decode(pathlib.Path(path), self.size, self.fit)
                 if image is not None:
                     pixels[row] = torch.from_numpy(image)
                     shown[row] = number % len(self)

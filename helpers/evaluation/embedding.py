@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import functools
 import importlib.util
 import os
 import pathlib
@@ -72,6 +73,7 @@ def embed(
     *,
     image_size: int,
     stored_size: int | None = None,
+    fit: str = "crop",
 ) -> Embedding:
     """Compute the features of the images in files, part by part.
 
@@ -79,14 +81,15 @@ def embed(
         backbone: maps (B, 3, S, S) to (B, D); left in the mode it came in.
         paths: of the images.
         image_size: side S in pixels of what the backbone sees.
-        stored_size: side to which the middle square of an image is resized first, as a
-            data set would have stored it; S if None.
+        stored_size: side to which an image is resized first, as a data set would have
+            stored it; S if None.
+        fit: how an image becomes a square, one of ``decoding.FITS``.
 
     Raises:
         ValueError: when none of the images can be read.
     """
     read, unread, features = [], [], []
-    for part, images, broken in _parts(paths, stored_size or image_size):
+    for part, images, broken in _parts(paths, stored_size or image_size, fit):
         unread += broken
         if part:
             read += part
@@ -181,16 +184,16 @@ def read(paths: Sequence[pathlib.Path], size: int) -> Tensor:
 
 
 def _parts(
-    paths: Sequence[pathlib.Path], size: int
+    paths: Sequence[pathlib.Path], size: int, fit: str = "crop"
 ) -> Iterator[tuple[list[pathlib.Path], Tensor, list[pathlib.Path]]]:
     """Read images part by part: paths, images uint8 (B, 3, size, size), broken ones."""
-    decode: Callable = decoding.decode
+    decode: Callable = functools.partial(decoding.decode, size=size, fit=fit)
     starts = range(0, len(paths), CHUNK)
     bar = tqdm.tqdm(starts, desc="images", unit_scale=CHUNK, disable=len(starts) < 8)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         for start in bar:
             part = paths[start : start + CHUNK]
-            decoded = list(pool.map(decode, part, [size] * len(part)))
+            decoded = list(pool.map(decode, part))
             pairs = list(zip(part, decoded, strict=True))
             good = [image for image in decoded if image is not None]
             images = np.stack(good) if good else np.empty((0, 3, size, size), np.uint8)

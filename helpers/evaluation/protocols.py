@@ -113,6 +113,7 @@ class Outcome:
     Attributes:
         record: for the results table, over all repetitions.
         scores: of the last repetition.
+        outputs: of the last repetition for the test images, (M, C).
         classifier: of the last repetition.
         history: training curve of the last repetition; empty for k-NN and the probe.
         network: of the last repetition, from images to logits; None for k-NN.
@@ -121,6 +122,7 @@ class Outcome:
 
     record: dict[str, Any]
     scores: probes.Scores
+    outputs: Tensor
     classifier: Any
     history: list[dict[str, Any]]
     network: heads.Classifier | None
@@ -362,7 +364,8 @@ def _repeat(
     for run in runs:
         started = time.perf_counter()
         classifier, history = fit(run)
-        all_scores.append(probes.score(predict(classifier), dataset.test.labels))
+        outputs = predict(classifier)
+        all_scores.append(probes.score(outputs, dataset.test.labels))
         minutes.append(minutes_before + (time.perf_counter() - started) / 60)
     record = results.record(
         method=experiment.method,
@@ -384,6 +387,7 @@ def _repeat(
         "classes": dataset.classes,
         "image_size": image_size,
         "stored_size": dataset.test.images.shape[-1],
+        "fit": dataset.fit,
         "method": experiment.method,
         "protocol": protocol,
         "data": dataset.name,
@@ -396,5 +400,12 @@ def _repeat(
         "balanced": all_scores[-1].balanced,
         "result": record,
     }
-    last = all_scores[-1]
-    return Outcome(record, last, classifier, history, network(classifier), described)
+    return Outcome(
+        record,
+        all_scores[-1],
+        outputs,
+        classifier,
+        history,
+        network(classifier),
+        described,
+    )

@@ -17,10 +17,12 @@ images take the place of the random directions that the queue starts with.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 from lightly.models.modules import heads
 from torch import Tensor, nn
+from torch.nn import functional
 
 from helpers.methods import base, ema, memory
 
@@ -75,6 +77,20 @@ class MoCo(base.Method):
             scores = torch.cat([own, q @ self.queue.entries.T], dim=1)  # (B, 1 + K)
             logits = scores / self.options.temperature
             return -logits.log_softmax(dim=1)[:, 0].mean()
+
+    def by_hand(self, views: Any, index: Tensor, labels: Tensor) -> Tensor:
+        """The same loss in a few lines: the own key stands before the queue's."""
+        total = torch.zeros(())
+        for view, other in (views, views[::-1]):
+            q = functional.normalize(self.online(view), dim=1)  # (B, d)
+            k = functional.normalize(self.target(other), dim=1).detach()  # (B, d)
+            own = (q * k).sum(dim=1, keepdim=True)  # (B, 1)
+            scores = torch.cat([own, q @ self.queue.entries.T], dim=1)  # (B, 1 + K)
+            first = torch.zeros(len(q), dtype=torch.int64)
+            total = total + functional.cross_entropy(
+                scores / self.options.temperature, first
+            )
+        return total / 2
 
     def after_step(self, progress: float) -> None:
         """The momentum encoder follows; the queue takes the batch's keys."""

@@ -16,9 +16,12 @@ batch make the task harder and the features better.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
+import torch
 from lightly.models.modules import heads
 from torch import Tensor, nn
+from torch.nn import functional
 
 from helpers.methods import base, losses
 
@@ -53,3 +56,12 @@ class SimCLR(base.Method):
         z_1, z_2 = (self.projection_head(self.backbone(view)) for view in views)
         self.embedding = z_1.detach()  # (B, d)
         return losses.contrastive(z_1, z_2, index, self.options.temperature)
+
+    def by_hand(self, views: Any, index: Tensor, labels: Tensor) -> Tensor:
+        """The same loss in a few lines: a cross-entropy over similarities."""
+        z = torch.cat([self.projection_head(self.backbone(view)) for view in views])
+        z = functional.normalize(z, dim=1)  # (2B, d)
+        scores = z @ z.T / self.options.temperature  # (2B, 2B)
+        scores.fill_diagonal_(-torch.inf)  # a view is not its own partner
+        partner = torch.arange(len(z)).roll(len(index))  # i + B, or i − B
+        return functional.cross_entropy(scores, partner)

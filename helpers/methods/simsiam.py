@@ -22,6 +22,7 @@ from typing import Any
 from lightly.loss import NegativeCosineSimilarity
 from lightly.models.modules import heads
 from torch import Tensor, nn
+from torch.nn import functional
 
 from helpers.methods import base
 
@@ -63,6 +64,14 @@ class SimSiam(base.Method):
         z_1, z_2 = z_1.detach().float(), z_2.detach().float()  # all are (B, d)
         self.embedding = z_1
         return (self.similarity(p_1, z_2) + self.similarity(p_2, z_1)) / 2
+
+    def by_hand(self, views: Any, index: Tensor, labels: Tensor) -> Tensor:
+        """The same loss in a few lines; ``detach`` is the stop-gradient."""
+        z = [self.projection_head(self.backbone(view)) for view in views]
+        p = [self.prediction_head(each) for each in z]  # twice (B, d)
+        forth = functional.cosine_similarity(p[0], z[1].detach(), dim=1).mean()
+        back = functional.cosine_similarity(p[1], z[0].detach(), dim=1).mean()
+        return -(forth + back) / 2
 
     def groups(self) -> list[dict[str, Any]]:
         """The prediction head's learning rate stays out of the schedule."""

@@ -16,6 +16,7 @@ nothing has been learned.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 from lightly.loss import SwaVLoss, swav_loss
@@ -85,6 +86,22 @@ class SwAV(base.Method):
             earlier = self.queue.share().unbind(dim=1)  # twice (Q, d)
             queued = [self.prototypes(view) for view in earlier]  # twice (Q, K)
         return self.swav(scores[:2], scores[2:], queued)[0]
+
+    def by_hand(self, views: Any, index: Tensor, labels: Tensor) -> Tensor:
+        """The same loss in a few lines, as it is before the queue is used."""
+        z = memory.unit(self.projection_head(base.features(self.backbone, views)))
+        scores = self.prototypes(z).chunk(len(views))  # V times (B, K)
+        total = torch.zeros(())
+        for s in range(2):  # a large view gives codes
+            codes = (scores[s].detach() / self.options.epsilon).exp()  # (B, K)
+            for _ in range(3):  # Sinkhorn's algorithm: equal sums in both directions
+                codes = codes / codes.sum(dim=0)  # of the prototypes
+                codes = codes / codes.sum(dim=1, keepdim=True)  # of the images
+            for t in range(len(views)):  # and every other view predicts them
+                if t != s:
+                    log_p = (scores[t] / self.options.temperature).log_softmax(dim=1)
+                    total = total - (codes * log_p).sum(dim=1).mean()
+        return total / (2 * (len(views) - 1))
 
     def after_step(self, progress: float) -> None:
         """The queue takes the large views; prototypes stay on the unit sphere."""

@@ -20,6 +20,7 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from helpers import files, views
+from helpers.data import decoding
 from helpers.models import backbones, heads, weight_files
 
 CLASSIFIER_FILE = "classifier.safetensors"
@@ -144,6 +145,7 @@ def read_about(path: pathlib.Path) -> dict[str, Any]:
             f"{path.name} is a backbone without a head: make a classifier of it with "
             f"`python -m helpers evaluate --weights {path}` and your labelled images."
         )
+    about.setdefault("fit", "crop")  # before there was a choice
     wrong = next(
         (key for key, good in CHECKS.items() if not _passes(about, key, good)), ""
     )
@@ -205,6 +207,7 @@ CHECKS = {
     ),
     "image_size": _is_side,
     "stored_size": _is_side,
+    "fit": lambda value: value in decoding.FITS,
     "mean": _is_color,
     "std": _is_color,
 }

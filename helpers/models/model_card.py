@@ -9,7 +9,7 @@ from typing import Any
 from helpers import views
 
 # Keys of the metadata that are told in the text, or are too long for a table.
-TOLD = ("classes", "head", "epsilon", "mean", "std", "image_size", "stored_size")
+TOLD = ("classes", "head", "epsilon", "mean", "std", "image_size", "stored_size", "fit")
 NUMBERS = ("knn", "spread", "loss", "top1", "balanced")
 
 

@@ -188,6 +188,16 @@ class PretrainingSettings(TrainingSettings):
         """Learning rate for this batch size: learning_rate · batch_size / 256."""
         return self.learning_rate * self.batch_size / 256
 
+    def suited_to(self, dataset: Dataset) -> PretrainingSettings:
+        """The same settings, with a smaller batch where there are fewer images."""
+        count = len(dataset.pretraining)
+        if count >= self.batch_size:
+            return self
+        print(
+            f"The batch size is {count} and not {self.batch_size}: that is all images."
+        )
+        return dataclasses.replace(self, batch_size=count)
+
     def about(self, dataset: Dataset, history: list[dict[str, Any]]) -> dict[str, Any]:
         """Describe how the backbone was made, for the metadata of its file."""
         view = self.view_at(len(history) - 1)

@@ -22,7 +22,9 @@ VIEW = """
     blur blur-sigma brightness contrast flip grayscale hue jitter photometric saturation
     scale size solarize
 """
-IMAGES = "data data-root folder-image-size labels labels-seed storage workers"
+IMAGES = (
+    "data data-root folder-fit folder-image-size labels labels-seed storage workers"
+)
 EVALUATION = f"""
     {SUPERVISED} {VIEW} {IMAGES} backbone backbone-scale classifier folds
     results-folder seeds stem

@@ -209,3 +209,31 @@ def test_the_smallest_class_is_known_without_looking(source, tmp_path):
         smallest = int(dataset.train.labels.bincount().min())
         assert data.SMALLEST_CLASS[source] == smallest
     assert data.SMALLEST_CLASS.keys() == data.LOADERS.keys()
+
+
+def test_imagenette_is_what_torchvision_has_unpacked(tmp_path):
+    names = {"n01440764": "tench", "n02102040": "English springer"}
+    for split, count in (("train", 3), ("val", 2)):
+        for number, wnid in enumerate(names):
+            folder = tmp_path / "imagenette2-160" / split / wnid
+            folder.mkdir(parents=True)
+            for file in range(count):
+                color = (60 * file, 200 * number, 0)
+                image = PIL.Image.new("RGB", (160, 213), color)
+                image.paste((255, 255, 255), (0, 0, 160, 20))  # lost by cropping
+                image.save(folder / f"{wnid}_{file}.JPEG", quality=95)
+    dataset = data.load("imagenette", root=tmp_path)
+    assert dataset.describe() == (
+        "imagenette: 2 classes, 96 px; 6 labelled, 0 unlabeled, 4 test images"
+    )
+    assert dataset.classes == tuple(names.values())
+    assert dataset.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert dataset.fit == "squash"
+    assert int(dataset.train.images[:, :, 0].min()) > 240  # the white is still there
+    pixel = dataset.train.images[1, :, 60, 48].tolist()
+    assert np.allclose(pixel, (60, 0, 0), atol=4)
+    few = data.load("imagenette", root=tmp_path, labels=2)
+    assert (few.train_count, len(few.unlabeled)) == (4, 2)
+    (tmp_path / "imagenette2-160" / "val" / wnid / f"{wnid}_0.JPEG").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"imagenette in .* cannot be used.*delete"):
+        data.load("imagenette", root=tmp_path)

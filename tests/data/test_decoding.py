@@ -60,6 +60,20 @@ def test_the_middle_of_a_long_image_is_kept(tmp_path):
     assert made[0, :, 2:-2].max() < 5
 
 
+def test_a_long_image_can_be_squashed_or_padded_instead(tmp_path):
+    file = tmp_path / "long.png"
+    pixels = np.zeros((32, 96, 3), np.uint8)
+    pixels[:, :32, 0] = pixels[:, 32:64, 1] = pixels[:, 64:, 2] = 255
+    PIL.Image.fromarray(pixels).save(file)
+    middle = [decoding.decode(file, 30, fit)[:, 15].argmax(0) for fit in decoding.FITS]
+    assert set(middle[0].tolist()) == {1}  # crop: only green is left
+    for row in middle[1:]:  # squashed or padded: all three, from left to right
+        assert row[[3, 15, 26]].tolist() == [0, 1, 2]
+    squashed, padded = (decoding.decode(file, 30, f) for f in ("squash", "pad"))
+    assert squashed[:, 0].max() == 255
+    assert padded[:, 0].max() == padded[:, -1].max() == 0  # black above and below
+
+
 def test_a_photograph_is_turned_upright(tmp_path):
     image = PIL.Image.new("RGB", (32, 32), (255, 0, 0))
     image.paste((0, 0, 255), (0, 0, 32, 16))

@@ -274,3 +274,33 @@ def test_where_the_images_are_can_be_said(images, monkeypatch):
 def test_a_storage_that_cannot_be_is_one_sentence(source, storage, message):
     with pytest.raises(ValueError, match=message):
         data.load(source, storage=storage)
+
+
+@pytest.mark.parametrize("storage", ["resident", "stream"])
+def test_how_long_images_become_squares_is_part_of_what_they_are(tmp_path, storage):
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "pets" / split / name
+            folder.mkdir(parents=True)
+            for number in range(2):
+                pixels = np.full((20, 60, 3), 50 * number, np.uint8)
+                pixels[:, :20] = 200 if split == "train" else 100
+                PIL.Image.fromarray(pixels).save(folder / f"{number}.png")
+    found = {
+        fit: data.load(
+            f"folder:{tmp_path / 'pets'}",
+            root=tmp_path,
+            image_size=24,
+            fit=fit,
+            storage=storage,
+            workers=0,
+        )
+        for fit in decoding.FITS
+    }
+    assert len({dataset.files for dataset in found.values()}) == 3
+    assert [dataset.fit for dataset in found.values()] == list(decoding.FITS)
+    corner = {fit: int(d.train.images[:][0, 0, 12, 0]) for fit, d in found.items()}
+    assert corner["crop"] < 50
+    assert corner["squash"] == corner["pad"] == 200
+    with pytest.raises(ValueError, match="Unknown fit 'stretch'"):
+        data.load(f"folder:{tmp_path / 'pets'}", root=tmp_path, fit="stretch")

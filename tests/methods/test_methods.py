@@ -6,6 +6,7 @@ import torch
 
 from helpers import methods
 from helpers.training import optimizers, settings
+from helpers.views.randomness import StepRandom
 
 # What their loss compares with moves on purpose: it falls where that stands still.
 MOVING = ("swav", "moco", "dino")
@@ -47,6 +48,18 @@ def test_every_trainable_weight_gets_a_gradient_and_is_optimized_once(name, data
     grouped = [p for group in method.groups() for p in group["params"]]
     grouped = [id(p) for p in grouped if p.requires_grad]
     assert sorted(grouped) == sorted(id(p) for p in trainable.values())
+
+
+@pytest.mark.parametrize("name", sorted(methods.METHODS.keys() - {"pirl", "byol"}))
+def test_the_loss_by_hand_is_the_loss(name, dataset):
+    method = tiny.create(name)
+    method.before_step(0.0)
+    index, labels = torch.arange(12), torch.arange(12) % 3
+    images = dataset.pretraining.images[index]
+    views = method.views(images, StepRandom(seed=0, step=0, batch=12))
+    by_hand = method.by_hand(views, index, labels)
+    torch.testing.assert_close(by_hand, method.loss(views, index, labels))
+    assert by_hand.requires_grad
 
 
 @pytest.mark.parametrize("name", methods.METHODS)
