@@ -2,9 +2,10 @@
 
     make address URL=https://github.com/OWNER/REPOSITORY
 
-From it come the badges that open a notebook in Colab and the setup cell, which is the
-same in every notebook. An empty URL unsets the address: Colab then reads the project
-from Google Drive.
+From it come the badges that open a notebook in Colab, the setup cell, which is the same
+in every notebook, and the notebooks' links and pictures: a copy on Google Drive has no
+files beside it, so they name the whole address. An empty URL unsets the address: Colab
+then reads the project from Google Drive.
 """
 
 import json
@@ -17,6 +18,12 @@ PROJECT = pathlib.Path(__file__).resolve().parents[1]
 # Colab opens GitHub's repositories only. No character here means anything to a shell.
 ADDRESS = re.compile(r"https://github\.com/([a-z0-9-]+/[a-z0-9._-]+?)(\.git)?/?", re.I)
 BADGE = re.compile(r"\n\n\[!\[Open in Colab\].*")
+# Where a browser finds pictures, notebooks and other files of a repository.
+PLACES = {
+    r"images/\S+": "https://raw.githubusercontent.com/REPOSITORY/main/",
+    r"\w+\.ipynb": "https://colab.research.google.com/github/REPOSITORY/blob/main/",
+    r"docs/\S+": "https://github.com/REPOSITORY/blob/main/",
+}
 
 SETUP = """\
 # @title Setup: fetch the project and what Colab lacks { display-mode: "form" }
@@ -45,7 +52,10 @@ DRIVE = """\
     try:
         drive.mount("/content/drive")
     except Exception as error:
-        print(f"Google Drive could not be mounted: {error!r}.")
+        raise RuntimeError(
+            f"The project lies on your Google Drive, which could not be mounted "
+            f"({error!r}): run this cell again and allow it."
+        ) from None
     project = pathlib.Path("/content/drive/MyDrive/self-supervised-stl10")
     print(f"The project is read from your Google Drive: {project}.")
     archive = project.with_suffix(".zip")
@@ -73,9 +83,21 @@ def setup_source(address: str) -> str:
 
 def badge(address: str, notebook: str) -> str:
     """Return the Markdown of a badge that opens a notebook in Colab."""
+    text = f"[![Open in Colab](images/colab-badge.svg)]({notebook})"
+    return with_links(text, address)
+
+
+def with_links(text: str, address: str) -> str:
+    """Return Markdown whose links to files of the project are absolute, or relative.
+
+    They are relative where there is no address; links elsewhere stay as they are.
+    """
     repository = address.removeprefix("https://github.com/")
-    link = f"https://colab.research.google.com/github/{repository}/blob/main/{notebook}"
-    return f"[![Open in Colab](images/colab-badge.svg)]({link})"
+    for file, place in PLACES.items():
+        known = re.escape(place).replace("REPOSITORY", r"[^/\s]+/[^/\s]+")
+        start = place.replace("REPOSITORY", repository) if address else ""
+        text = re.sub(rf"\]\((?:{known})?({file}?)\)", rf"]({start}\1)", text)
+    return text
 
 
 def with_setup(text: str, address: str, notebook: str) -> str:
@@ -89,6 +111,10 @@ def with_setup(text: str, address: str, notebook: str) -> str:
     if address:
         lines[:1] = [lines[0].rstrip() + "\n", "\n", badge(address, notebook) + "\n"]
     title["source"] = lines
+    for cell in content["cells"]:
+        if cell["cell_type"] == "markdown":
+            text = with_links("".join(cell["source"]), address)
+            cell["source"] = text.splitlines(keepends=True)
     setup[0]["source"] = setup_source(address).splitlines(keepends=True)
     # Colab and JupyterLab each have their own way to fold a cell.
     setup[0]["metadata"] |= {"cellView": "form", "jupyter": {"source_hidden": True}}

@@ -2,12 +2,14 @@
 
 import os
 import pathlib
+import shutil
 import sys
 
 import IPython.display
 
 from helpers.notebook import questions
 
+UPLOADS = pathlib.Path("/content/uploads")
 DRIVE_PROJECT = pathlib.Path("/content/drive/MyDrive/self-supervised-stl10")
 
 
@@ -63,7 +65,12 @@ def upload(name: str = "STL_UPLOAD") -> pathlib.Path | None:
     try:
         from google.colab import files
 
-        return next((pathlib.Path(file) for file in files.upload()), None)
+        name = next(iter(files.upload()), None)
+        if name is None:
+            return None
+        # It arrives in the current folder, which may be the project on Drive.
+        UPLOADS.mkdir(parents=True, exist_ok=True)
+        return pathlib.Path(shutil.move(name, UPLOADS / pathlib.Path(name).name))
     except Exception as error:
         print(f"Nothing was uploaded ({error!r}).")
         return None

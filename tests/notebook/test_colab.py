@@ -64,9 +64,18 @@ def test_upload_takes_a_path_or_nothing(keyboard, tmp_path, capsys):
     assert colab.upload() is None
 
 
-def test_upload_on_colab(google_colab, capsys):
-    google_colab(files={"upload": lambda: {"weights.safetensors": b"x"}})
-    assert colab.upload() == pathlib.Path("weights.safetensors")
+def test_upload_on_colab(google_colab, capsys, tmp_path, monkeypatch):
+    def upload():
+        pathlib.Path("weights.safetensors").write_bytes(b"x")
+        return {"weights.safetensors": b"x"}
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(colab, "UPLOADS", tmp_path / "uploads")
+    google_colab(files={"upload": upload})
+    # Not where it arrives, which may be the project's folder on Drive.
+    assert colab.upload() == tmp_path / "uploads" / "weights.safetensors"
+    assert colab.upload().read_bytes() == b"x"
+    assert not pathlib.Path("weights.safetensors").exists()
     google_colab(files={"upload": dict})
     assert colab.upload() is None
     google_colab(files={})  # a frontend that cannot upload

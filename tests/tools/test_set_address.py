@@ -70,10 +70,42 @@ def test_setting_and_unsetting_touches_nothing_else(project):
     assert set_address.read(project) == ""
 
 
+def test_links_and_pictures_are_found_from_a_copy_of_a_notebook_elsewhere(project):
+    text = (
+        "![p](images/p.png), [next](two.ipynb), [text](docs/text.md), "
+        "[far](https://github.com/some/thing), [paper](https://arxiv.org/abs/1)"
+    )
+    file = project / "one.ipynb"
+    notebook = nbformat.read(file, as_version=4)
+    notebook.cells.append(nbformat.v4.new_markdown_cell(text))
+    nbformat.write(notebook, file)
+    set_address.write("", project)
+    before = texts(project)
+
+    def links():
+        return nbformat.read(file, as_version=4).cells[-1].source
+
+    assert links() == text
+    for owner in ("some-owner", "another"):
+        url = f"https://github.com/{owner}/it"
+        set_address.write(url, project)
+        raw = f"https://raw.githubusercontent.com/{owner}/it/main"
+        colab = f"https://colab.research.google.com/github/{owner}/it/blob/main"
+        assert links() == (
+            f"![p]({raw}/images/p.png), [next]({colab}/two.ipynb), "
+            f"[text]({url}/blob/main/docs/text.md), "
+            "[far](https://github.com/some/thing), [paper](https://arxiv.org/abs/1)"
+        )
+    set_address.write("", project)
+    assert texts(project) == before
+
+
 def test_badges_and_setup_cell_are_written(project):
     one, two = (set_address.badge(URL, f"{name}.ipynb") for name in ("one", "two"))
     assert "some-owner/some.project/blob/main/one.ipynb)" in one
     image = one.partition("](")[2].partition(")")[0]
+    place, _, image = image.partition("/main/")
+    assert place == "https://raw.githubusercontent.com/some-owner/some.project"
     assert "Open in Colab" in (set_address.PROJECT / image).read_text()
     set_address.write(URL, project)
     listed = f"<!-- badges -->\n- {two} two.ipynb\n- {one} one.ipynb\n<!-- /badges -->"
