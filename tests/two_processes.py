@@ -3,8 +3,11 @@
 Every BatchNorm becomes a GroupNorm: a CPU cannot share BatchNorm's statistics.
 """
 
+import os
 import pathlib
+import signal
 import sys
+from unittest import mock
 
 import torch
 
@@ -14,7 +17,7 @@ import small  # noqa: E402
 
 from helpers import hardware, methods  # noqa: E402
 from helpers.models import backbones, encoding, heads  # noqa: E402
-from helpers.training import pretraining, settings, supervised  # noqa: E402
+from helpers.training import pretraining, settings, supervised, watch  # noqa: E402
 from helpers.views.randomness import StepRandom  # noqa: E402
 from helpers.views.settings import ViewSettings  # noqa: E402
 
@@ -40,6 +43,28 @@ def train(name, folder, devices):
     weights = torch.cat([weight.flatten() for weight in run.backbone.parameters()])
     losses = torch.tensor([entry["loss"] for entry in run.history])
     return {"loss": losses, "weights": weights.detach()}
+
+
+def stop_and_go_on(folder, rank):
+    """What is said when the second of two processes is told to stop, and the end."""
+    seen = []
+
+    class Interrupted(methods.METHODS["byol"]):
+        def loss(self, views, index, labels):
+            seen.append(1)
+            if rank == 1 and len(seen) == 5:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().loss(views, index, labels)
+
+    with (
+        mock.patch.dict(methods.METHODS, byol=Interrupted),
+        mock.patch.object(watch, "AGREE_EVERY", 0.0),
+    ):
+        try:
+            train("byol", folder / "stopped", devices=2)
+        except KeyboardInterrupt as stopped:
+            said = [str(stopped), str(stopped.status)]
+    return {"said": said, **train("byol", folder / "stopped", devices=2)}
 
 
 def step(name, rank=0, processes=1):
@@ -112,6 +137,8 @@ if __name__ == "__main__":
     rank, results["step"] = torch.distributed.get_rank(), {}
     results["labelled"] = {name: train_with_labels(name) for name in LABELLED}
     results["refused"] = refused()
+    results["stopped"] = stop_and_go_on(folder, rank)
+    torch.save(results["stopped"]["said"], folder / f"said-{rank}.pt")
     torch.save(results["labelled"], folder / f"labelled-{rank}.pt")
     for name in methods.METHODS:
         results["step"][name] = one = step(name, rank, processes=2)

@@ -83,6 +83,7 @@ def pretrain(args: flags.Pretrain) -> None:
         devices=location.devices,
         nodes=location.nodes,
         stop_after=location.stop_after,
+        save_minutes=location.save_minutes,
     )
     print(f"The backbone is {run.backbone_file}; logs are in {run.folder / 'logs'}.")
 

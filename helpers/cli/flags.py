@@ -80,6 +80,7 @@ class RunLocation:
         nodes: number of machines, as given to torchrun.
         stop_after: stop after this many epochs; the learning-rate schedule is still
             that of all --epochs.
+        save_minutes: minutes after which the state is saved within an epoch, too.
     """
 
     resume: bool = True
@@ -90,6 +91,7 @@ class RunLocation:
     devices: int = 1
     nodes: int = 1
     stop_after: int | None = None
+    save_minutes: float = 5.0
 
 
 @dataclasses.dataclass(frozen=True)

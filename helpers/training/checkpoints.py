@@ -1,10 +1,12 @@
 """Files of a run: states to resume from, the backbone, and the history.
 
-``<folder>/state-00007-1a2b3c4d.pt`` everything needed to resume after epoch 7; the name
-                                   ends with the first digits of the file's SHA-256
-``<folder>/backbone.safetensors``  the backbone alone, torchvision's key names; how it
-                                   was made is in the file's metadata
-``<folder>/history.json``          one entry per epoch, for figures and people
+``<folder>/state-00007-1a2b3c4d.pt``         everything needed to resume after epoch 7;
+                                           the name ends with the first digits of the
+                                           file's SHA-256
+``<folder>/state-00007-000123-1a2b3c4d.pt``  the same after 123 steps of the next epoch
+``<folder>/backbone.safetensors``            the backbone alone, torchvision's key
+                                           names; its metadata say how it was made
+``<folder>/history.json``                    one entry per epoch, for figures and people
 
 Every file is written under another name, flushed and renamed, so that it is either
 complete or absent. A mirror (Google Drive) gets a copy of each file in the same way.
@@ -17,6 +19,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -29,6 +32,7 @@ from helpers import files
 from helpers.models import weight_files
 
 KEPT_STATES = 2
+STATE = re.compile(r"state-(\d{5,})-(?:(\d{6,})-)?[0-9a-f]{8}\.pt$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,11 +47,18 @@ class Store:
     folder: pathlib.Path
     mirror: pathlib.Path | None = None
 
-    def save_state(self, state: Mapping[str, Any], epoch: int) -> None:
-        """Write the state after an epoch; keep the last two, delete older ones."""
+    def save_state(self, state: Mapping[str, Any], epoch: int, step: int = 0) -> None:
+        """Write the state; keep the last two, delete older ones.
+
+        Args:
+            state: tensors and plain types.
+            epoch: number of epochs that are finished.
+            step: number of steps of the next epoch that are done.
+        """
         unnamed = self.folder / "state.tmp"
         files.write(unnamed, lambda path: torch.save(dict(state), path))
-        final = self.folder / f"state-{epoch:05d}-{files.digest(unnamed)}.pt"
+        place = f"{epoch:05d}-{step:06d}" if step else f"{epoch:05d}"
+        final = self.folder / f"state-{place}-{files.digest(unnamed)}.pt"
         os.replace(unnamed, final)
         self._copy(final)
         for folder in self._folders():
@@ -58,7 +69,7 @@ class Store:
     def load_state(self) -> dict[str, Any] | None:
         """Load the newest undamaged state, of this machine or the mirror, if any."""
         found = [file for folder in self._folders() for file in _states(folder)]
-        for file in sorted(found, key=lambda file: file.name[:11], reverse=True):
+        for file in sorted(found, key=_position, reverse=True):
             if files.digest(file) == file.stem.split("-")[-1]:
                 return torch.load(file, map_location="cpu", weights_only=True)
             warnings.warn(
@@ -101,4 +112,11 @@ class Store:
 
 def _states(folder: pathlib.Path) -> list[pathlib.Path]:
     """State files, newest first."""
-    return sorted(folder.glob("state-?????-*.pt"), reverse=True)
+    found = [file for file in folder.glob("state-*.pt") if STATE.match(file.name)]
+    return sorted(found, key=_position, reverse=True)
+
+
+def _position(state: pathlib.Path) -> tuple[int, int]:
+    """Epochs that are finished, and steps of the next one that are done."""
+    epoch, step = STATE.match(state.name).groups()
+    return int(epoch), int(step or 0)

@@ -87,7 +87,12 @@ def clip_gradients(
 def step_random(
     seed: int, step: int, batch_size: int, fabric: lightning_fabric.Fabric
 ) -> StepRandom:
-    """The random numbers of a step, for this process's share of the batch."""
+    """The random numbers of a step, for this process's share of the batch.
+
+    Layers that draw from torch's global generator, such as dropout, depend on nothing
+    else either: a training that goes on in the middle of an epoch repeats them.
+    """
+    torch.manual_seed((seed * 1_000_003 + step) % (1 << 62))
     rank, processes = fabric.global_rank, fabric.world_size
     return StepRandom(seed, step, batch_size, fabric.device, rank, processes)
 

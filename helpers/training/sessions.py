@@ -48,13 +48,19 @@ class Session:
         """Steps per epoch; the few images left over come in another epoch."""
         return len(self.images) // self.settings.batch_size
 
-    def shuffled(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """This process's batches of an epoch: images and their indices, shuffled."""
+    def shuffled(self, epoch: int, skipped: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's batches of an epoch: images and their indices, shuffled.
+
+        Args:
+            epoch: the first is 0.
+            skipped: number of batches at its start that are left out.
+        """
         seed = self.settings.seed * 100_003 + epoch
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(self.images), generator=generator)
         batches = engine.own_batches(order, self.settings.batch_size, self.fabric)
-        return streaming.batches(self.images, batches[: self.steps], self.fabric.device)
+        rest = batches[skipped : self.steps]
+        return streaming.batches(self.images, rest, self.fabric.device)
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
         """All images and their indices, in batches, in the order of the data set."""
@@ -110,54 +116,101 @@ def start(
     return Session(settings, fabric, method, optimizer, images, labels)
 
 
-def resume_or_begin(session: Session, store: checkpoints.Store) -> list[dict[str, Any]]:
-    """Load the newest undamaged state and return its history, one entry per epoch.
+@dataclasses.dataclass
+class Part:
+    """The part of an epoch that is done.
 
-    For a new run call the method's ``start``, and return no entries.
+    Attributes:
+        losses: of this process's steps, (steps,), 0 for those still to come.
+        spreads: of their embeddings, likewise.
+        done: number of steps that are done.
+        seconds: they took.
     """
+
+    losses: Tensor
+    spreads: Tensor
+    done: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def none(cls, session: Session) -> Part:
+        """Nothing is done of the epoch yet."""
+        # Numbers stay on the device: reading one would make the CPU wait.
+        return cls(*torch.zeros(2, session.steps, device=session.fabric.device))
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        history: one entry per finished epoch.
+        part: of the next epoch, of which some steps may be done.
+    """
+
+    history: list[dict[str, Any]]
+    part: Part
+
+
+def resume_or_begin(session: Session, store: checkpoints.Store) -> Progress:
+    """Load the newest undamaged state; for a new run call the method's ``start``."""
     fabric = session.fabric
+    progress = Progress([], Part.none(session))
     # Only one process reads: other machines may not see its disk.
     saved = fabric.broadcast(store.load_state() if fabric.global_rank == 0 else None)
     if saved is None:
         session.method.train()
         session.method.module.start(session.in_order())
-        return []
+        return progress
     session.method.load_state_dict(saved["method"])
     session.optimizer.load_state_dict(saved["optimizer"])
     if saved["scaler"]:  # there is none when another precision was used before
         fabric.strategy.precision.load_state_dict(saved["scaler"])
-    return saved["history"]
+    progress.history = saved["history"]
+    part = saved.get("part")
+    if part:
+        progress.part.losses.copy_(part["losses"])
+        progress.part.spreads.copy_(part["spreads"])
+        progress.part.done, progress.part.seconds = part["done"], part["seconds"]
+    return progress
 
 
 def save(
-    session: Session,
-    store: checkpoints.Store,
-    dataset: Dataset,
-    history: list[dict[str, Any]],
+    session: Session, store: checkpoints.Store, dataset: Dataset, progress: Progress
 ) -> None:
-    """Write the backbone, then the state from which the run can be resumed.
+    """Write the state from which the run can be resumed; all processes have to call.
 
-    In this order, a run whose state says that it is finished has its backbone.
+    At the end of an epoch the backbone is written before, so that a run whose state
+    says that it is finished has its backbone.
     """
-    write_backbone(session, store, dataset, history)
+    part, fabric = progress.part, session.fabric
+    # Every process has the losses of its own share; their mean is that of the batch.
+    losses, spreads = fabric.all_reduce(torch.stack([part.losses, part.spreads]))
+    if fabric.global_rank > 0:
+        return
+    if not part.done:
+        write_backbone(session, store, dataset, progress)
     state = {
         "method": session.method.state_dict(),
         "optimizer": session.optimizer.state_dict(),
-        "scaler": session.fabric.strategy.precision.state_dict(),
-        "history": history,
+        "scaler": fabric.strategy.precision.state_dict(),
+        "history": progress.history,
+        "part": {
+            "losses": losses.cpu(),
+            "spreads": spreads.cpu(),
+            "done": part.done,
+            "seconds": part.seconds,
+        },
     }
-    store.save_state(state, len(history))
+    store.save_state(state, len(progress.history), part.done)
 
 
 def write_backbone(
-    session: Session,
-    store: checkpoints.Store,
-    dataset: Dataset,
-    history: list[dict[str, Any]],
+    session: Session, store: checkpoints.Store, dataset: Dataset, progress: Progress
 ) -> None:
     """Write the files that others read: the backbone and the history."""
-    store.save_json("history.json", history)
-    about = session.settings.about(dataset, history)
+    store.save_json("history.json", progress.history)
+    about = session.settings.about(dataset, progress.history)
     about |= {"hardware": hardware.name(), "processes": session.fabric.world_size}
     store.save_backbone(session.method.backbone, about)
 

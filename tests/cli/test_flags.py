@@ -30,7 +30,7 @@ EVALUATION = f"""
 PRETRAIN = f"""
     {TRAINING} {VIEW} {IMAGES} backbone checkpoints compile devices hidden-dim
     image-size-schedule init method mirror monitor-every nodes norm output-dim precision
-    recipe resume stem stop-after
+    recipe resume save-minutes stem stop-after
 """
 FROZEN = {
     "baseline": EVALUATION,

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import torch
 
 from helpers import methods
 from helpers.models import weight_files
-from helpers.training import checkpoints, optimizers, pretraining, settings
+from helpers.training import checkpoints, optimizers, pretraining, settings, signals
 
 pytestmark = pytest.mark.usefixtures("small_backbone")
 
@@ -339,7 +340,7 @@ def test_a_finished_run_of_another_machine_has_its_backbone_here(dataset, tmp_pa
 def test_a_run_whose_state_is_whole_has_its_backbone(dataset, tmp_path, monkeypatch):
     """The state is written last: a run that counts as finished is."""
 
-    def stop(store, state, epoch):
+    def stop(store, state, *place):
         raise KeyboardInterrupt
 
     chosen = configure()
@@ -390,3 +391,114 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(dataset, tmp_pat
     assert runs[0].folder == folder
     assert len(runs[0].history) == reached + 2
     assert_same(state(runs[0]), state(runs[1]))
+
+
+def stop_at(monkeypatch, name, step, number=signal.SIGTERM):
+    """Let a signal come while a step, counted from 1 over the run, is computed."""
+    seen = []
+
+    class Interrupted(methods.METHODS[name]):
+        def loss(self, views, index, labels):
+            seen.append(1)
+            if len(seen) == step:
+                os.kill(os.getpid(), number)
+            return super().loss(views, index, labels)
+
+    monkeypatch.setitem(methods.METHODS, name, Interrupted)
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_a_run_goes_on_in_the_middle_of_an_epoch_bit_for_bit(
+    name, dataset, tmp_path, capsys
+):
+    chosen = configure(name)
+    whole = pretraining.pretrain(chosen, dataset, folder=tmp_path / "whole")
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(patch, name, 5)
+        with pytest.raises(signals.StoppedError) as stopped:
+            pretraining.pretrain(chosen, dataset, folder=tmp_path / "parts")
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert stopped.value.status == 143
+    assert str(stopped.value) == (
+        "Stopped after step 2 of 3 of epoch 2 of 4; run the same command or cell again "
+        "to go on."
+    )
+    (file,) = tmp_path.glob("parts/*/state-00001-000002-*.pt")
+    assert len(torch.load(file)["history"]) == 1
+    torch.manual_seed(1234)  # whatever happened in between
+    capsys.readouterr()
+    parts = pretraining.pretrain(chosen, dataset, folder=tmp_path / "parts")
+    assert "Going on after step 2 of 3 of epoch 2 of 4." in capsys.readouterr().out
+    assert_same(state(whole), state(parts))
+    assert_same(whole.backbone.state_dict(), parts.backbone.state_dict())
+    assert_same(whole.history, parts.history)
+
+
+@pytest.mark.parametrize(("step", "done"), [(1, 1), (3, 3), (6, 3)])
+def test_a_run_stopped_at_the_edge_of_an_epoch_goes_on_bit_for_bit(
+    step, done, dataset, tmp_path
+):
+    """In its first epoch, before any other state, and after an epoch's last step."""
+    chosen = configure("pirl", negatives=7)
+    whole = pretraining.pretrain(chosen, dataset, folder=tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(patch, "pirl", step, signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt, match=f"after step {done} of 3"):
+            pretraining.pretrain(chosen, dataset, folder=tmp_path / "parts")
+    parts = pretraining.pretrain(chosen, dataset, folder=tmp_path / "parts")
+    assert_same(state(whole), state(parts))
+
+
+def test_a_state_is_saved_within_an_epoch_when_it_is_time(dataset, tmp_path):
+    saved = []
+
+    class Watching(checkpoints.Store):
+        def save_state(self, state, epoch, step=0):
+            saved.append((epoch, step))
+            super().save_state(state, epoch, step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "Store", Watching)
+        for minutes, folder in ((1e-9, "often"), (1e9, "seldom")):
+            run = pretraining.pretrain(
+                configure(epochs=2),
+                dataset,
+                folder=tmp_path / folder,
+                save_minutes=minutes,
+            )
+            assert len(run.history) == 2
+    often = [(0, 1), (0, 2), (0, 3), (1, 0), (1, 1), (1, 2), (1, 3), (2, 0)]
+    assert saved == [*often, (1, 0), (2, 0)]
+    with pytest.raises(ValueError, match="save_minutes must be above 0, not nan"):
+        pretraining.pretrain(
+            configure(), dataset, folder=tmp_path, save_minutes=float("nan")
+        )
+
+
+def test_a_signal_between_epochs_stops_after_the_epoch(dataset, tmp_path):
+    def ask(history):
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    with pytest.raises(KeyboardInterrupt, match="Stopped after epoch 1 of 4; run"):
+        pretraining.pretrain(configure(), dataset, folder=tmp_path, on_epoch=ask)
+    assert len(list(tmp_path.glob("*/state-*"))) == 1
+
+
+def test_layers_that_draw_random_numbers_go_on_bit_for_bit(
+    dataset, tmp_path, monkeypatch
+):
+    def with_dropout(*args, **kwargs):
+        network = small.backbone(*args, **kwargs)
+        network.append(torch.nn.Dropout(0.3))
+        return network
+
+    monkeypatch.setattr(pretraining.sessions.backbones, "build", with_dropout)
+    chosen = configure("simclr")
+    whole = pretraining.pretrain(chosen, dataset, folder=tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(patch, "simclr", 5)
+        with pytest.raises(KeyboardInterrupt):
+            pretraining.pretrain(chosen, dataset, folder=tmp_path / "parts")
+    parts = pretraining.pretrain(chosen, dataset, folder=tmp_path / "parts")
+    assert_same(state(whole), state(parts))

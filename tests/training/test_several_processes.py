@@ -27,6 +27,8 @@ def together(tmp_path_factory):
     for rank in (0, 1):
         labelled = torch.load(folder / f"labelled-{rank}.pt", weights_only=True)
         results[f"labelled by {rank}"] = labelled
+        said = torch.load(folder / f"said-{rank}.pt", weights_only=True)
+        results[f"said by {rank}"] = said
     return results
 
 
@@ -39,6 +41,17 @@ def test_two_processes_train_as_one(
     assert torch.allclose(many["loss"], one["loss"], rtol=1e-4)
     assert (many["weights"] - one["weights"]).abs().max() < 1e-4
     assert one["loss"][-1] != one["loss"][0]
+
+
+def test_two_processes_stop_after_the_same_step_and_go_on(together):
+    """The signal reached the second alone; its note reaches the first a step later."""
+    for rank in (0, 1):
+        sentence, status = together[f"said by {rank}"]
+        assert sentence.startswith("Stopped after step 2 of 3 of epoch 2 of 4; run")
+        assert status == "143"
+    gone_on, whole = together["stopped"], together["train"]["byol"]
+    assert torch.equal(gone_on["weights"], whole["weights"])
+    assert torch.allclose(gone_on["loss"], whole["loss"], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", two_processes.LABELLED)
