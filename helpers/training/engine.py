@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
+from typing import TypeVar
 
 import lightning_fabric
 import torch
@@ -16,6 +18,8 @@ from torch import Tensor, nn
 
 from helpers import hardware
 from helpers.views.randomness import StepRandom
+
+Result = TypeVar("Result")
 
 # Its notes on precision and devices repeat what our records say.
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -69,6 +73,24 @@ def own_batches(
     start = fabric.global_rank * share
     whole = order.split(batch_size)[: len(order) // batch_size]
     return [batch[start : start + share] for batch in whole]
+
+
+def on_first(fabric: lightning_fabric.Fabric, action: Callable[[], Result]) -> Result:
+    """Do something in the first process alone; all get its result, or raise its error.
+
+    Raises:
+        ValueError: of the action, as well as an OSError.
+    """
+    result = error = None
+    if fabric.global_rank == 0:
+        try:
+            result = action()
+        except (ValueError, OSError) as raised:
+            error = raised
+    result, error = fabric.broadcast((result, error))
+    if error is not None:
+        raise error
+    return result
 
 
 def clip_gradients(

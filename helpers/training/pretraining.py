@@ -25,6 +25,7 @@ from helpers.training import (
     gauges,
     logs,
     optimizers,
+    ownership,
     sessions,
     signals,
     watch,
@@ -174,11 +175,31 @@ def pretrain(
     if not save_minutes > 0:
         raise ValueError(f"save_minutes must be above 0, not {save_minutes}.")
     session = sessions.start(settings, dataset, devices, nodes)
-    fabric, method = session.fabric, session.method
-    is_first = fabric.global_rank == 0
     store = _store(settings, dataset, folder, mirror)
-    if not resume and is_first:
-        store.clear()
+    with contextlib.ExitStack() as stack:
+
+        def begin() -> None:
+            if stack.enter_context(ownership.own(store.folder)):
+                store.begin()
+            if not resume:
+                store.clear()
+
+        engine.on_first(session.fabric, begin)
+        watching = watch.Watch(session.fabric, save_minutes)
+        return _train(session, store, dataset, watching, on_epoch, stop_after)
+
+
+def _train(
+    session: sessions.Session,
+    store: checkpoints.Store,
+    dataset: Dataset,
+    watching: watch.Watch,
+    on_epoch: Callable[[list[dict[str, Any]]], None] | None,
+    stop_after: int | None,
+) -> Run:
+    """Train from the newest state on, or from the start; see ``pretrain``."""
+    settings, fabric, method = session.settings, session.fabric, session.method
+    is_first = fabric.global_rank == 0
     progress = sessions.resume_or_begin(session, store)
     history, steps, epochs = progress.history, session.steps, settings.epochs
     if is_first and history and not backbone_is_current(store, history):
@@ -197,7 +218,6 @@ def pretrain(
         file=sys.stdout,
         disable=not is_first or len(history) >= epochs,
     )
-    watching = watch.Watch(fabric, save_minutes)
 
     def after_step() -> None:
         if watching.after_step():

@@ -157,7 +157,7 @@ def resume_or_begin(session: Session, store: checkpoints.Store) -> Progress:
     fabric = session.fabric
     progress = Progress([], Part.none(session))
     # Only one process reads: other machines may not see its disk.
-    saved = fabric.broadcast(store.load_state() if fabric.global_rank == 0 else None)
+    saved = engine.on_first(fabric, store.load_state)
     if saved is None:
         session.method.train()
         session.method.module.start(session.in_order())

@@ -32,8 +32,7 @@ class Watch:
         self.noted = 0  # the signal that came to this process; 0 is none
         self.signal = 0  # that all processes know of
         self.saved = self.agreed = time.monotonic()
-        self.steps = self.wait = 1  # between the last agreement and the next
-        self.left = 1
+        self.wait = self.left = 1  # steps from one agreement to the next, and to come
 
     def note(self, number: int, frame: Any) -> None:
         """Handle a signal."""
@@ -54,7 +53,7 @@ class Watch:
             self.signal = self.noted
             return bool(self.signal) or self._is_time()
         now = time.monotonic()
-        pace = self.wait / max(now - self.agreed, 1e-3)  # steps per second
+        pace = (self.wait - self.left) / max(now - self.agreed, 1e-3)  # steps a second
         wait = min(max(1, int(pace * AGREE_EVERY)), 10_000)
         # The first process decides on time and pace for all, any of them on stopping.
         mine = [self._is_time(), wait] if self.fabric.global_rank == 0 else [0, 0]

@@ -295,7 +295,10 @@ def test_a_classifier_and_features_are_taken_home(
 
 
 @pytest.mark.usefixtures("small_backbone")
-def test_what_cannot_be_saved_is_printed_nevertheless(dataset, run, tmp_path):
+def test_what_cannot_be_saved_is_printed_nevertheless(
+    dataset, run, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(files, "check_folder", lambda folder: None)  # it was well then
     (tmp_path / "full").write_text("a file, where a folder is needed")
     line = "baseline --data demo-tiny --seeds 1 --epochs 1 --size 20"
     line += f" --results-folder {tmp_path / 'full'}"
@@ -358,3 +361,23 @@ def test_stl10_is_scored_by_all_labels_and_by_its_ten_folds(run, tmp_path):
     assert sum("10-folds" in name for name in files) == 3
     assert run(f"baseline {line} --no-folds --labels 2")[0] == 0
     assert len(list((tmp_path / "results").iterdir())) == 7
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pretrain simclr --checkpoints {}",
+        "pretrain simclr --mirror {}",
+        "evaluate --weights random --results-folder {}",
+        "evaluate --weights random --figures {}",
+        "baseline --results-folder {}",
+        "baseline --classifier {}/classifier.safetensors",
+    ],
+)
+def test_folders_are_tried_before_images_are_read(line, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "load", None)
+    (tmp_path / "file").write_text("in the way")
+    status, _, error = run(line.format(tmp_path / "file"))
+    assert status == 1
+    assert f"Cannot write into '{tmp_path / 'file'}'" in error
+    assert error.count("\n") == 1
