@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import os
 import pathlib
 import sys
@@ -167,7 +166,8 @@ def pretrain(
 
     Raises:
         ValueError: when images, labels or processes do not suit the settings.
-        FloatingPointError: when the loss becomes infinite or not a number.
+        FloatingPointError: when the loss or the weights are no numbers to compute with;
+            what was saved before is kept.
         signals.StoppedError: after a signal, a ``KeyboardInterrupt``; all is saved.
     """
     if stop_after is not None and stop_after < 1:
@@ -221,6 +221,7 @@ def _train(
 
     def after_step() -> None:
         if watching.after_step():
+            sessions.check_sound(session, store, progress)
             sessions.save(session, store, dataset, progress)
             watching.begin_anew()
             watching.stop_if_asked(f"{_place(progress, steps, epochs)}; {GO_ON}")
@@ -231,7 +232,7 @@ def _train(
             entry, losses = train_epoch(
                 session, history, bar, progress.part, after_step
             )
-            _check_finite(entry)
+            sessions.check_sound(session, store, progress)
             is_due = epoch + 1 == epochs or (epoch + 1) % settings.monitor_every == 0
             if is_due and dataset.train_count:  # without labels there is no such gauge
                 entry["knn"] = nearest_neighbors.accuracy(
@@ -285,11 +286,3 @@ def backbone_is_current(
     with contextlib.suppress(ValueError):
         return weight_files.read_about(file).get("epochs_done") == len(history)
     return False
-
-
-def _check_finite(entry: dict[str, Any]) -> None:
-    if not math.isfinite(entry["loss"]):
-        raise FloatingPointError(
-            f"The loss of epoch {entry['epoch']} is not a number: lower learning_rate; "
-            "the state before this epoch is kept."
-        )

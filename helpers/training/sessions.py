@@ -12,15 +12,17 @@ import lightning_fabric
 import torch
 from torch import Tensor, nn
 
-from helpers import hardware, methods
+from helpers import files, hardware, methods
 from helpers.data import streaming
 from helpers.data.dataset import Dataset
-from helpers.models import backbones, small_maps
+from helpers.models import backbones, small_maps, weight_files
 from helpers.training import checkpoints, engine
 from helpers.training.settings import PretrainingSettings
 
 # Compiling takes minutes and saves a part of every step: a rule of thumb.
 STEPS_WORTH_COMPILING = 10_000
+# Numbers that every epoch's entry in the history has.
+ENTRY = ("epoch", "loss", "spread", "learning_rate", "images", "seconds")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,33 +148,84 @@ class Progress:
     Attributes:
         history: one entry per finished epoch.
         part: of the next epoch, of which some steps may be done.
+        extended_from: epochs of the finished run that this one began with; 0 without.
     """
 
     history: list[dict[str, Any]]
     part: Part
+    extended_from: int = 0
 
 
 def resume_or_begin(session: Session, store: checkpoints.Store) -> Progress:
-    """Load the newest undamaged state; for a new run call the method's ``start``."""
-    fabric = session.fabric
-    progress = Progress([], Part.none(session))
+    """Load the newest undamaged state; for a new run call the method's ``start``.
+
+    Raises:
+        ValueError: when there is a state, but not one of such a run.
+    """
     # Only one process reads: other machines may not see its disk.
-    saved = engine.on_first(fabric, store.load_state)
+    saved = engine.on_first(session.fabric, store.load_state)
     if saved is None:
         session.method.train()
         session.method.module.start(session.in_order())
-        return progress
+        return Progress([], Part.none(session))
+    try:
+        return _restore(session, saved)
+    except (LookupError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+        reason = files.printable(" ".join(str(error).split())[:200])
+        raise ValueError(
+            f"{store.loaded or 'The saved state'} does not fit this run ({reason}): "
+            "another version has saved it; remove it, or start again with --no-resume."
+        ) from error
+
+
+def _restore(session: Session, saved: dict[str, Any]) -> Progress:
+    """Load what ``save`` has saved; any error means that it is something else."""
     session.method.load_state_dict(saved["method"])
     session.optimizer.load_state_dict(saved["optimizer"])
     if saved["scaler"]:  # there is none when another precision was used before
-        fabric.strategy.precision.load_state_dict(saved["scaler"])
-    progress.history = saved["history"]
-    part = saved.get("part")
-    if part:
-        progress.part.losses.copy_(part["losses"])
-        progress.part.spreads.copy_(part["spreads"])
-        progress.part.done, progress.part.seconds = part["done"], part["seconds"]
+        session.fabric.strategy.precision.load_state_dict(saved["scaler"])
+    progress = Progress(saved["history"], Part.none(session))
+    for number, entry in enumerate(progress.history, start=1):
+        known = {name: float(entry[name]) for name in ENTRY}
+        if known["epoch"] != number or number > session.settings.epochs:
+            raise ValueError(f"its history has epoch {known['epoch']:g}")
+    progress.extended_from = int(saved.get("extended_from", 0))
+    part, saved_part = progress.part, saved.get("part")
+    if saved_part:  # earlier versions saved between epochs only
+        part.losses.copy_(saved_part["losses"])
+        part.spreads.copy_(saved_part["spreads"])
+        part.done, part.seconds = int(saved_part["done"]), float(saved_part["seconds"])
+        if not 0 <= part.done <= session.steps:
+            raise ValueError(f"it is at step {part.done} of {session.steps}")
     return progress
+
+
+def check_sound(session: Session, store: checkpoints.Store, progress: Progress) -> None:
+    """Refuse to save what cannot be gone on with; a GPU is waited for.
+
+    The loss of a step is from before its update, so the weights are looked at too: that
+    none is NaN or so large that its square, of which variances are made, is infinite.
+
+    Raises:
+        FloatingPointError: that says what is kept, and how to go on.
+    """
+    method, losses = session.method.module, progress.part.losses
+    tensors = [*method.parameters(), *method.backbone.buffers()]
+    tensors = [one.detach() for one in tensors if one.is_floating_point()]
+    norms = [norm.float() for norm in torch._foreach_norm(tensors)]
+    if torch.stack([*norms, losses.abs().sum()]).isfinite().all():
+        return
+    done, advice = len(progress.history), "Start again with a lower --learning-rate."
+    if done:
+        advice = (
+            f"The state after epoch {done} and its backbone are kept: begin another "
+            f"run with --init {store.folder / weight_files.BACKBONE_FILE} and a lower "
+            "--learning-rate."
+        )
+    raise FloatingPointError(
+        f"Training diverged in epoch {done + 1}: its loss or its weights are not "
+        f"numbers to compute with. {advice}"
+    )
 
 
 def save(
@@ -195,6 +248,7 @@ def save(
         "optimizer": session.optimizer.state_dict(),
         "scaler": fabric.strategy.precision.state_dict(),
         "history": progress.history,
+        "extended_from": progress.extended_from,
         "part": {
             "losses": losses.cpu(),
             "spreads": spreads.cpu(),
@@ -212,6 +266,8 @@ def write_backbone(
     store.save_json("history.json", progress.history)
     about = session.settings.about(dataset, progress.history)
     about |= {"hardware": hardware.name(), "processes": session.fabric.world_size}
+    if progress.extended_from:
+        about["extended_from"] = progress.extended_from
     store.save_backbone(session.method.backbone, about)
 
 

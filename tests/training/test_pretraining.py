@@ -307,12 +307,87 @@ def test_a_loss_that_is_no_number_keeps_the_state_before(dataset, tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(methods, "METHODS", methods.METHODS | {"simclr": Broken})
-        with pytest.raises(FloatingPointError, match="loss of epoch 3 is not a number"):
+        with pytest.raises(FloatingPointError, match="Training diverged in epoch 3"):
             pretraining.pretrain(chosen, dataset, folder=tmp_path)
     assert_same(state(before), kept)
     after = pretraining.pretrain(chosen, dataset, folder=tmp_path)
     whole = pretraining.pretrain(chosen, dataset, folder=tmp_path / "whole")
     assert_same(state(after), state(whole))
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+@pytest.mark.parametrize("value", [float("nan"), 1e25])
+def test_weights_that_diverge_in_the_last_step_are_not_saved(
+    epoch, value, dataset, tmp_path
+):
+    """The losses of the epoch are all fine: each is from before its step's update."""
+    chosen, steps = configure("simclr"), []
+
+    class Diverging(methods.METHODS["simclr"]):
+        def after_step(self, progress):
+            steps.append(progress)
+            if len(steps) == 3:
+                with torch.no_grad():
+                    next(self.backbone.parameters()).fill_(value)
+
+    if epoch > 1:
+        before = pretraining.pretrain(
+            chosen, dataset, folder=tmp_path, stop_after=epoch - 1
+        )
+        kept, weights = state(before), before.backbone_file.read_bytes()
+    advice = "--init .*backbone.safetensors and a lower" if epoch > 1 else "Start again"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods, "METHODS", methods.METHODS | {"simclr": Diverging})
+        words = f"diverged in epoch {epoch}: .*{advice}"
+        with pytest.raises(FloatingPointError, match=words):
+            pretraining.pretrain(chosen, dataset, folder=tmp_path)
+    if epoch == 1:
+        assert not any(tmp_path.rglob("[!.]*.*"))
+    else:
+        assert_same(state(before), kept)
+        assert before.backbone_file.read_bytes() == weights
+
+
+def test_diverged_weights_are_not_saved_within_an_epoch_either(dataset, tmp_path):
+    class Broken(methods.METHODS["simclr"]):
+        def loss(self, views, index, labels):
+            return super().loss(views, index, labels) * float("nan")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods, "METHODS", methods.METHODS | {"simclr": Broken})
+        with pytest.raises(FloatingPointError, match="diverged in epoch 1"):
+            pretraining.pretrain(
+                configure("simclr"), dataset, folder=tmp_path, save_minutes=1e-9
+            )
+    assert not any(tmp_path.rglob("state-*"))
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda saved: saved.pop("method"),
+        lambda saved: saved["method"].popitem(),
+        lambda saved: saved["method"].update(backbone=torch.zeros(1)),
+        lambda saved: saved.update(optimizer={"state": {}, "param_groups": []}),
+        lambda saved: saved.update(optimizer=7),
+        lambda saved: saved["history"][0].pop("loss"),
+        lambda saved: saved.update(history=[7]),
+        lambda saved: saved["history"].append(dict(saved["history"][0])),
+        lambda saved: saved["part"].update(done=99),
+        lambda saved: saved["part"].update(losses=torch.zeros(7)),
+    ],
+)
+def test_a_whole_state_of_something_else_is_one_sentence(harm, dataset, tmp_path):
+    chosen = configure("simclr", epochs=2)
+    run = pretraining.pretrain(chosen, dataset, folder=tmp_path, stop_after=1)
+    store, saved = checkpoints.Store(run.folder), state(run)
+    harm(saved)
+    store.clear()
+    store.save_state(saved, 1)
+    with pytest.raises(ValueError, match=r"state-00001-.*\.pt does not fit this run"):
+        pretraining.pretrain(chosen, dataset, folder=tmp_path)
+    again = pretraining.pretrain(chosen, dataset, folder=tmp_path, resume=False)
+    assert len(again.history) == 2
 
 
 def test_a_new_machine_goes_on_from_the_mirror(dataset, tmp_path):
