@@ -82,6 +82,7 @@ def pretrain(args: flags.Pretrain) -> None:
         folder=location.checkpoints,
         mirror=location.mirror,
         resume=location.resume,
+        extend=location.extend,
         devices=location.devices,
         nodes=location.nodes,
         stop_after=location.stop_after,

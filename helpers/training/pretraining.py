@@ -21,6 +21,7 @@ from helpers.models import nearest_neighbors, weight_files
 from helpers.training import (
     checkpoints,
     engine,
+    extension,
     gauges,
     logs,
     optimizers,
@@ -136,6 +137,7 @@ def pretrain(
     stop_after: int | None = None,
     save_minutes: float = 5.0,
     resume: bool = True,
+    extend: bool = False,
     devices: int = 1,
     nodes: int = 1,
 ) -> Run:
@@ -156,6 +158,9 @@ def pretrain(
         stop_after: number of epochs after which to stop; the schedule stays the same.
         save_minutes: minutes after which the state is saved within an epoch.
         resume: False deletes the states that a run with these settings has saved.
+        extend: begin with the last state of the finished run that has fewer epochs and
+            otherwise the same settings; from there on the schedule is that of all
+            epochs asked for.
         devices: processes per machine.
         nodes: machines, as started by torchrun.
 
@@ -165,7 +170,8 @@ def pretrain(
         ``learning_rate``, ``images`` seen and ``seconds``.
 
     Raises:
-        ValueError: when images, labels or processes do not suit the settings.
+        ValueError: when images, labels or processes do not suit the settings, another
+            process owns the run, or there is none to extend.
         FloatingPointError: when the loss or the weights are no numbers to compute with;
             what was saved before is kept.
         signals.StoppedError: after a signal, a ``KeyboardInterrupt``; all is saved.
@@ -183,6 +189,8 @@ def pretrain(
                 store.begin()
             if not resume:
                 store.clear()
+            if store.position() is None:
+                _extend(settings, dataset, store, extend)
 
         engine.on_first(session.fabric, begin)
         watching = watch.Watch(session.fabric, save_minutes)
@@ -208,7 +216,18 @@ def _train(
         print("This run was finished before: its results are shown.")
     elif is_first and (history or progress.part.done):
         print(f"Going on after {_place(progress, steps, epochs)}.")
-    log = logs.Log(store.folder / "logs", history)
+    if is_first and len(history) == progress.extended_from > 0:
+        rate = settings.rate_factor(
+            len(history) * steps, steps, [entry["loss"] for entry in history]
+        )
+        print(
+            f"This extends a finished run of {len(history)} epochs. From here on the "
+            f"schedule is that of {epochs} epochs: the learning rate goes from "
+            f"{history[-1]['learning_rate']:.2g} to "
+            f"{rate * settings.peak_learning_rate:.2g}. The result is not that of "
+            f"{epochs} epochs in one go, and the backbone's file says so."
+        )
+    log = logs.Log(store.folder / "logs", history, steps)
     bar = tqdm.tqdm(
         total=epochs * steps,
         initial=len(history) * steps + progress.part.done,
@@ -257,6 +276,34 @@ def _train(
     return Run(settings, store.folder, session.method.module, history)
 
 
+def _extend(
+    settings: PretrainingSettings,
+    dataset: Dataset,
+    store: checkpoints.Store,
+    wanted: bool,
+) -> None:
+    """Begin a new run with the state of a shorter one if wanted, or offer to.
+
+    Raises:
+        ValueError: when it is wanted and there is none.
+    """
+    mirror = store.mirror.parent if store.mirror else None
+    found = extension.find(settings, dataset, store.folder.parent, mirror)
+    if found is None and wanted:
+        raise ValueError(
+            f"There is no finished run in {str(store.folder.parent)!r} with fewer "
+            "epochs and otherwise the same settings: leave out --extend."
+        )
+    if found and wanted:
+        extension.begin(store, *found)
+    elif found:
+        print(
+            f"This run starts from nothing. A finished one of {found[0]} epochs with "
+            f"otherwise the same settings is in {found[1].folder}: --extend (in Python "
+            "extend=True) goes on from its state."
+        )
+
+
 def _place(progress: sessions.Progress, steps: int, epochs: int) -> str:
     """Where a run is, such as "step 37 of 120 of epoch 4 of 10"."""
     done = len(progress.history)
@@ -271,11 +318,16 @@ def _store(
     folder: str | os.PathLike[str] | None,
     mirror: str | os.PathLike[str] | None,
 ) -> checkpoints.Store:
-    name = settings.run_name(dataset)
-    return checkpoints.Store(
-        files.checkpoints_folder(folder) / name,
-        pathlib.Path(mirror) / name if mirror else None,
-    )
+    roots = [files.checkpoints_folder(folder)]
+    roots += [pathlib.Path(mirror)] if mirror else []
+    name, earlier = (settings.run_name(dataset, earlier=e) for e in (False, True))
+    if not _exists(name, roots) and _exists(earlier, roots):
+        name = earlier
+    return checkpoints.Store(*(root / name for root in roots))
+
+
+def _exists(name: str, roots: Sequence[pathlib.Path]) -> bool:
+    return any((root / name).is_dir() for root in roots)
 
 
 def backbone_is_current(

@@ -28,7 +28,7 @@ EVALUATION = f"""
     results-folder seeds stem
 """
 PRETRAIN = f"""
-    {TRAINING} {VIEW} {IMAGES} backbone checkpoints compile devices hidden-dim
+    {TRAINING} {VIEW} {IMAGES} backbone checkpoints compile devices extend hidden-dim
     image-size-schedule init method mirror monitor-every nodes norm output-dim precision
     recipe resume save-minutes stem stop-after
 """
