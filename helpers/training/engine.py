@@ -17,6 +17,7 @@ from lightning_fabric import strategies
 from torch import Tensor, nn
 
 from helpers import hardware
+from helpers.training import shared_norm
 from helpers.views.randomness import StepRandom
 
 Result = TypeVar("Result")
@@ -120,7 +121,9 @@ def step_random(
 
 
 def share_statistics(network: nn.Module, fabric: lightning_fabric.Fabric) -> nn.Module:
-    """Let BatchNorm see the whole batch when several GPUs share it; CPUs cannot."""
-    if fabric.world_size > 1 and fabric.device.type == "cuda":
+    """Let BatchNorm see the whole batch when several processes share it."""
+    if fabric.world_size == 1:
+        return network
+    if fabric.device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    return network
+    return shared_norm.convert(network)
