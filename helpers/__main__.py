@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import sys
 
-import torch
-
-from helpers.cli import commands
+from helpers.training import signals
 
 
 def main() -> int:
@@ -26,24 +24,45 @@ def main() -> int:
 
     Returns:
         Exit status: 0 for success, 2 for input that cannot be used, 1 for an error
-        while running, 130 when stopped by Ctrl-C. Every failure prints one sentence.
+        while running, 130 when stopped by Ctrl-C, 143 when terminated. Every failure
+        prints one sentence.
     """
     arguments = sys.argv[1:] or ["--help"]
     if arguments[0] in ("-h", "--help"):
         print(__doc__)
         return 0
     try:
-        command, flags = commands.parse(arguments)
-        command(flags)
+        with signals.handled(signals.stop_at_once):
+            # Only here: it takes seconds, in which Ctrl-C is a sentence as well.
+            from helpers.cli import commands
+
+            command, flags = commands.parse(arguments)
+            command(flags)
     except ValueError as error:
         return _stop(str(error), 2)
     except (OSError, FloatingPointError) as error:
         return _stop(str(error), 1)
-    except torch.OutOfMemoryError:
-        return _stop("The device's memory is full: lower --batch-size or --size.", 1)
-    except KeyboardInterrupt:
-        return _stop("Stopped; what was saved is kept.", 130)
+    except (MemoryError, RuntimeError) as error:
+        sentence = _about_memory(error)
+        if not sentence:
+            raise
+        return _stop(sentence, 1)
+    except KeyboardInterrupt as error:
+        said = str(error) or "Stopped; what was saved is kept."
+        return _stop(said, getattr(error, "status", 130))
     return 0
+
+
+def _about_memory(error: MemoryError | RuntimeError) -> str | None:
+    """A sentence if memory is full, None if the error is another one."""
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, for a GPU
+        return "The device's memory is full: lower --batch-size or --size."
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+        return (
+            "The memory is full: lower --batch-size, --size or --folder-image-size, or "
+            "let images stay on the disk with --storage stream."
+        )
+    return None
 
 
 def _stop(sentence: str, status: int) -> int:

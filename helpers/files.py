@@ -6,6 +6,8 @@ import contextlib
 import hashlib
 import os
 import pathlib
+import re
+import tempfile
 from collections.abc import Callable
 
 
@@ -24,23 +26,59 @@ def results_folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
     return pathlib.Path(given or os.environ.get("STL_RESULTS", "results"))
 
 
-def write(path: pathlib.Path, save: Callable[[pathlib.Path], object]) -> None:
+def check_folder(folder: pathlib.Path) -> None:
+    """Try to write into a folder, or where it would be made, and leave nothing there.
+
+    Called before long work whose results go there.
+
+    Raises:
+        OSError: in one sentence, when nothing can be written.
+    """
+    place = pathlib.Path(os.path.abspath(folder))
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(b"tried")
+    except OSError as error:
+        raise OSError(
+            f"Cannot write into {str(folder)!r} ({error}): free some space or choose "
+            "another folder."
+        ) from error
+
+
+def write(
+    path: pathlib.Path,
+    save: Callable[[pathlib.Path], object],
+    *,
+    with_digest: bool = False,
+    make_folder: bool = True,
+) -> pathlib.Path:
     """Write a file so that it appears at ``path`` whole or not at all.
 
     Args:
-        path: of the file; its folder is made if it is missing.
+        path: of the file.
         save: writes the file at the path that it is given, which is not ``path`` yet.
+        with_digest: put the content's ``digest`` at the end of the file's name.
+        make_folder: make the file's folder if it is missing.
+
+    Returns:
+        Where the file is.
 
     Raises:
         OSError: in one sentence, when the disk is full or the folder is read-only.
     """
     beside = path.with_name(f".{os.getpid()}-{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
         save(beside)
         with open(beside, "rb+") as file:
             os.fsync(file.fileno())
+        if with_digest:
+            path = path.with_stem(f"{path.stem}-{digest(beside)}")
         os.replace(beside, path)
+        _flush_folder(path.parent)
     except (OSError, RuntimeError) as error:
         raise OSError(
             f"Cannot write {path.name} into {str(path.parent)!r} ({error}): free some "
@@ -49,6 +87,25 @@ def write(path: pathlib.Path, save: Callable[[pathlib.Path], object]) -> None:
     finally:  # renamed already, unless something went wrong
         with contextlib.suppress(OSError):
             beside.unlink()
+    return path
+
+
+def _flush_folder(folder: pathlib.Path) -> None:
+    """Let a new name outlive a power cut, where the system offers that for folders."""
+    with contextlib.suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+def remove_unfinished(folder: pathlib.Path) -> None:
+    """Remove what killed processes left half written; nobody else may write there."""
+    for file in folder.glob(".*-*"):
+        if re.match(r"\.\d+-", file.name):
+            with contextlib.suppress(OSError):  # a file too many does no harm
+                file.unlink()
 
 
 def digest(path: pathlib.Path) -> str:

@@ -661,7 +661,7 @@ def test_records_of_two_seeds_become_one():
 def test_states_are_saved_now_and_then(tmp_path, dataset, small_backbone, monkeypatch):
     saved = []
     monkeypatch.setattr(
-        sessions, "save", lambda session, *others: saved.append(len(others[-1]))
+        sessions, "save", lambda session, *others: saved.append(len(others[-1].history))
     )
     chosen = settings.configure("simclr", **small.SETTINGS)
     keep = {"on_epoch": lambda history: None}

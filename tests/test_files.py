@@ -77,3 +77,47 @@ def test_a_digest_is_the_start_of_the_sha256(tmp_path):
     for content in (b"", b"some bytes", b"other bytes"):
         file.write_bytes(content)
         assert files.digest(file) == hashlib.sha256(content).hexdigest()[:8]
+
+
+def test_a_folder_is_tried_and_left_as_it_was(tmp_path):
+    files.check_folder(tmp_path / "not" / "yet" / "there")
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "file").write_text("in the way")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OSError, match=r"Cannot write into .*choose another folder"):
+            files.check_folder(folder)
+
+
+def test_a_digest_in_the_name_is_that_of_the_content(tmp_path):
+    there = files.write(
+        tmp_path / "state.pt", lambda path: path.write_text("whole"), with_digest=True
+    )
+    assert there.name == f"state-{files.digest(there)}.pt"
+    assert os.listdir(tmp_path) == [there.name]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_whatever_step_fails_says_a_sentence(step, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(122, "Disk quota exceeded")
+
+    monkeypatch.setattr(os, step, refuse)
+    with pytest.raises(OSError, match=r"Cannot write a.*quota exceeded.*free some"):
+        files.write(tmp_path / "a", lambda path: path.touch(), with_digest=True)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_has_gone_is_not_made_again_if_so_wished(tmp_path):
+    with pytest.raises(OSError, match="Cannot write a into"):
+        files.write(
+            tmp_path / "gone" / "a", lambda path: path.touch(), make_folder=False
+        )
+    assert os.listdir(tmp_path) == []
+
+
+def test_only_what_was_left_half_written_is_removed(tmp_path):
+    for name in (".12-state.pt", ".hidden", "12-state.pt", ".x12-state.pt"):
+        (tmp_path / name).touch()
+    files.remove_unfinished(tmp_path)
+    files.remove_unfinished(tmp_path / "nowhere")
+    assert sorted(os.listdir(tmp_path)) == [".hidden", ".x12-state.pt", "12-state.pt"]

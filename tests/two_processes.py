@@ -1,10 +1,10 @@
-"""Trains in as many processes as share it and writes what came out, for a test.
+"""Trains in as many processes as share it and writes what came out, for a test."""
 
-Every BatchNorm becomes a GroupNorm: a CPU cannot share BatchNorm's statistics.
-"""
-
+import os
 import pathlib
+import signal
 import sys
+from unittest import mock
 
 import torch
 
@@ -14,7 +14,13 @@ import small  # noqa: E402
 
 from helpers import hardware, methods  # noqa: E402
 from helpers.models import backbones, encoding, heads  # noqa: E402
-from helpers.training import pretraining, settings, supervised  # noqa: E402
+from helpers.training import (  # noqa: E402
+    pretraining,
+    settings,
+    shared_norm,
+    supervised,
+    watch,
+)
 from helpers.views.randomness import StepRandom  # noqa: E402
 from helpers.views.settings import ViewSettings  # noqa: E402
 
@@ -27,31 +33,62 @@ VARIANTS = {
         "head": "vissl_mlp",
     },
     "byol": {},
+    "simclr": {},
     "swav": {},
+    "moco": {},
+    "dino": {},
 }
+EPOCHS = 7  # of three steps; small ones, or rounding grows from step to step
 
 
-def train(name, folder, devices):
+def train(name, folder, devices, stop_after=None):
     """Losses and final weights of a short training."""
     changes = small.SETTINGS | VARIANTS[name]
-    chosen = settings.configure(name.split()[0], **changes, norm="group")
+    changes |= {"epochs": EPOCHS, "learning_rate": 0.05}
+    chosen = settings.configure(name.split()[0], **changes)
     dataset = small.dataset()
-    run = pretraining.pretrain(chosen, dataset, folder=folder, devices=devices)
+    run = pretraining.pretrain(
+        chosen, dataset, folder=folder, devices=devices, stop_after=stop_after
+    )
     weights = torch.cat([weight.flatten() for weight in run.backbone.parameters()])
     losses = torch.tensor([entry["loss"] for entry in run.history])
     return {"loss": losses, "weights": weights.detach()}
+
+
+def stop_and_go_on(folder, rank):
+    """What is said when the second of two processes is told to stop, and the end."""
+    seen = []
+
+    class Interrupted(methods.METHODS["byol"]):
+        def loss(self, views, index, labels):
+            seen.append(1)
+            if rank == 1 and len(seen) == 5:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().loss(views, index, labels)
+
+    with (
+        mock.patch.dict(methods.METHODS, byol=Interrupted),
+        mock.patch.object(watch, "AGREE_EVERY", 0.0),
+    ):
+        try:
+            train("byol", folder / "stopped", devices=2)
+        except KeyboardInterrupt as stopped:
+            said = [str(stopped), str(stopped.status)]
+    return {"said": said, **train("byol", folder / "stopped", devices=2)}
 
 
 def step(name, rank=0, processes=1):
     """Loss, gradients and buffers of this process's share of one step of a method."""
     torch.manual_seed(0)
     options = settings.configure(name, hidden_dim=32, output_dim=16, size=20).options
-    method = methods.get(name)(small.backbone(norm="group"), 48, options)
+    method = methods.get(name)(small.backbone(), 48, options)
     images, index = small.dataset().pretraining[:8], torch.arange(8)
     own = index.chunk(processes)[rank]
     views = method.views(
         images.images[own], StepRandom(0, 0, 8, "cpu", rank, processes)
     )
+    if processes > 1:
+        shared_norm.convert(method)
     loss = method(views, own, images.labels[own])
     loss.backward()
     gradients = [p.grad.flatten() for p in method.parameters() if p.requires_grad]
@@ -70,7 +107,7 @@ LABELLED = ("backbone and head", "head", "head with clipped gradients")
 def train_with_labels(name):
     """History and final weights of a short supervised training, in float32."""
     torch.manual_seed(0)
-    train, backbone = small.dataset().train, small.backbone(norm="group")
+    train, backbone = small.dataset().train, small.backbone()
     shared = {"epochs": 5, "batch_size": 8, "learning_rate": 1e-2, "validation": 0.25}
     if name == "backbone and head":
         network = heads.Classifier(backbone, classes=3)
@@ -87,31 +124,17 @@ def train_with_labels(name):
     return {"history": history, "weights": weights.detach()}
 
 
-def refused():
-    """The sentence for a classifier whose BatchNorm CPUs cannot share."""
-    classifier = heads.Classifier(small.backbone(), classes=3)
-    chosen = supervised.FineTuningSettings(epochs=1, batch_size=8)
-    try:
-        supervised.train_on_images(classifier, small.dataset().train, chosen)
-    except ValueError as error:
-        return str(error)
-
-
-def group_norm(width, **_):
-    """What stands in for the heads' BatchNorm1d."""
-    return torch.nn.GroupNorm(4, width)
-
-
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    torch.nn.BatchNorm1d = group_norm
     backbones.build = small.backbone
     hardware.precision = lambda: "32-true"
     folder = pathlib.Path(sys.argv[1])
     results = {"train": {n: train(n, folder, devices=2) for n in VARIANTS}}
     rank, results["step"] = torch.distributed.get_rank(), {}
     results["labelled"] = {name: train_with_labels(name) for name in LABELLED}
-    results["refused"] = refused()
+    results["stopped"] = stop_and_go_on(folder, rank)
+    train("moco", folder / "elastic", devices=2, stop_after=3)
+    torch.save(results["stopped"]["said"], folder / f"said-{rank}.pt")
     torch.save(results["labelled"], folder / f"labelled-{rank}.pt")
     for name in methods.METHODS:
         results["step"][name] = one = step(name, rank, processes=2)

@@ -140,8 +140,7 @@ def saving_rarely(never: bool = False) -> Iterator[None]:
 
     def rarely(session: sessions.Session, *others: Any) -> None:
         nonlocal last
-        history = others[-1]
-        is_last = len(history) == session.settings.epochs
+        is_last = len(others[-1].history) == session.settings.epochs
         if not never and (is_last or time.monotonic() - last > SAVE_EVERY):
             save(session, *others)
             last = time.monotonic()

@@ -73,16 +73,20 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
 def pretrain(args: flags.Pretrain) -> None:
     """Pre-train a backbone."""
     location = args.location
-    hardware.check_processes(location.devices, location.nodes)  # before reading images
+    # Before images are read, which may take minutes.
+    hardware.check_processes(location.devices, location.nodes)
+    _check_folders(location.checkpoints, location.mirror)
     run = pretraining.pretrain(
         args.settings,
         args.images.load(args.settings.image_size),
         folder=location.checkpoints,
         mirror=location.mirror,
         resume=location.resume,
+        extend=location.extend,
         devices=location.devices,
         nodes=location.nodes,
         stop_after=location.stop_after,
+        save_minutes=location.save_minutes,
     )
     print(f"The backbone is {run.backbone_file}; logs are in {run.folder / 'logs'}.")
 
@@ -90,6 +94,7 @@ def pretrain(args: flags.Pretrain) -> None:
 def evaluate(args: flags.Evaluate) -> None:
     """Score a backbone by every protocol asked for."""
     training, head = args.training, args.head
+    _check_folders(args.results_folder, args.figures, _folder_of(args.classifier))
     backbone = choices.from_source(
         args.weights, args.backbone, args.stem, image_size=training.view.whole_size
     )
@@ -145,6 +150,7 @@ def evaluate(args: flags.Evaluate) -> None:
 def baseline(args: flags.Baseline) -> None:
     """Train from random weights."""
     training = args.training
+    _check_folders(args.results_folder, _folder_of(args.classifier))
     backbones.check(args.backbone, stem=args.stem)
     backbones.check_side(args.backbone, args.stem, training.view.size)
     dataset = args.images.load(training.view.size)
@@ -172,6 +178,7 @@ def convert(args: flags.Convert) -> None:
 
 def export_network(args: flags.Export) -> None:
     """Write a backbone or a classifier in another format."""
+    _check_folders(_folder_of(args.output))
     network, about, side = _network(args.weights, args.backbone, args.size)
     path = args.output
     export.export(network, about, path, image_size=side)
@@ -191,6 +198,7 @@ def export_network(args: flags.Export) -> None:
 
 def predict(args: flags.Predict) -> None:
     """Print the likeliest classes of images, and write them to a file."""
+    _check_folders(_folder_of(args.output))
     found = prediction.predict(args.weights, args.images)
     _print_left_out(found.images)
     print(*found.lines(), sep="\n")
@@ -201,6 +209,7 @@ def predict(args: flags.Predict) -> None:
 
 def embed(args: flags.Embed) -> None:
     """Write the features of images, with their paths."""
+    _check_folders(_folder_of(args.output))
     network, _, side = _features_of(args.weights)
     found = embedding.embed(network, embedding.find([args.images]), image_size=side)
     _print_left_out(found)
@@ -213,6 +222,7 @@ def embed(args: flags.Embed) -> None:
 
 def search(args: flags.Search) -> None:
     """Print the images that are most like a given one, and draw them."""
+    _check_folders(_folder_of(args.output))
     network, _, side = _features_of(args.weights)
     photo = embedding.embed(network, [pathlib.Path(args.photo)], image_size=side)
     others = [
@@ -320,6 +330,17 @@ def _features_of(weights: str) -> tuple[nn.Module, dict[str, Any], int]:
     network, about, side = _network(weights)
     is_classifier = isinstance(network, heads.Classifier)
     return network.backbone if is_classifier else network, about, side
+
+
+def _check_folders(*folders: pathlib.Path | None) -> None:
+    """Raise an OSError now where nothing could be written after the work."""
+    for folder in folders:
+        if folder and hardware.is_first_process():
+            files.check_folder(folder)
+
+
+def _folder_of(file: pathlib.Path | None) -> pathlib.Path | None:
+    return file.parent if file else None
 
 
 def _print_left_out(found: embedding.Embedding) -> None:

@@ -56,6 +56,13 @@ class Images:
     storage: Literal["auto", "resident", "stream"] = "auto"
     workers: int | None = None
 
+    def __post_init__(self) -> None:
+        """Reject what can be rejected before images are read."""
+        if self.folder_image_size is not None:
+            settings.check_range("folder_image_size", self.folder_image_size, 1, 10_000)
+        settings.check_range("labels_seed", self.labels_seed, 0, 2**32 - 1)
+        settings.check_range("workers", self.workers or 0, 0, 1_000)
+
     def load(self, side: int) -> Dataset:
         """Read the images and print a summary; ``side`` is that of the views."""
         dataset = data.load(
@@ -79,15 +86,19 @@ class RunLocation:
     Attributes:
         resume: continue an earlier run with the same settings and images; --no-resume
             deletes its saved states and starts again.
+        extend: begin with the last state of the finished run that has fewer --epochs
+            and otherwise the same settings.
         checkpoints: folder for runs.
         mirror: second folder for states and backbone, such as a network drive.
         devices: processes on each machine, as given to torchrun.
         nodes: number of machines, as given to torchrun.
         stop_after: stop after this many epochs; the learning-rate schedule is still
             that of all --epochs.
+        save_minutes: minutes after which the state is saved within an epoch, too.
     """
 
     resume: bool = True
+    extend: bool = False
     checkpoints: pathlib.Path = dataclasses.field(
         default_factory=files.checkpoints_folder
     )
@@ -95,6 +106,7 @@ class RunLocation:
     devices: int = 1
     nodes: int = 1
     stop_after: int | None = None
+    save_minutes: float = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,8 +147,7 @@ class EvaluationFlags:
 
     def __post_init__(self) -> None:
         """Reject what can be rejected before images are read."""
-        if self.seeds < 1:
-            raise ValueError(f"seeds must be at least 1, not {self.seeds}.")
+        settings.check_range("seeds", self.seeds, 1, 10_000)
         if self.classifier and self.classifier.suffix != ".safetensors":
             raise ValueError(
                 f"{self.classifier.name} has no known ending: choose a file that ends "

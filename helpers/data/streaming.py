@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -158,6 +159,8 @@ def batches(
     Yields:
         The images uint8 (B, 3, H, W) and their index int64 (B,).
     """
+    if not indexes:
+        return
     on_gpu = device.type == "cuda"
     # All indexes are sent at once: batch by batch, the CPU would wait every time.
     sizes = [len(index) for index in indexes]
@@ -186,7 +189,19 @@ def _decoded(
         pin_memory=pinned,
         # A generator of its own: the global one must not know how images are read.
         generator=torch.Generator(),
+        worker_init_fn=_leave_signals_to_the_first,
     )
     for (pixels, shown), index in zip(loader, indexes, strict=True):
         files.check(index, shown)
         yield pixels
+
+
+def _leave_signals_to_the_first(worker: int) -> None:
+    """Let a worker ignore what asks a program to stop.
+
+    Ctrl-C and job schedulers tell all processes at once; the one that trains finishes
+    its step, for which it may need another batch, and then ends its workers.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):  # Windows has no SIGHUP
+            signal.signal(getattr(signal, name), signal.SIG_IGN)

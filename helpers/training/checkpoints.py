@@ -1,10 +1,12 @@
 """Files of a run: states to resume from, the backbone, and the history.
 
-``<folder>/state-00007-1a2b3c4d.pt`` everything needed to resume after epoch 7; the name
-                                   ends with the first digits of the file's SHA-256
-``<folder>/backbone.safetensors``  the backbone alone, torchvision's key names; how it
-                                   was made is in the file's metadata
-``<folder>/history.json``          one entry per epoch, for figures and people
+``<folder>/state-00007-1a2b3c4d.pt``         everything needed to resume after epoch 7;
+                                           the name ends with the first digits of the
+                                           file's SHA-256
+``<folder>/state-00007-000123-1a2b3c4d.pt``  the same after 123 steps of the next epoch
+``<folder>/backbone.safetensors``            the backbone alone, torchvision's key
+                                           names; its metadata say how it was made
+``<folder>/history.json``                    one entry per epoch, for figures and people
 
 Every file is written under another name, flushed and renamed, so that it is either
 complete or absent. A mirror (Google Drive) gets a copy of each file in the same way.
@@ -14,13 +16,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import filecmp
+import functools
 import json
-import os
 import pathlib
+import pickle
+import re
 import shutil
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -28,39 +33,82 @@ from torch import nn
 from helpers import files
 from helpers.models import weight_files
 
+Written = TypeVar("Written")
+
 KEPT_STATES = 2
+STATE = re.compile(r"state-(\d{5,})-(?:(\d{6,})-)?[0-9a-f]{8}\.pt$")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Store:
     """The folder of a run, and a second one for copies.
 
     Attributes:
         folder: on this machine.
-        mirror: outlives the machine, such as a folder on Google Drive, or None.
+        mirror: outlives the machine, such as a folder on Google Drive, or None. It is
+            made once: if it is gone later, it is not made again in the place where a
+            drive was, but brought up to date when it is back.
+        loaded: the state that ``load_state`` returned, or None.
     """
 
     folder: pathlib.Path
     mirror: pathlib.Path | None = None
+    loaded: pathlib.Path | None = dataclasses.field(default=None, init=False)
+    _is_made: bool = dataclasses.field(default=False, init=False)
+    _owed: list[str] = dataclasses.field(default_factory=list, init=False)
+    _said: set[str] = dataclasses.field(default_factory=set, init=False)
 
-    def save_state(self, state: Mapping[str, Any], epoch: int) -> None:
-        """Write the state after an epoch; keep the last two, delete older ones."""
-        unnamed = self.folder / "state.tmp"
-        files.write(unnamed, lambda path: torch.save(dict(state), path))
-        final = self.folder / f"state-{epoch:05d}-{files.digest(unnamed)}.pt"
-        os.replace(unnamed, final)
-        self._copy(final)
+    def begin(self) -> None:
+        """Tidy up the folder and the mirror; for the process that owns the run.
+
+        What killed processes left half written is removed, and the mirror gets what it
+        lacks.
+        """
         for folder in self._folders():
-            with contextlib.suppress(OSError):  # a file too many does no harm
-                for old in _states(folder)[KEPT_STATES:]:
-                    old.unlink()
+            files.remove_unfinished(folder)
+        with contextlib.suppress(OSError):
+            (self.folder / "state.tmp").unlink()  # of earlier versions
+        if self.mirror and self._is_behind():
+            names = [weight_files.BACKBONE_FILE, "history.json"]
+            names += [file.name for file in _states(self.folder)[:1]]
+            self._owed += [name for name in names if not self._is_copied(name)]
+            self._catch_up()
+
+    def position(self) -> tuple[int, int] | None:
+        """Epochs that are finished and steps of the next one, by the newest state."""
+        return max(map(_position, self._states()), default=None)
+
+    def save_state(self, state: Mapping[str, Any], epoch: int, step: int = 0) -> None:
+        """Write the state; keep it and the one before, delete all others.
+
+        Args:
+            state: tensors and plain types.
+            epoch: number of epochs that are finished.
+            step: number of steps of the next epoch that are done.
+        """
+        place = f"{epoch:05d}-{step:06d}" if step else f"{epoch:05d}"
+        unnamed = self.folder / f"state-{place}.pt"
+        file = _with_room(
+            self.folder,
+            lambda: files.write(
+                unnamed, lambda path: torch.save(dict(state), path), with_digest=True
+            ),
+        )
+        self._copy(file.name)
+        for folder in self._folders():
+            with contextlib.suppress(OSError):
+                _keep(folder, file.name)
 
     def load_state(self) -> dict[str, Any] | None:
-        """Load the newest undamaged state, of this machine or the mirror, if any."""
-        found = [file for folder in self._folders() for file in _states(folder)]
-        for file in sorted(found, key=lambda file: file.name[:11], reverse=True):
-            if files.digest(file) == file.stem.split("-")[-1]:
-                return torch.load(file, map_location="cpu", weights_only=True)
+        """Load the newest undamaged state, of this machine or the mirror, if any.
+
+        Raises:
+            ValueError: when it is whole but not a state that can be read.
+        """
+        for file in sorted(self._states(), key=_position, reverse=True):
+            if _is_whole(file):
+                self.loaded = file
+                return _read(file)
             warnings.warn(
                 f"{file.name} is damaged; going on from the state before it.",
                 stacklevel=2,
@@ -69,36 +117,157 @@ class Store:
 
     def clear(self) -> None:
         """Delete all states, so that the run begins again with its first step."""
-        for folder in self._folders():
-            for state in _states(folder):
+        for state in self._states():
+            try:
                 state.unlink()
+            except OSError as error:
+                raise OSError(
+                    f"Cannot delete {str(state)!r} ({error}): delete it yourself, or "
+                    "choose another folder."
+                ) from error
 
     def save_json(self, name: str, content: object) -> None:
         """Write content as JSON into a file of this name."""
         text = json.dumps(content, indent=1)
         files.write(self.folder / name, lambda path: path.write_text(text))
-        self._copy(self.folder / name)
+        self._copy(name)
 
     def save_backbone(self, backbone: nn.Module, about: Mapping[str, Any]) -> None:
         """Write the backbone file; see ``weight_files.save_backbone``."""
-        weight_files.save_backbone(
-            self.folder / weight_files.BACKBONE_FILE, backbone, about
+        file = self.folder / weight_files.BACKBONE_FILE
+        _with_room(
+            self.folder, lambda: weight_files.save_backbone(file, backbone, about)
         )
-        self._copy(self.folder / weight_files.BACKBONE_FILE)
+        self._copy(file.name)
 
     def _folders(self) -> list[pathlib.Path]:
         return [self.folder] + ([self.mirror] if self.mirror else [])
 
-    def _copy(self, file: pathlib.Path) -> None:
+    def _states(self) -> list[pathlib.Path]:
+        """State files of both folders, each folder's newest first."""
+        return [file for folder in self._folders() for file in _states(folder)]
+
+    def _is_behind(self) -> bool:
+        """Whether the mirror may lack what is here, and not the other way round."""
+        here, there = (map(_position, _states(f)) for f in self._folders())
+        return max(here, default=(0, 0)) >= max(there, default=(0, 0))
+
+    def _is_copied(self, name: str) -> bool:
+        """Whether the mirror has a file of this folder, byte by byte; or none has."""
+        if not (self.folder / name).is_file():
+            return True
+        if STATE.match(name):  # its name says what is in it
+            return (self.mirror / name).is_file()
+        with contextlib.suppress(OSError):
+            return filecmp.cmp(self.folder / name, self.mirror / name, shallow=False)
+        return False
+
+    def _copy(self, name: str) -> None:
+        """Copy a file to the mirror, if there is one, or as soon as it can be."""
         if self.mirror:
-            try:
-                files.write(
-                    self.mirror / file.name, lambda path: shutil.copyfile(file, path)
-                )
-            except OSError as error:  # the run goes on: this machine has the file
-                warnings.warn(f"No copy was made: {error}", stacklevel=2)
+            self._owed = [other for other in self._owed if other != name] + [name]
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Copy what the mirror lacks; a problem is said once, and the run goes on."""
+        try:
+            if not self._is_made:
+                self.mirror.mkdir(parents=True, exist_ok=True)
+                self._is_made = True
+            while self._owed:
+                file = self.folder / self._owed[0]
+                if file.is_file():  # an older state is not there any more
+                    _with_room(self.mirror, functools.partial(_copy, file, self.mirror))
+                self._owed.pop(0)
+        except OSError as error:
+            self._warn(error.__cause__ or error)
+            return
+        if self._said:
+            print(f"The mirror {str(self.mirror)!r} is up to date again.")
+            self._said.clear()
+
+    def _warn(self, error: BaseException) -> None:
+        reason = str(error)
+        if isinstance(error, FileNotFoundError):
+            reason = "it is not there any more: was it unmounted, renamed or deleted?"
+        kind = str(getattr(error, "errno", None) or type(error))
+        if kind not in self._said:
+            self._said.add(kind)
+            warnings.warn(
+                f"No copy was made on the mirror {str(self.mirror)!r} ({reason}). The "
+                f"run goes on, all its files are in {str(self.folder)!r}, and the "
+                "mirror gets them as soon as it can.",
+                stacklevel=2,
+            )
+
+
+def _with_room(folder: pathlib.Path, write: Callable[[], Written]) -> Written:
+    """Write into a folder; without room, in the place of the state before the last.
+
+    The last one stays until the new file is whole.
+    """
+    try:
+        return write()
+    except OSError:
+        newest, *older = _states(folder) or [None]
+        if not older or not _is_whole(newest):
+            raise
+        for state in older:
+            state.unlink()
+        return write()
+
+
+def _copy(file: pathlib.Path, folder: pathlib.Path) -> None:
+    files.write(
+        folder / file.name,
+        lambda beside: shutil.copyfile(file, beside),
+        make_folder=False,
+    )
+
+
+def _is_whole(state: pathlib.Path) -> bool:
+    with contextlib.suppress(OSError):  # such as removed, or on a drive that has gone
+        return files.digest(state) == state.stem.split("-")[-1]
+    return False
+
+
+def _read(file: pathlib.Path) -> dict[str, Any]:
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, LookupError) as error:
+        reason = files.printable(str(error).split("\n")[0])
+        raise ValueError(
+            f"{file} is not a state of tensors and plain types, and is not read "
+            f"(weights only: {reason}): remove it, or start again with --no-resume."
+        ) from error
+    if not isinstance(state, dict):
+        raise ValueError(
+            f"{file} is not a state of a run: remove it, or start again with "
+            "--no-resume."
+        )
+    return state
+
+
+def _keep(folder: pathlib.Path, name: str) -> None:
+    """Delete all states but this one, if it is there, and the one before it."""
+    if not (folder / name).is_file():
+        return
+    states = _states(folder)
+    place = [state.name for state in states].index(name)
+    # Later ones are damaged, or the run would have gone on from them.
+    for state in states[:place] + states[place + KEPT_STATES :]:
+        state.unlink()
 
 
 def _states(folder: pathlib.Path) -> list[pathlib.Path]:
     """State files, newest first."""
-    return sorted(folder.glob("state-?????-*.pt"), reverse=True)
+    found = []
+    with contextlib.suppress(OSError):  # a drive that has gone
+        found = [file for file in folder.iterdir() if STATE.match(file.name)]
+    return sorted(found, key=_position, reverse=True)
+
+
+def _position(state: pathlib.Path) -> tuple[int, int]:
+    """Epochs that are finished, and steps of the next one that are done."""
+    epoch, step = STATE.match(state.name).groups()
+    return int(epoch), int(step or 0)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
+from typing import TypeVar
 
 import lightning_fabric
 import torch
@@ -15,7 +17,10 @@ from lightning_fabric import strategies
 from torch import Tensor, nn
 
 from helpers import hardware
+from helpers.training import shared_norm
 from helpers.views.randomness import StepRandom
+
+Result = TypeVar("Result")
 
 # Its notes on precision and devices repeat what our records say.
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -71,6 +76,24 @@ def own_batches(
     return [batch[start : start + share] for batch in whole]
 
 
+def on_first(fabric: lightning_fabric.Fabric, action: Callable[[], Result]) -> Result:
+    """Do something in the first process alone; all get its result, or raise its error.
+
+    Raises:
+        ValueError: of the action, as well as an OSError.
+    """
+    result = error = None
+    if fabric.global_rank == 0:
+        try:
+            result = action()
+        except (ValueError, OSError) as raised:
+            error = raised
+    result, error = fabric.broadcast((result, error))
+    if error is not None:
+        raise error
+    return result
+
+
 def clip_gradients(
     fabric: lightning_fabric.Fabric,
     model: nn.Module,
@@ -87,13 +110,20 @@ def clip_gradients(
 def step_random(
     seed: int, step: int, batch_size: int, fabric: lightning_fabric.Fabric
 ) -> StepRandom:
-    """The random numbers of a step, for this process's share of the batch."""
+    """The random numbers of a step, for this process's share of the batch.
+
+    Layers that draw from torch's global generator, such as dropout, depend on nothing
+    else either: a training that goes on in the middle of an epoch repeats them.
+    """
+    torch.manual_seed((seed * 1_000_003 + step) % (1 << 62))
     rank, processes = fabric.global_rank, fabric.world_size
     return StepRandom(seed, step, batch_size, fabric.device, rank, processes)
 
 
 def share_statistics(network: nn.Module, fabric: lightning_fabric.Fabric) -> nn.Module:
-    """Let BatchNorm see the whole batch when several GPUs share it; CPUs cannot."""
-    if fabric.world_size > 1 and fabric.device.type == "cuda":
+    """Let BatchNorm see the whole batch when several processes share it."""
+    if fabric.world_size == 1:
+        return network
+    if fabric.device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    return network
+    return shared_norm.convert(network)

@@ -1,7 +1,8 @@
 """Logs of a run for spreadsheets and TensorBoard, written by Fabric's loggers.
 
 ``logs/metrics.csv``     one row per epoch; written again when a run is resumed
-``logs/events.out.*``    the same for TensorBoard, with losses of single steps
+``logs/events.out.*``    the same for TensorBoard, with losses of single steps; every
+                       sitting writes a file, which continues the curves
 
     tensorboard --logdir checkpoints
 """
@@ -27,15 +28,23 @@ class Log:
     Args:
         folder: of the files.
         history: entries of the epochs before the run was resumed.
+        steps: per epoch.
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], history: Sequence[Mapping[str, Any]]
+        self,
+        folder: str | os.PathLike[str],
+        history: Sequence[Mapping[str, Any]],
+        steps: int,
     ) -> None:
         """See the class."""
         self.folder, self.earlier = pathlib.Path(folder), list(history)
         self.table = loggers.CSVLogger(self.folder, name="", version="")
-        self.board = loggers.TensorBoardLogger(self.folder, name="", version="")
+        # What an earlier sitting logged after the state that was resumed is done again.
+        again = len(history) * steps + 1 if history else None
+        self.board = loggers.TensorBoardLogger(
+            self.folder, name="", version="", purge_step=again
+        )
 
     def add(self, entry: Mapping[str, Any], losses: Tensor) -> None:
         """Add an epoch.
@@ -53,10 +62,10 @@ class Log:
             self.table.save()
         epoch, steps = entry["epoch"], len(losses)
         for name in entry.keys() - {"epoch"}:
-            self.board.log_metrics({f"epoch/{name}": entry[name]}, step=epoch)
+            self.board.log_metrics({f"epoch/{name}": entry[name]}, step=epoch * steps)
         values = losses.tolist()  # all at once: the GPU is waited for only here
         for step in range(0, steps, math.ceil(steps / STEPS_PER_EPOCH)):
-            number = (epoch - 1) * steps + step
+            number = (epoch - 1) * steps + step + 1
             self.board.log_metrics({"step/loss": values[step]}, step=number)
         self.board.save()
 

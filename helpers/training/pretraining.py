@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import os
 import pathlib
 import sys
@@ -12,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 import tqdm
 from torch import Tensor, nn
 
@@ -20,8 +18,21 @@ from helpers import files
 from helpers.data.dataset import Dataset
 from helpers.methods import base
 from helpers.models import nearest_neighbors, weight_files
-from helpers.training import checkpoints, engine, gauges, logs, optimizers, sessions
+from helpers.training import (
+    checkpoints,
+    engine,
+    extension,
+    gauges,
+    logs,
+    optimizers,
+    ownership,
+    sessions,
+    signals,
+    watch,
+)
 from helpers.training.settings import PretrainingSettings
+
+GO_ON = "run the same command or cell again to go on"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +68,11 @@ class Run:
 
 
 def train_epoch(
-    session: sessions.Session, history: Sequence[dict[str, Any]], bar: tqdm.tqdm
+    session: sessions.Session,
+    history: Sequence[dict[str, Any]],
+    bar: tqdm.tqdm,
+    part: sessions.Part | None = None,
+    after_step: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, Any], Tensor]:
     """Train for one epoch; the same loop for every method.
 
@@ -65,6 +80,8 @@ def train_epoch(
         session: what is trained, and on which images.
         history: entries of the epochs before.
         bar: moves on by one per step.
+        part: of the epoch that is done already; it grows with every step.
+        after_step: called after every step, to save and to stop.
 
     Returns:
         The epoch's entry (``epoch``, ``loss``, ``spread``, ``learning_rate``,
@@ -75,15 +92,12 @@ def train_epoch(
     steps, epoch = session.steps, len(history)
     total = settings.epochs * steps
     before = [entry["loss"] for entry in history]
-    started = time.perf_counter()
+    part = part or sessions.Part.none(session)
+    started = time.perf_counter() - part.seconds
     method.train()
     method.module.set_view(settings.view_at(epoch))
-    # Layers that draw from the global generator, such as dropout, repeat on resuming.
-    torch.manual_seed(settings.seed * 1_000 + epoch)
-    # Numbers stay on the device: reading one would make the CPU wait.
-    losses, spreads = torch.zeros(2, steps, device=fabric.device)
-    for step_in_epoch, (images, index) in enumerate(session.shuffled(epoch)):
-        step = epoch * steps + step_in_epoch
+    batches = session.shuffled(epoch, part.done)
+    for step, (images, index) in enumerate(batches, start=epoch * steps + part.done):
         factor = settings.rate_factor(step, steps, before)
         optimizers.set_learning_rate(optimizer, settings.peak_learning_rate, factor)
         random = engine.step_random(settings.seed, step, settings.batch_size, fabric)
@@ -95,18 +109,22 @@ def train_epoch(
         engine.clip_gradients(fabric, method, optimizer, settings.gradient_clip)
         optimizer.step()
         method.after_step((step + 1) / total)
-        losses[step_in_epoch] = loss.detach()
-        spreads[step_in_epoch] = gauges.spread(method.embedding)
+        part.losses[part.done] = loss.detach()
+        part.spreads[part.done] = gauges.spread(method.embedding)
+        part.done += 1
+        part.seconds = time.perf_counter() - started
         bar.update()
+        after_step()
+    factor = settings.rate_factor((epoch + 1) * steps - 1, steps, before)
     entry = {
         "epoch": epoch + 1,
-        "loss": fabric.all_reduce(losses.mean()).item(),
-        "spread": fabric.all_reduce(spreads.mean()).item(),
+        "loss": fabric.all_reduce(part.losses.mean()).item(),
+        "spread": fabric.all_reduce(part.spreads.mean()).item(),
         "learning_rate": settings.peak_learning_rate * factor,
         "images": (epoch + 1) * steps * settings.batch_size,
         "seconds": time.perf_counter() - started,
     }
-    return entry, losses
+    return entry, part.losses
 
 
 def pretrain(
@@ -117,16 +135,18 @@ def pretrain(
     mirror: str | os.PathLike[str] | None = None,
     on_epoch: Callable[[list[dict[str, Any]]], None] | None = None,
     stop_after: int | None = None,
+    save_minutes: float = 5.0,
     resume: bool = True,
+    extend: bool = False,
     devices: int = 1,
     nodes: int = 1,
 ) -> Run:
     """Pre-train a backbone, or resume a run that was stopped.
 
-    The state is saved after every epoch. All randomness of a step comes from the seed
-    and the step's number. So a resumed run ends with the same weights as one that was
-    never stopped, on a CPU bit for bit, and several processes see the same batches as
-    one.
+    The state is saved after every epoch, every few minutes, and when a signal asks the
+    process to stop. All randomness of a step comes from the seed and the step's number.
+    So a resumed run ends with the same weights as one that was never stopped, on a CPU
+    with as many threads bit for bit, and several processes see the same batches as one.
 
     Args:
         settings: from ``configure``.
@@ -136,7 +156,11 @@ def pretrain(
         mirror: a second folder for copies of the files, such as one on Google Drive.
         on_epoch: called after every epoch with the history so far.
         stop_after: number of epochs after which to stop; the schedule stays the same.
+        save_minutes: minutes after which the state is saved within an epoch.
         resume: False deletes the states that a run with these settings has saved.
+        extend: begin with the last state of the finished run that has fewer epochs and
+            otherwise the same settings; from there on the schedule is that of all
+            epochs asked for.
         devices: processes per machine.
         nodes: machines, as started by torchrun.
 
@@ -146,41 +170,89 @@ def pretrain(
         ``learning_rate``, ``images`` seen and ``seconds``.
 
     Raises:
-        ValueError: when images, labels or processes do not suit the settings.
-        FloatingPointError: when the loss becomes infinite or not a number.
+        ValueError: when images, labels or processes do not suit the settings, another
+            process owns the run, or there is none to extend.
+        FloatingPointError: when the loss or the weights are no numbers to compute with;
+            what was saved before is kept.
+        signals.StoppedError: after a signal, a ``KeyboardInterrupt``; all is saved.
     """
     if stop_after is not None and stop_after < 1:
         raise ValueError(f"stop_after must be at least 1, not {stop_after}.")
+    if not save_minutes > 0:
+        raise ValueError(f"save_minutes must be above 0, not {save_minutes}.")
     session = sessions.start(settings, dataset, devices, nodes)
-    fabric, method = session.fabric, session.method
     store = _store(settings, dataset, folder, mirror)
-    if not resume and fabric.global_rank == 0:
-        store.clear()
-    history = sessions.resume_or_begin(session, store)
-    if fabric.global_rank == 0 and history and not backbone_is_current(store, history):
-        sessions.write_backbone(session, store, dataset, history)
-    if fabric.global_rank == 0 and 0 < len(history) < settings.epochs:
-        print(f"Going on after epoch {len(history)} of {settings.epochs}.")
-    if fabric.global_rank == 0 and len(history) >= settings.epochs:
+    with contextlib.ExitStack() as stack:
+
+        def begin() -> None:
+            if stack.enter_context(ownership.own(store.folder)):
+                store.begin()
+            if not resume:
+                store.clear()
+            if store.position() is None:
+                _extend(settings, dataset, store, extend)
+
+        engine.on_first(session.fabric, begin)
+        watching = watch.Watch(session.fabric, save_minutes)
+        return _train(session, store, dataset, watching, on_epoch, stop_after)
+
+
+def _train(
+    session: sessions.Session,
+    store: checkpoints.Store,
+    dataset: Dataset,
+    watching: watch.Watch,
+    on_epoch: Callable[[list[dict[str, Any]]], None] | None,
+    stop_after: int | None,
+) -> Run:
+    """Train from the newest state on, or from the start; see ``pretrain``."""
+    settings, fabric, method = session.settings, session.fabric, session.method
+    is_first = fabric.global_rank == 0
+    progress = sessions.resume_or_begin(session, store)
+    history, steps, epochs = progress.history, session.steps, settings.epochs
+    if is_first and history and not backbone_is_current(store, history):
+        sessions.write_backbone(session, store, dataset, progress)
+    if is_first and len(history) >= epochs:
         print("This run was finished before: its results are shown.")
-    log = logs.Log(store.folder / "logs", history)
+    elif is_first and (history or progress.part.done):
+        print(f"Going on after {_place(progress, steps, epochs)}.")
+    if is_first and len(history) == progress.extended_from > 0:
+        rate = settings.rate_factor(
+            len(history) * steps, steps, [entry["loss"] for entry in history]
+        )
+        print(
+            f"This extends a finished run of {len(history)} epochs. From here on the "
+            f"schedule is that of {epochs} epochs: the learning rate goes from "
+            f"{history[-1]['learning_rate']:.2g} to "
+            f"{rate * settings.peak_learning_rate:.2g}. The result is not that of "
+            f"{epochs} epochs in one go, and the backbone's file says so."
+        )
+    log = logs.Log(store.folder / "logs", history, steps)
     bar = tqdm.tqdm(
-        total=settings.epochs * session.steps,
-        initial=len(history) * session.steps,
+        total=epochs * steps,
+        initial=len(history) * steps + progress.part.done,
         desc=f"{settings.method} pre-training",
         unit="step",
         mininterval=1.0,
         file=sys.stdout,
-        disable=fabric.global_rank > 0 or len(history) >= settings.epochs,
+        disable=not is_first or len(history) >= epochs,
     )
-    with bar:  # closed however the training ends, so that a sentence has its own line
-        for epoch in range(
-            len(history), min(settings.epochs, stop_after or settings.epochs)
-        ):
-            entry, losses = train_epoch(session, history, bar)
-            _check_finite(entry)
-            is_last = epoch + 1 == settings.epochs
-            is_due = is_last or (epoch + 1) % settings.monitor_every == 0
+
+    def after_step() -> None:
+        if watching.after_step():
+            sessions.check_sound(session, store, progress)
+            sessions.save(session, store, dataset, progress)
+            watching.begin_anew()
+            watching.stop_if_asked(f"{_place(progress, steps, epochs)}; {GO_ON}")
+
+    # The bar is closed however the training ends: a sentence has a line of its own.
+    with bar, signals.handled(watching.note):
+        for epoch in range(len(history), min(epochs, stop_after or epochs)):
+            entry, losses = train_epoch(
+                session, history, bar, progress.part, after_step
+            )
+            sessions.check_sound(session, store, progress)
+            is_due = epoch + 1 == epochs or (epoch + 1) % settings.monitor_every == 0
             if is_due and dataset.train_count:  # without labels there is no such gauge
                 entry["knn"] = nearest_neighbors.accuracy(
                     method.backbone,
@@ -188,16 +260,56 @@ def pretrain(
                     image_size=settings.view_at(epoch).whole_size,
                 )
             history.append(entry)
+            progress.part = sessions.Part.none(session)
             knn = f", k-NN {entry['knn']:.1f} %" if "knn" in entry else ""
             bar.set_postfix_str(f"loss {entry['loss']:.3f}{knn}")
-            if fabric.global_rank == 0:
-                sessions.save(session, store, dataset, history)
+            sessions.save(session, store, dataset, progress)
+            watching.begin_anew()
+            if is_first:
                 log.add(entry, losses)
                 if on_epoch:
                     on_epoch(history)
             fabric.barrier()
+            watching.agree()
+            watching.stop_if_asked(f"{_place(progress, steps, epochs)}; {GO_ON}")
     log.close()
     return Run(settings, store.folder, session.method.module, history)
+
+
+def _extend(
+    settings: PretrainingSettings,
+    dataset: Dataset,
+    store: checkpoints.Store,
+    wanted: bool,
+) -> None:
+    """Begin a new run with the state of a shorter one if wanted, or offer to.
+
+    Raises:
+        ValueError: when it is wanted and there is none.
+    """
+    mirror = store.mirror.parent if store.mirror else None
+    found = extension.find(settings, dataset, store.folder.parent, mirror)
+    if found is None and wanted:
+        raise ValueError(
+            f"There is no finished run in {str(store.folder.parent)!r} with fewer "
+            "epochs and otherwise the same settings: leave out --extend."
+        )
+    if found and wanted:
+        extension.begin(store, *found)
+    elif found:
+        print(
+            f"This run starts from nothing. A finished one of {found[0]} epochs with "
+            f"otherwise the same settings is in {found[1].folder}: --extend (in Python "
+            "extend=True) goes on from its state."
+        )
+
+
+def _place(progress: sessions.Progress, steps: int, epochs: int) -> str:
+    """Where a run is, such as "step 37 of 120 of epoch 4 of 10"."""
+    done = len(progress.history)
+    if progress.part.done:
+        return f"step {progress.part.done} of {steps} of epoch {done + 1} of {epochs}"
+    return f"epoch {done} of {epochs}"
 
 
 def _store(
@@ -206,11 +318,16 @@ def _store(
     folder: str | os.PathLike[str] | None,
     mirror: str | os.PathLike[str] | None,
 ) -> checkpoints.Store:
-    name = settings.run_name(dataset)
-    return checkpoints.Store(
-        files.checkpoints_folder(folder) / name,
-        pathlib.Path(mirror) / name if mirror else None,
-    )
+    roots = [files.checkpoints_folder(folder)]
+    roots += [pathlib.Path(mirror)] if mirror else []
+    name, earlier = (settings.run_name(dataset, earlier=e) for e in (False, True))
+    if not _exists(name, roots) and _exists(earlier, roots):
+        name = earlier
+    return checkpoints.Store(*(root / name for root in roots))
+
+
+def _exists(name: str, roots: Sequence[pathlib.Path]) -> bool:
+    return any((root / name).is_dir() for root in roots)
 
 
 def backbone_is_current(
@@ -221,11 +338,3 @@ def backbone_is_current(
     with contextlib.suppress(ValueError):
         return weight_files.read_about(file).get("epochs_done") == len(history)
     return False
-
-
-def _check_finite(entry: dict[str, Any]) -> None:
-    if not math.isfinite(entry["loss"]):
-        raise FloatingPointError(
-            f"The loss of epoch {entry['epoch']} is not a number: lower learning_rate; "
-            "the state before this epoch is kept."
-        )

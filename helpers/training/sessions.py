@@ -12,15 +12,17 @@ import lightning_fabric
 import torch
 from torch import Tensor, nn
 
-from helpers import hardware, methods
+from helpers import files, hardware, methods
 from helpers.data import streaming
 from helpers.data.dataset import Dataset
-from helpers.models import backbones, small_maps
+from helpers.models import backbones, small_maps, weight_files
 from helpers.training import checkpoints, engine
 from helpers.training.settings import PretrainingSettings
 
 # Compiling takes minutes and saves a part of every step: a rule of thumb.
 STEPS_WORTH_COMPILING = 10_000
+# Numbers that every epoch's entry in the history has.
+ENTRY = ("epoch", "loss", "spread", "learning_rate", "images", "seconds")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,13 +50,19 @@ class Session:
         """Steps per epoch; the few images left over come in another epoch."""
         return len(self.images) // self.settings.batch_size
 
-    def shuffled(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """This process's batches of an epoch: images and their indices, shuffled."""
+    def shuffled(self, epoch: int, skipped: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's batches of an epoch: images and their indices, shuffled.
+
+        Args:
+            epoch: the first is 0.
+            skipped: number of batches at its start that are left out.
+        """
         seed = self.settings.seed * 100_003 + epoch
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(self.images), generator=generator)
         batches = engine.own_batches(order, self.settings.batch_size, self.fabric)
-        return streaming.batches(self.images, batches[: self.steps], self.fabric.device)
+        rest = batches[skipped : self.steps]
+        return streaming.batches(self.images, rest, self.fabric.device)
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
         """All images and their indices, in batches, in the order of the data set."""
@@ -110,55 +118,156 @@ def start(
     return Session(settings, fabric, method, optimizer, images, labels)
 
 
-def resume_or_begin(session: Session, store: checkpoints.Store) -> list[dict[str, Any]]:
-    """Load the newest undamaged state and return its history, one entry per epoch.
+@dataclasses.dataclass
+class Part:
+    """The part of an epoch that is done.
 
-    For a new run call the method's ``start``, and return no entries.
+    Attributes:
+        losses: of this process's steps, (steps,), 0 for those still to come.
+        spreads: of their embeddings, likewise.
+        done: number of steps that are done.
+        seconds: they took.
     """
-    fabric = session.fabric
+
+    losses: Tensor
+    spreads: Tensor
+    done: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def none(cls, session: Session) -> Part:
+        """Nothing is done of the epoch yet."""
+        # Numbers stay on the device: reading one would make the CPU wait.
+        return cls(*torch.zeros(2, session.steps, device=session.fabric.device))
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        history: one entry per finished epoch.
+        part: of the next epoch, of which some steps may be done.
+        extended_from: epochs of the finished run that this one began with; 0 without.
+    """
+
+    history: list[dict[str, Any]]
+    part: Part
+    extended_from: int = 0
+
+
+def resume_or_begin(session: Session, store: checkpoints.Store) -> Progress:
+    """Load the newest undamaged state; for a new run call the method's ``start``.
+
+    Raises:
+        ValueError: when there is a state, but not one of such a run.
+    """
     # Only one process reads: other machines may not see its disk.
-    saved = fabric.broadcast(store.load_state() if fabric.global_rank == 0 else None)
+    saved = engine.on_first(session.fabric, store.load_state)
     if saved is None:
         session.method.train()
         session.method.module.start(session.in_order())
-        return []
+        return Progress([], Part.none(session))
+    try:
+        return _restore(session, saved)
+    except (LookupError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+        reason = files.printable(" ".join(str(error).split())[:200])
+        raise ValueError(
+            f"{store.loaded or 'The saved state'} does not fit this run ({reason}): "
+            "another version has saved it; remove it, or start again with --no-resume."
+        ) from error
+
+
+def _restore(session: Session, saved: dict[str, Any]) -> Progress:
+    """Load what ``save`` has saved; any error means that it is something else."""
     session.method.load_state_dict(saved["method"])
     session.optimizer.load_state_dict(saved["optimizer"])
     if saved["scaler"]:  # there is none when another precision was used before
-        fabric.strategy.precision.load_state_dict(saved["scaler"])
-    return saved["history"]
+        session.fabric.strategy.precision.load_state_dict(saved["scaler"])
+    progress = Progress(saved["history"], Part.none(session))
+    for number, entry in enumerate(progress.history, start=1):
+        known = {name: float(entry[name]) for name in ENTRY}
+        if known["epoch"] != number or number > session.settings.epochs:
+            raise ValueError(f"its history has epoch {known['epoch']:g}")
+    progress.extended_from = int(saved.get("extended_from", 0))
+    part, saved_part = progress.part, saved.get("part")
+    if saved_part:  # earlier versions saved between epochs only
+        part.losses.copy_(saved_part["losses"])
+        part.spreads.copy_(saved_part["spreads"])
+        part.done, part.seconds = int(saved_part["done"]), float(saved_part["seconds"])
+        if not 0 <= part.done <= session.steps:
+            raise ValueError(f"it is at step {part.done} of {session.steps}")
+    return progress
+
+
+def check_sound(session: Session, store: checkpoints.Store, progress: Progress) -> None:
+    """Refuse to save what cannot be gone on with; a GPU is waited for.
+
+    The loss of a step is from before its update, so the weights are looked at too: that
+    none is NaN or so large that its square, of which variances are made, is infinite.
+
+    Raises:
+        FloatingPointError: that says what is kept, and how to go on.
+    """
+    method, losses = session.method.module, progress.part.losses
+    tensors = [*method.parameters(), *method.backbone.buffers()]
+    tensors = [one.detach() for one in tensors if one.is_floating_point()]
+    norms = [norm.float() for norm in torch._foreach_norm(tensors)]
+    if torch.stack([*norms, losses.abs().sum()]).isfinite().all():
+        return
+    done, advice = len(progress.history), "Start again with a lower --learning-rate."
+    if done:
+        advice = (
+            f"The state after epoch {done} and its backbone are kept: begin another "
+            f"run with --init {store.folder / weight_files.BACKBONE_FILE} and a lower "
+            "--learning-rate."
+        )
+    raise FloatingPointError(
+        f"Training diverged in epoch {done + 1}: its loss or its weights are not "
+        f"numbers to compute with. {advice}"
+    )
 
 
 def save(
-    session: Session,
-    store: checkpoints.Store,
-    dataset: Dataset,
-    history: list[dict[str, Any]],
+    session: Session, store: checkpoints.Store, dataset: Dataset, progress: Progress
 ) -> None:
-    """Write the backbone, then the state from which the run can be resumed.
+    """Write the state from which the run can be resumed; all processes have to call.
 
-    In this order, a run whose state says that it is finished has its backbone.
+    At the end of an epoch the backbone is written before, so that a run whose state
+    says that it is finished has its backbone.
     """
-    write_backbone(session, store, dataset, history)
+    part, fabric = progress.part, session.fabric
+    # Every process has the losses of its own share; their mean is that of the batch.
+    losses, spreads = fabric.all_reduce(torch.stack([part.losses, part.spreads]))
+    if fabric.global_rank > 0:
+        return
+    if not part.done:
+        write_backbone(session, store, dataset, progress)
     state = {
         "method": session.method.state_dict(),
         "optimizer": session.optimizer.state_dict(),
-        "scaler": session.fabric.strategy.precision.state_dict(),
-        "history": history,
+        "scaler": fabric.strategy.precision.state_dict(),
+        "history": progress.history,
+        "extended_from": progress.extended_from,
+        "part": {
+            "losses": losses.cpu(),
+            "spreads": spreads.cpu(),
+            "done": part.done,
+            "seconds": part.seconds,
+        },
     }
-    store.save_state(state, len(history))
+    store.save_state(state, len(progress.history), part.done)
 
 
 def write_backbone(
-    session: Session,
-    store: checkpoints.Store,
-    dataset: Dataset,
-    history: list[dict[str, Any]],
+    session: Session, store: checkpoints.Store, dataset: Dataset, progress: Progress
 ) -> None:
     """Write the files that others read: the backbone and the history."""
-    store.save_json("history.json", history)
-    about = session.settings.about(dataset, history)
+    store.save_json("history.json", progress.history)
+    about = session.settings.about(dataset, progress.history)
     about |= {"hardware": hardware.name(), "processes": session.fabric.world_size}
+    if progress.extended_from:
+        about["extended_from"] = progress.extended_from
     store.save_backbone(session.method.backbone, about)
 
 

@@ -19,8 +19,62 @@ from helpers.models import backbones
 from helpers.training import optimizers
 from helpers.views.settings import ViewSettings
 
-MINIMUM = {"epochs": 1, "batch_size": 1}  # 0 for all other numbers
+# The smallest and the largest number that a setting may be: generous, but such that no
+# number overflows and no array is larger than any memory.
+RANGES = {
+    "epochs": (1, 1_000_000),
+    "batch_size": (1, 1_000_000),
+    "learning_rate": (0, 1_000_000),
+    "weight_decay": (0, 1_000),
+    "momentum": (0, 0.999999),
+    "warmup_epochs": (0, 1_000_000),
+    "final_factor": (0, 1_000),
+    "patience": (0, 1_000_000),
+    "gradient_clip": (0, 1_000_000),
+    "seed": (0, 2**32 - 1),
+    "monitor_every": (1, 1_000_000),
+    "backbone_scale": (0, 1_000),
+    # Options of methods.
+    "hidden_dim": (1, 100_000),
+    "output_dim": (1, 1_000_000),
+    "predictor_scale": (0, 1_000),
+    "target_momentum": (0, 1),
+    "bank_momentum": (0, 0.999999),
+    "temperature": (0.001, 1_000),
+    "teacher_temperature": (0.001, 1_000),
+    "epsilon": (0.001, 1_000),
+    "negatives": (0, 100_000_000),
+    "queue_size": (1, 100_000_000),
+    "queue_start": (0, 1),
+    "frozen": (0, 1),
+    "prototypes": (2, 1_000_000),
+    "weight": (0, 1),
+    "redundancy": (0, 1_000_000),
+    "invariance": (0, 1_000_000),
+    "variance": (0, 1_000_000),
+    "covariance": (0, 1_000_000),
+    "small_views": (0, 1_000),
+    "patch_blur": (0, 1),
+    "grid": (2, 100),
+}
 COMPOSED = {"method", "recipe", "options", "view"}  # fields that configure itself sets
+
+
+def check_ranges(settings: Any) -> None:
+    """Raise a ValueError for a number in a dataclass that is out of its range."""
+    for field in dataclasses.fields(settings):
+        if field.name in RANGES:
+            value = getattr(settings, field.name)
+            for number in value if isinstance(value, tuple) else (value,):
+                check_range(field.name, number, *RANGES[field.name])
+
+
+def check_range(name: str, number: float, least: float, most: float) -> None:
+    """Raise a ValueError for a number that is not between two others."""
+    if not number >= least:  # NaN is refused as well
+        raise ValueError(f"{name} must be at least {least:,}, not {number}.")
+    if number > most:
+        raise ValueError(f"{name} must be at most {most:,}, not {number}.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,15 +114,10 @@ class TrainingSettings:
         """Check the values before any data is read.
 
         Raises:
-            ValueError: for an unknown name, or a number below its minimum.
+            ValueError: for an unknown name, or a number out of its range.
         """
         optimizers.check(self.optimizer, self.schedule)
-        for field in dataclasses.fields(TrainingSettings):
-            value, minimum = getattr(self, field.name), MINIMUM.get(field.name, 0)
-            if not isinstance(value, str) and not value >= minimum:
-                raise ValueError(
-                    f"{field.name} must be at least {minimum}, not {value}."
-                )
+        check_ranges(self)
 
     def build_optimizer(
         self, groups: Sequence[dict[str, Any]], learning_rate: float
@@ -145,10 +194,7 @@ class PretrainingSettings(TrainingSettings):
         backbones.check(
             self.backbone, stem=self.stem, weights=self.init, norm=self.norm
         )
-        if self.monitor_every < 1:
-            raise ValueError(
-                f"monitor_every must be at least 1, not {self.monitor_every}."
-            )
+        check_ranges(self.options)
         if self.compile not in ("auto", "on", "off"):
             raise ValueError(
                 f"Unknown compile {self.compile!r}: choose one of auto, on, off."
@@ -214,10 +260,19 @@ class PretrainingSettings(TrainingSettings):
             "minutes": sum(entry["seconds"] for entry in history) / 60,
         }
 
-    def run_name(self, dataset: Dataset) -> str:
-        """Name the run's folder; other settings or other images give another name."""
+    def run_name(self, dataset: Dataset, *, earlier: bool = False) -> str:
+        """Name the run's folder; other settings or other images give another name.
+
+        Args:
+            dataset: of the run.
+            earlier: the name that earlier versions gave, for which ``monitor_every``,
+                which changes no weight, counted too.
+        """
         images = [dataset.name, *dataset.pretraining.images.shape, dataset.files]
-        text = json.dumps([*images, dataclasses.asdict(self)], sort_keys=True)
+        values = dataclasses.asdict(self)
+        if not earlier:
+            values["monitor_every"] = PretrainingSettings.monitor_every
+        text = json.dumps([*images, values], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:6]
         data = dataset.name.split(",")[0].removeprefix("folder:")
         data = re.sub(r"[^\w.-]+", "-", data)

@@ -17,7 +17,6 @@ import torch
 import tqdm
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.modules import batchnorm
 
 from helpers import views
 from helpers.data import streaming
@@ -227,18 +226,12 @@ def _start(network: nn.Module, batch_size: int) -> lightning_fabric.Fabric:
     """Start the processes' engine and make the network ready for it.
 
     Raises:
-        ValueError: when the processes cannot share a batch, or its statistics.
+        ValueError: when the processes cannot share a batch.
     """
     devices, nodes = engine.launched()
     engine.check_batch(batch_size, devices * nodes)
     fabric = engine.start(devices=devices, nodes=nodes)
     if fabric.device.type == "cpu":
-        kinds = [isinstance(m, batchnorm._BatchNorm) for m in network.modules()]
-        if fabric.world_size > 1 and any(kinds):
-            raise ValueError(
-                "Processes on CPUs cannot share BatchNorm's statistics: train a "
-                "classifier in a single process, or on GPUs."
-            )
         small_maps.speed_up(network)
     network.to(memory_format=torch.channels_last)
     engine.share_statistics(network, fabric)

@@ -7,6 +7,10 @@ import math
 import numbers
 from typing import Any
 
+LARGEST = 10_000  # pixels; more fit into no memory
+STRONGEST = 10  # change of a colour, which is long black or white then
+WIDEST = 1_000  # pixels of a blur
+
 
 @dataclasses.dataclass(frozen=True)
 class ViewSettings:
@@ -49,20 +53,21 @@ class ViewSettings:
         Raises:
             ValueError: with the field's name, what it may be and what it is.
         """
-        whole = isinstance(self.size, numbers.Integral) and self.size >= 1
-        self._require("size", whole, "a whole number of pixels, at least 1")
+        whole = isinstance(self.size, numbers.Integral) and 1 <= self.size <= LARGEST
+        self._require("size", whole, f"a whole number of pixels, 1 to {LARGEST:,}")
         for name in ("flip", "jitter", "grayscale", "blur", "solarize", "photometric"):
             fits = _is_number(getattr(self, name), 1)
             self._require(name, fits, "a probability in [0, 1]")
         for name in ("brightness", "contrast", "saturation"):
-            fits = _is_number(getattr(self, name), math.inf)
-            self._require(name, fits, "a strength of at least 0")
+            fits = _is_number(getattr(self, name), STRONGEST)
+            self._require(name, fits, f"a strength in [0, {STRONGEST}]")
         fits = _is_number(self.hue, 0.5)
         self._require("hue", fits, "a share of the colour circle in [0, 0.5]")
         fits = _is_range(self.scale, 1)
         self._require("scale", fits, "two shares in (0, 1], the smaller first")
-        fits = _is_range(self.blur_sigma, math.inf)
-        self._require("blur_sigma", fits, "two numbers above 0, the smaller first")
+        fits = _is_range(self.blur_sigma, WIDEST)
+        allowed = f"two numbers in (0, {WIDEST}], the smaller first"
+        self._require("blur_sigma", fits, allowed)
 
     def _require(self, name: str, fits: bool, allowed: str) -> None:
         if not fits:

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import pathlib
 import re
+import signal
 import sys
 
 import numpy as np
@@ -17,7 +18,7 @@ from helpers import __main__, data, files, methods
 from helpers.cli import commands
 from helpers.evaluation import protocols
 from helpers.models import weight_files
-from helpers.training import settings
+from helpers.training import settings, signals
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 SHORT = "--precision 32-true --size 20 --batch-size 16 --epochs"
@@ -105,6 +106,12 @@ def test_what_cannot_be_used_is_one_sentence(line, complaint, run):
         ("evaluate", "--weights"),
         ("evaluate --weights random --protocols svm", "invalid choice 'svm'"),
         ("evaluate --weights random --seeds 0", "seeds must be at least 1, not 0"),
+        (f"baseline --seeds {2**63}", "seeds must be at most 10,000, not 92233720368"),
+        ("pretrain --folder-image-size 0", "folder_image_size must be at least 1"),
+        ("pretrain --size 18446744073709551616", "size must be a whole number"),
+        ("pretrain --hidden-dim 0", "hidden_dim must be at least 1, not 0"),
+        ("pretrain --warmup-epochs inf", "warmup_epochs must be at most 1,000,000"),
+        ("pretrain --workers -1", "workers must be at least 0, not -1"),
         ("baseline --optimizer adagrad", "invalid choice 'adagrad'"),
         ("baseline --validation 1", "validation is in"),
         ("export --weights random --output a.h5", "a.h5 has no known ending"),
@@ -129,6 +136,10 @@ def test_a_wrong_flag_is_named_without_a_traceback(line, complaint, run):
         (OSError("Cannot write a file."), 1, "Cannot write a file."),
         (FloatingPointError("The loss is not a number."), 1, "The loss is not a num"),
         (torch.OutOfMemoryError("CUDA"), 1, "memory is full: lower --batch-size"),
+        (MemoryError(), 1, "The memory is full: lower --batch-size, --size or"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate"), 1, "The memory is full"),
+        (KeyboardInterrupt("Stopped after step 3."), 130, "Stopped after step 3."),
+        (signals.StoppedError("Stopped.", signal.SIGTERM), 143, "Stopped."),
         (KeyboardInterrupt(), 130, "Stopped; what was saved is kept."),
     ],
 )
@@ -295,7 +306,10 @@ def test_a_classifier_and_features_are_taken_home(
 
 
 @pytest.mark.usefixtures("small_backbone")
-def test_what_cannot_be_saved_is_printed_nevertheless(dataset, run, tmp_path):
+def test_what_cannot_be_saved_is_printed_nevertheless(
+    dataset, run, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(files, "check_folder", lambda folder: None)  # it was well then
     (tmp_path / "full").write_text("a file, where a folder is needed")
     line = "baseline --data demo-tiny --seeds 1 --epochs 1 --size 20"
     line += f" --results-folder {tmp_path / 'full'}"
@@ -358,3 +372,23 @@ def test_stl10_is_scored_by_all_labels_and_by_its_ten_folds(run, tmp_path):
     assert sum("10-folds" in name for name in files) == 3
     assert run(f"baseline {line} --no-folds --labels 2")[0] == 0
     assert len(list((tmp_path / "results").iterdir())) == 7
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pretrain simclr --checkpoints {}",
+        "pretrain simclr --mirror {}",
+        "evaluate --weights random --results-folder {}",
+        "evaluate --weights random --figures {}",
+        "baseline --results-folder {}",
+        "baseline --classifier {}/classifier.safetensors",
+    ],
+)
+def test_folders_are_tried_before_images_are_read(line, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "load", None)
+    (tmp_path / "file").write_text("in the way")
+    status, _, error = run(line.format(tmp_path / "file"))
+    assert status == 1
+    assert f"Cannot write into '{tmp_path / 'file'}'" in error
+    assert error.count("\n") == 1

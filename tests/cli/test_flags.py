@@ -30,9 +30,9 @@ EVALUATION = f"""
     results-folder seeds stem
 """
 PRETRAIN = f"""
-    {TRAINING} {VIEW} {IMAGES} backbone checkpoints compile devices hidden-dim
+    {TRAINING} {VIEW} {IMAGES} backbone checkpoints compile devices extend hidden-dim
     image-size-schedule init method mirror monitor-every nodes norm output-dim precision
-    recipe resume stem stop-after
+    recipe resume save-minutes stem stop-after
 """
 FROZEN = {
     "baseline": EVALUATION,

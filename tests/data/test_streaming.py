@@ -1,7 +1,9 @@
 """Images in files: a stream is as good as memory."""
 
 import dataclasses
+import multiprocessing
 import os
+import signal
 import types
 import warnings
 
@@ -196,3 +198,19 @@ def test_nothing_stands_in_for_an_image_with_a_label(workers, stored, tmp_path):
     assert len(shown) == 24
     with pytest.raises(ValueError, match=r"03\.png' could be read before and canno"):
         list(streaming.batches(chosen, order.argsort()[:24].split(8), CPU))
+
+
+def test_workers_finish_their_batch_when_all_processes_are_asked_to_stop(stored):
+    images, files = stored
+    files.workers = 1
+    batches = streaming.batches(files, [torch.arange(4)] * 30, CPU)
+    next(batches)
+    for worker in multiprocessing.active_children():
+        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(worker.pid, name)
+    for pixels, _ in batches:
+        assert torch.equal(pixels, images[:4])
+
+
+def test_no_batches_are_no_error(stored):
+    assert list(streaming.batches(stored[1], [], CPU)) == []

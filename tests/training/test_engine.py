@@ -60,3 +60,24 @@ def test_batchnorm_sees_the_whole_batch_on_several_gpus(processes, kind):
     shared = isinstance(network[1], torch.nn.SyncBatchNorm)
     assert shared == (processes == 2 and kind == "cuda")
     assert list(network.state_dict()) == names
+
+
+def test_what_the_first_process_finds_or_raises_reaches_all():
+    sent = []
+
+    def broadcast(rank):
+        return lambda mine: sent.append(mine) or mine if rank == 0 else sent[-1]
+
+    def refuse():
+        raise ValueError("This run is going on")
+
+    ranks = [
+        types.SimpleNamespace(global_rank=rank, broadcast=broadcast(rank))
+        for rank in (0, 1)
+    ]
+    for rank in ranks:
+        action = (lambda: 7) if rank.global_rank == 0 else None
+        assert engine.on_first(rank, action) == 7
+    for rank in ranks:
+        with pytest.raises(ValueError, match="This run is going on"):
+            engine.on_first(rank, refuse)

@@ -29,12 +29,12 @@ def scalars(folder):
 
 
 def test_nothing_is_written_before_there_is_something(tmp_path):
-    logs.Log(tmp_path / "logs", [entry(1)]).close()
+    logs.Log(tmp_path / "logs", [entry(1)], 3).close()
     assert not (tmp_path / "logs").exists()
 
 
 def test_an_epoch_is_a_row_even_when_later_ones_have_more_columns(tmp_path):
-    log = logs.Log(tmp_path, [])
+    log = logs.Log(tmp_path, [], 3)
     log.add(entry(1), torch.zeros(3))
     log.add(entry(2, knn=50.0), torch.zeros(3))
     log.add(entry(3), torch.zeros(3))
@@ -46,30 +46,34 @@ def test_an_epoch_is_a_row_even_when_later_ones_have_more_columns(tmp_path):
 
 
 def test_a_run_that_goes_on_keeps_all_rows_and_doubles_none(tmp_path, recwarn):
-    first = logs.Log(tmp_path, [])
+    first = logs.Log(tmp_path, [], 3)
     for number in (1, 2):
         first.add(entry(number), torch.zeros(3))
     first.close()
     # The second epoch was not saved before the stop: it is done again.
-    second = logs.Log(tmp_path, [entry(1)])
+    second = logs.Log(tmp_path, [entry(1)], 3)
     for number in (2, 3):
         second.add(entry(number), torch.zeros(3))
     second.close()
     assert [row["epoch"] for row in rows(tmp_path)] == ["1", "2", "3"]
     assert not [one for one in recwarn if "directory" in str(one.message)]
+    found = scalars(tmp_path)
+    assert [step for step, _ in found["epoch/loss"]] == [3, 6, 9]
+    assert [step for step, _ in found["step/loss"]] == list(range(1, 10))
 
 
 @pytest.mark.parametrize(("steps", "kept"), [(3, 3), (20, 20), (21, 11), (100, 20)])
 def test_some_steps_of_every_epoch_are_kept(steps, kept, tmp_path):
-    log = logs.Log(tmp_path, [])
+    log = logs.Log(tmp_path, [], steps)
     for epoch in (1, 2):
         log.add(entry(epoch), torch.arange(steps) + 100.0 * epoch)
     log.close()
     found = scalars(tmp_path)
-    assert found["epoch/loss"] == [(1, 1.0), (2, 0.5)]
+    assert found["epoch/loss"] == [(steps, 1.0), (2 * steps, 0.5)]
     assert len(found["step/loss"]) == 2 * kept
     for number, value in found["step/loss"]:
-        assert value == 100 * (1 + number // steps) + number % steps
+        epoch, step = divmod(number - 1, steps)
+        assert value == 100 * (1 + epoch) + step
 
 
 @pytest.mark.usefixtures("small_backbone")
@@ -81,7 +85,7 @@ def test_a_run_leaves_its_history_in_its_folder(dataset, tmp_path):
     assert [float(row["loss"]) for row in found] == [e["loss"] for e in run.history]
     assert [float(row["knn"]) for row in found] == [e["knn"] for e in run.history]
     steps = scalars(run.folder / "logs")["step/loss"]
-    assert [number for number, _ in steps] == list(range(12))
+    assert [number for number, _ in steps] == list(range(1, 13))
     for number, row in enumerate(run.history):
         values = [value for _, value in steps[3 * number : 3 * number + 3]]
         assert sum(values) / 3 == pytest.approx(row["loss"], rel=1e-5)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import torch
 
 from helpers import methods
 from helpers.models import weight_files
-from helpers.training import checkpoints, optimizers, pretraining, settings
+from helpers.training import checkpoints, optimizers, pretraining, settings, signals
 
 pytestmark = pytest.mark.usefixtures("small_backbone")
 
@@ -194,12 +195,13 @@ def test_another_seed_gives_other_weights(dataset, tmp_path):
 def test_a_finished_run_is_returned_without_training(dataset, tmp_path, monkeypatch):
     chosen = configure()
     first = pretraining.pretrain(chosen, dataset, folder=tmp_path)
-    before = {f: f.stat().st_mtime_ns for f in first.folder.iterdir()}
+    before = {f: f.stat().st_mtime_ns for f in first.folder.glob("[!.]*")}
     monkeypatch.setattr(pretraining, "train_epoch", None)
     again = pretraining.pretrain(chosen, dataset, folder=tmp_path)
     assert again.history == first.history
     assert_same(again.backbone.state_dict(), first.backbone.state_dict())
-    assert {f: f.stat().st_mtime_ns for f in first.folder.iterdir()} == before
+    after = {f: f.stat().st_mtime_ns for f in first.folder.glob("[!.]*")}
+    assert after == before
 
 
 @pytest.mark.parametrize("name", methods.METHODS)
@@ -305,12 +307,87 @@ def test_a_loss_that_is_no_number_keeps_the_state_before(dataset, tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(methods, "METHODS", methods.METHODS | {"simclr": Broken})
-        with pytest.raises(FloatingPointError, match="loss of epoch 3 is not a number"):
+        with pytest.raises(FloatingPointError, match="Training diverged in epoch 3"):
             pretraining.pretrain(chosen, dataset, folder=tmp_path)
     assert_same(state(before), kept)
     after = pretraining.pretrain(chosen, dataset, folder=tmp_path)
     whole = pretraining.pretrain(chosen, dataset, folder=tmp_path / "whole")
     assert_same(state(after), state(whole))
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+@pytest.mark.parametrize("value", [float("nan"), 1e25])
+def test_weights_that_diverge_in_the_last_step_are_not_saved(
+    epoch, value, dataset, tmp_path
+):
+    """The losses of the epoch are all fine: each is from before its step's update."""
+    chosen, steps = configure("simclr"), []
+
+    class Diverging(methods.METHODS["simclr"]):
+        def after_step(self, progress):
+            steps.append(progress)
+            if len(steps) == 3:
+                with torch.no_grad():
+                    next(self.backbone.parameters()).fill_(value)
+
+    if epoch > 1:
+        before = pretraining.pretrain(
+            chosen, dataset, folder=tmp_path, stop_after=epoch - 1
+        )
+        kept, weights = state(before), before.backbone_file.read_bytes()
+    advice = "--init .*backbone.safetensors and a lower" if epoch > 1 else "Start again"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods, "METHODS", methods.METHODS | {"simclr": Diverging})
+        words = f"diverged in epoch {epoch}: .*{advice}"
+        with pytest.raises(FloatingPointError, match=words):
+            pretraining.pretrain(chosen, dataset, folder=tmp_path)
+    if epoch == 1:
+        assert not any(tmp_path.rglob("[!.]*.*"))
+    else:
+        assert_same(state(before), kept)
+        assert before.backbone_file.read_bytes() == weights
+
+
+def test_diverged_weights_are_not_saved_within_an_epoch_either(dataset, tmp_path):
+    class Broken(methods.METHODS["simclr"]):
+        def loss(self, views, index, labels):
+            return super().loss(views, index, labels) * float("nan")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods, "METHODS", methods.METHODS | {"simclr": Broken})
+        with pytest.raises(FloatingPointError, match="diverged in epoch 1"):
+            pretraining.pretrain(
+                configure("simclr"), dataset, folder=tmp_path, save_minutes=1e-9
+            )
+    assert not any(tmp_path.rglob("state-*"))
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda saved: saved.pop("method"),
+        lambda saved: saved["method"].popitem(),
+        lambda saved: saved["method"].update(backbone=torch.zeros(1)),
+        lambda saved: saved.update(optimizer={"state": {}, "param_groups": []}),
+        lambda saved: saved.update(optimizer=7),
+        lambda saved: saved["history"][0].pop("loss"),
+        lambda saved: saved.update(history=[7]),
+        lambda saved: saved["history"].append(dict(saved["history"][0])),
+        lambda saved: saved["part"].update(done=99),
+        lambda saved: saved["part"].update(losses=torch.zeros(7)),
+    ],
+)
+def test_a_whole_state_of_something_else_is_one_sentence(harm, dataset, tmp_path):
+    chosen = configure("simclr", epochs=2)
+    run = pretraining.pretrain(chosen, dataset, folder=tmp_path, stop_after=1)
+    store, saved = checkpoints.Store(run.folder), state(run)
+    harm(saved)
+    store.clear()
+    store.save_state(saved, 1)
+    with pytest.raises(ValueError, match=r"state-00001-.*\.pt does not fit this run"):
+        pretraining.pretrain(chosen, dataset, folder=tmp_path)
+    again = pretraining.pretrain(chosen, dataset, folder=tmp_path, resume=False)
+    assert len(again.history) == 2
 
 
 def test_a_new_machine_goes_on_from_the_mirror(dataset, tmp_path):
@@ -339,7 +416,7 @@ def test_a_finished_run_of_another_machine_has_its_backbone_here(dataset, tmp_pa
 def test_a_run_whose_state_is_whole_has_its_backbone(dataset, tmp_path, monkeypatch):
     """The state is written last: a run that counts as finished is."""
 
-    def stop(store, state, epoch):
+    def stop(store, state, *place):
         raise KeyboardInterrupt
 
     chosen = configure()
@@ -390,3 +467,114 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(dataset, tmp_pat
     assert runs[0].folder == folder
     assert len(runs[0].history) == reached + 2
     assert_same(state(runs[0]), state(runs[1]))
+
+
+def stop_at(monkeypatch, name, step, number=signal.SIGTERM):
+    """Let a signal come while a step, counted from 1 over the run, is computed."""
+    seen = []
+
+    class Interrupted(methods.METHODS[name]):
+        def loss(self, views, index, labels):
+            seen.append(1)
+            if len(seen) == step:
+                os.kill(os.getpid(), number)
+            return super().loss(views, index, labels)
+
+    monkeypatch.setitem(methods.METHODS, name, Interrupted)
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_a_run_goes_on_in_the_middle_of_an_epoch_bit_for_bit(
+    name, dataset, tmp_path, capsys
+):
+    chosen = configure(name)
+    whole = pretraining.pretrain(chosen, dataset, folder=tmp_path / "whole")
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(patch, name, 5)
+        with pytest.raises(signals.StoppedError) as stopped:
+            pretraining.pretrain(chosen, dataset, folder=tmp_path / "parts")
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert stopped.value.status == 143
+    assert str(stopped.value) == (
+        "Stopped after step 2 of 3 of epoch 2 of 4; run the same command or cell again "
+        "to go on."
+    )
+    (file,) = tmp_path.glob("parts/*/state-00001-000002-*.pt")
+    assert len(torch.load(file)["history"]) == 1
+    torch.manual_seed(1234)  # whatever happened in between
+    capsys.readouterr()
+    parts = pretraining.pretrain(chosen, dataset, folder=tmp_path / "parts")
+    assert "Going on after step 2 of 3 of epoch 2 of 4." in capsys.readouterr().out
+    assert_same(state(whole), state(parts))
+    assert_same(whole.backbone.state_dict(), parts.backbone.state_dict())
+    assert_same(whole.history, parts.history)
+
+
+@pytest.mark.parametrize(("step", "done"), [(1, 1), (3, 3), (6, 3)])
+def test_a_run_stopped_at_the_edge_of_an_epoch_goes_on_bit_for_bit(
+    step, done, dataset, tmp_path
+):
+    """In its first epoch, before any other state, and after an epoch's last step."""
+    chosen = configure("pirl", negatives=7)
+    whole = pretraining.pretrain(chosen, dataset, folder=tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(patch, "pirl", step, signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt, match=f"after step {done} of 3"):
+            pretraining.pretrain(chosen, dataset, folder=tmp_path / "parts")
+    parts = pretraining.pretrain(chosen, dataset, folder=tmp_path / "parts")
+    assert_same(state(whole), state(parts))
+
+
+def test_a_state_is_saved_within_an_epoch_when_it_is_time(dataset, tmp_path):
+    saved = []
+
+    class Watching(checkpoints.Store):
+        def save_state(self, state, epoch, step=0):
+            saved.append((epoch, step))
+            super().save_state(state, epoch, step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "Store", Watching)
+        for minutes, folder in ((1e-9, "often"), (1e9, "seldom")):
+            run = pretraining.pretrain(
+                configure(epochs=2),
+                dataset,
+                folder=tmp_path / folder,
+                save_minutes=minutes,
+            )
+            assert len(run.history) == 2
+    often = [(0, 1), (0, 2), (0, 3), (1, 0), (1, 1), (1, 2), (1, 3), (2, 0)]
+    assert saved == [*often, (1, 0), (2, 0)]
+    with pytest.raises(ValueError, match="save_minutes must be above 0, not nan"):
+        pretraining.pretrain(
+            configure(), dataset, folder=tmp_path, save_minutes=float("nan")
+        )
+
+
+def test_a_signal_between_epochs_stops_after_the_epoch(dataset, tmp_path):
+    def ask(history):
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    with pytest.raises(KeyboardInterrupt, match="Stopped after epoch 1 of 4; run"):
+        pretraining.pretrain(configure(), dataset, folder=tmp_path, on_epoch=ask)
+    assert len(list(tmp_path.glob("*/state-*"))) == 1
+
+
+def test_layers_that_draw_random_numbers_go_on_bit_for_bit(
+    dataset, tmp_path, monkeypatch
+):
+    def with_dropout(*args, **kwargs):
+        network = small.backbone(*args, **kwargs)
+        network.append(torch.nn.Dropout(0.3))
+        return network
+
+    monkeypatch.setattr(pretraining.sessions.backbones, "build", with_dropout)
+    chosen = configure("simclr")
+    whole = pretraining.pretrain(chosen, dataset, folder=tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(patch, "simclr", 5)
+        with pytest.raises(KeyboardInterrupt):
+            pretraining.pretrain(chosen, dataset, folder=tmp_path / "parts")
+    parts = pretraining.pretrain(chosen, dataset, folder=tmp_path / "parts")
+    assert_same(state(whole), state(parts))

@@ -2,13 +2,14 @@
 
 import dataclasses
 import itertools
+import re
 
 import pytest
 import tyro
 
 from helpers import methods
 from helpers.data.dataset import Split, limit_labels
-from helpers.training import optimizers, settings
+from helpers.training import optimizers, settings, supervised
 from helpers.views.settings import ViewSettings
 
 
@@ -104,6 +105,44 @@ def test_the_learning_rate_follows_the_batch_size():
 def test_what_is_wrong_is_one_sentence(wrong, message):
     with pytest.raises(ValueError, match=message):
         settings.configure(**{"method": "byol"} | wrong)
+
+
+# Numbers that are checked elsewhere: by the views, or where a jigsaw is cut.
+ELSEWHERE = {"small_size", "small_scale", "patch_scale", "cell", "patch"}
+
+
+def numbers(owner):
+    """The fields of a class that hold numbers."""
+    for field in dataclasses.fields(owner):
+        if re.search(r"\b(int|float)\b", str(field.type)):
+            yield field.name, "tuple" in str(field.type)
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_every_number_has_a_range(name):
+    owners = (methods.METHODS[name].Options, settings.PretrainingSettings, ViewSettings)
+    for owner in owners:
+        for field, is_pair in numbers(owner):
+            if field in ELSEWHERE | {"image_size_schedule"}:
+                continue
+            for extreme in (-1, float("nan"), float("inf"), 1e308, 2**64):
+                value = (extreme, extreme) if is_pair else extreme
+                with pytest.raises(ValueError, match=rf"^{field} must be"):
+                    settings.configure(name, **{field: value})
+
+
+def test_numbers_have_names_of_fields():
+    owners = [method.Options for method in methods.METHODS.values()]
+    owners += [settings.PretrainingSettings, supervised.FineTuningSettings]
+    known = {name for owner in owners for name, _ in numbers(owner)}
+    assert settings.RANGES.keys() <= known
+
+
+def test_how_often_the_gauge_is_read_does_not_change_the_name(dataset):
+    first, other = (settings.configure("byol", monitor_every=n) for n in (1, 5))
+    assert first.run_name(dataset) == other.run_name(dataset)
+    assert first.run_name(dataset, earlier=True) == first.run_name(dataset)
+    assert other.run_name(dataset, earlier=True) != other.run_name(dataset)
 
 
 def test_every_setting_and_the_data_change_the_name_of_the_run(dataset):

@@ -24,9 +24,12 @@ def together(tmp_path_factory):
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3_000:]
     results = torch.load(folder / "results.pt", weights_only=True)
+    results["folder"] = folder
     for rank in (0, 1):
         labelled = torch.load(folder / f"labelled-{rank}.pt", weights_only=True)
         results[f"labelled by {rank}"] = labelled
+        said = torch.load(folder / f"said-{rank}.pt", weights_only=True)
+        results[f"said by {rank}"] = said
     return results
 
 
@@ -34,23 +37,42 @@ def together(tmp_path_factory):
 def test_two_processes_train_as_one(
     name, together, tmp_path, monkeypatch, small_backbone
 ):
-    monkeypatch.setattr(torch.nn, "BatchNorm1d", two_processes.group_norm)
     many, one = together["train"][name], two_processes.train(name, tmp_path, devices=1)
     assert torch.allclose(many["loss"], one["loss"], rtol=1e-4)
     assert (many["weights"] - one["weights"]).abs().max() < 1e-4
     assert one["loss"][-1] != one["loss"][0]
 
 
+def test_two_processes_stop_after_the_same_step_and_go_on(together):
+    """The signal reached the second alone; its note reaches the first a step later."""
+    for rank in (0, 1):
+        sentence, status = together[f"said by {rank}"]
+        assert sentence.startswith("Stopped after step 2 of 3 of epoch 2 of 7; run")
+        assert status == "143"
+    gone_on, whole = together["stopped"], together["train"]["byol"]
+    assert torch.equal(gone_on["weights"], whole["weights"])
+    assert torch.allclose(gone_on["loss"], whole["loss"], rtol=1e-6)
+
+
+def test_a_run_goes_on_with_another_number_of_processes(together, small_backbone):
+    """Two have trained for three epochs; one trains the rest."""
+    gone_on = two_processes.train("moco", together["folder"] / "elastic", devices=1)
+    whole = together["train"]["moco"]
+    assert len(gone_on["loss"]) == two_processes.EPOCHS
+    assert torch.allclose(gone_on["loss"], whole["loss"], rtol=1e-4)
+    assert (gone_on["weights"] - whole["weights"]).abs().max() < 1e-4
+
+
 @pytest.mark.parametrize("name", two_processes.LABELLED)
 def test_two_processes_learn_from_labels_as_one(name, together, monkeypatch):
-    monkeypatch.setattr(torch.nn, "BatchNorm1d", two_processes.group_norm)
     monkeypatch.setattr(hardware, "precision", lambda: "32-true")
     one = two_processes.train_with_labels(name)
     many, other = (together[f"labelled by {rank}"][name] for rank in (0, 1))
     # To the digit the same in both processes, the time it took included.
     assert many["history"] == other["history"]
     assert torch.equal(many["weights"], other["weights"])
-    assert (many["weights"] - one["weights"]).abs().max() < 1e-4
+    # AdamW makes a step of its own size of a gradient that is nothing but rounding.
+    assert (many["weights"] - one["weights"]).abs().max() < 1e-3
     for entry, expected in zip(many["history"], one["history"], strict=True):
         assert entry["loss"] == pytest.approx(expected["loss"], rel=1e-4)
         assert entry.get("validation") == expected.get("validation")
@@ -58,18 +80,10 @@ def test_two_processes_learn_from_labels_as_one(name, together, monkeypatch):
     assert one["history"][-1]["loss"] < one["history"][0]["loss"]
 
 
-def test_processes_on_cpus_refuse_statistics_that_they_cannot_share(together):
-    assert together["refused"] == (
-        "Processes on CPUs cannot share BatchNorm's statistics: train a classifier in "
-        "a single process, or on GPUs."
-    )
-
-
 @pytest.mark.parametrize("name", methods.METHODS)
 def test_two_processes_have_the_gradients_and_buffers_of_one(
     name, together, monkeypatch
 ):
-    monkeypatch.setattr(torch.nn, "BatchNorm1d", two_processes.group_norm)
     many, one = together["step"][name], two_processes.step(name)
     assert one["gradients"].abs().max() > 1e-3
     for part, value in one.items():

@@ -11,26 +11,26 @@ from helpers.views.settings import ViewSettings
 PROBABILITIES = ("flip", "jitter", "grayscale", "blur", "solarize", "photometric")
 STRENGTHS = ("brightness", "contrast", "saturation")
 SHARES = "two shares in (0, 1], the smaller first"
-DEVIATIONS = "two numbers above 0, the smaller first"
+DEVIATIONS = "two numbers in (0, 1000], the smaller first"
 
 WRONG = [
     *[(name, value) for name in PROBABILITIES for value in (-0.1, 1.01, 5, math.nan)],
-    *[(name, value) for name in STRENGTHS for value in (-1, math.nan, math.inf)],
+    *[(name, value) for name in STRENGTHS for value in (-1, 11, math.nan, math.inf)],
     *[("hue", value) for value in (-0.1, 0.6, math.nan, None)],
-    *[("size", value) for value in (0, -8, 2.5, math.nan, "64")],
+    *[("size", value) for value in (0, -8, 2.5, math.nan, "64", 10_001)],
 ]
 PAIRS = [(1, 0.5), (0, 0.5), (-1, 1), (0.5,), (0.2, 0.4, 0.6), (math.nan, 1), 0.5]
 WRONG += [("scale", value) for value in (*PAIRS, (0.5, 1.5), (0.5, math.nan))]
-WRONG += [("blur_sigma", value) for value in (*PAIRS, (2, 0.1), (0.1, math.inf))]
+WRONG += [("blur_sigma", value) for value in (*PAIRS, (2, 0.1), (0.1, 1e4))]
 
 
 def allowed(name):
     """The words for what a field may be."""
     return {
         **dict.fromkeys(PROBABILITIES, "a probability in [0, 1]"),
-        **dict.fromkeys(STRENGTHS, "a strength of at least 0"),
+        **dict.fromkeys(STRENGTHS, "a strength in [0, 10]"),
         "hue": "a share of the colour circle in [0, 0.5]",
-        "size": "a whole number of pixels, at least 1",
+        "size": "a whole number of pixels, 1 to 10,000",
         "scale": SHARES,
         "blur_sigma": DEVIATIONS,
     }[name]
