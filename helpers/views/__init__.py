@@ -1,12 +1,9 @@
 r"""Random views of a whole batch at once, every image with its own parameters.
 
 Cropping, resizing, flipping and blurring are linear in the rows and in the columns of
-an image; brightness, contrast, saturation, hue and greyscale are affine in its colours.
-So every view is made by three small matrix products:
-
-    view = C · (R_y · image · R_xᵀ) + c
-
-with R_y (S, H) and R_x (S, W) for the geometry and C (3, 3), c (3,) for the colours.
+an image, so they are one product, R_y · image · R_xᵀ with R_y (S, H) and R_x (S, W).
+Brightness, contrast, saturation and greyscale are affine in a pixel's colour, so each
+is a product with a matrix (3, 3). Only a turn of the hue is neither.
 All random numbers of a step come from its ``StepRandom``, so it can be repeated
 exactly.
 """
@@ -144,7 +141,7 @@ def jigsaw_patches(
 def _finish_draws(settings: ViewSettings) -> int:
     """How many random numbers ``finish`` uses per picture."""
     photometric = colors.PHOTOMETRIC_DRAWS if settings.photometric > 0 else 0
-    return colors.AFFINE_DRAWS + 1 + photometric  # 1: solarized or not
+    return colors.JITTER_DRAWS + 1 + photometric  # 1: solarized or not
 
 
 def _in_chunks(
@@ -177,9 +174,8 @@ def _crop_and_flip(
     height, width = images.shape[-2:]
     top, left, tall, wide = geometry.random_crops(height, width, settings.scale, draws)
     rows = geometry.resize_matrix(top, tall, height, size)
-    columns = geometry.resize_matrix(left, wide, width, size)
-    flip = draws.chance(settings.flip)[:, None, None]
-    return rows, torch.where(flip, columns.flip(1), columns)
+    flip = draws.chance(settings.flip)[:, None]
+    return rows, geometry.resize_matrix(left, wide, width, size, flip)
 
 
 def finish(pixels: Tensor, settings: ViewSettings, draws: Draws) -> Tensor:
@@ -187,7 +183,7 @@ def finish(pixels: Tensor, settings: ViewSettings, draws: Draws) -> Tensor:
 
     Args:
         pixels: (B, 3, S, S), or (B, P, 3, S, S) where an image consists of P pictures,
-            each with colours of its own.
+            each with colours of its own; they may be overwritten.
         settings: what is drawn.
         draws: the images' random numbers; ``_finish_draws`` per picture are used.
 
@@ -197,8 +193,7 @@ def finish(pixels: Tensor, settings: ViewSettings, draws: Draws) -> Tensor:
     shape = pixels.shape
     groups = shape[1:-3]  # () or (P,)
     flat = pixels.reshape(-1, 3, shape[-2] * shape[-1])  # (B·P, 3, S²)
-    matrix, offset = colors.affine(flat.mean(dim=2), settings, draws, groups)
-    flat = torch.baddbmm(offset[..., None], matrix, flat).clamp_(0, 1)
+    flat = colors.jitter(flat, settings, draws, groups)
     if settings.solarize > 0:
         chosen = draws.chance(settings.solarize, *groups).reshape(-1, 1, 1)
         flat = torch.where(chosen & (flat >= 0.5), 1 - flat, flat)

@@ -1,13 +1,10 @@
-"""Colour changes of a batch: what is affine in a pixel's colour, and what is not.
+"""Colour changes of a batch, every picture with its own strengths.
 
-Brightness, contrast, saturation, hue and greyscale are affine in a colour, so all of
-them together are one matrix C (3, 3) and one offset c (3,) per image. VISSL's
-photometric distortion is not: ``photometric`` works on the pixels.
+Brightness, contrast, saturation and greyscale are products with a small matrix. A turn
+of the hue and VISSL's photometric distortion work on the pixels.
 """
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor
@@ -19,87 +16,79 @@ from helpers.views.settings import ViewSettings
 
 GRAY = (0.299, 0.587, 0.114)  # luma weights of ITU-R 601, as torchvision uses them
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
-AFFINE_DRAWS = 4 + 4 + 2  # strengths, their order; changed or not, grey or not
+JITTER_DRAWS = 4 + 4 + 2  # strengths, their order; changed or not, grey or not
 PHOTOMETRIC_DRAWS = 4  # distorted or not, bits, sharpness, threshold
 
-# Rotating a colour by a hue angle about the grey axis happens in YIQ coordinates.
-_TO_YIQ = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
-_TO_RGB = tuple(map(tuple, torch.linalg.inv(torch.tensor(_TO_YIQ)).tolist()))
 
+def jitter(
+    pixels: Tensor, settings: ViewSettings, draws: Draws, groups: tuple[int, ...] = ()
+) -> Tensor:
+    """Draw and apply hue, brightness, contrast, saturation and greyscale.
 
-def affine(
-    mean: Tensor, settings: ViewSettings, draws: Draws, groups: tuple[int, ...] = ()
-) -> tuple[Tensor, Tensor]:
-    """Draw the colour changes of every image and fold them into one affine map.
-
-    Brightness, contrast, saturation and hue come in a random order, another one for
-    every image, then greyscale. Contrast needs the image's mean, which passes through
-    the same maps. Values are clamped once, at the end; torchvision clamps every time.
+    Brightness, contrast and saturation come in a random order, another one for every
+    picture, and values are clamped after each, as in torchvision's ``ColorJitter``. The
+    turn of the hue is always first, because it is the slow one and nearly commutes with
+    the others: it keeps the largest and the smallest value of a colour. Greyscale is
+    last.
 
     Args:
-        mean: mean colour of every picture, (N, 3) with N = B · P.
+        pixels: (N, 3, P), N pictures of P pixels in [0, 1].
         settings: what is drawn.
-        draws: the images' random numbers; ``AFFINE_DRAWS`` per picture are used.
-        groups: () or (P,), where an image consists of P pictures.
+        draws: the images' random numbers; ``JITTER_DRAWS`` per picture are used.
+        groups: (), or (n,) where an image consists of n pictures.
 
     Returns:
-        matrix (N, 3, 3) and offset (N, 3) of colour ↦ matrix · colour + offset.
+        (N, 3, P) in [0, 1].
     """
-    device, count = mean.device, len(mean)
-    gray = hardware.constant(GRAY, device).expand(3, 3)  # every row gives the luma
-    eye = torch.eye(3, device=device)
-    strength = hardware.constant(
-        (settings.brightness, settings.contrast, settings.saturation, settings.hue),
-        device,
-    )
-    drawn = draws.uniform(*groups, 4).reshape(count, 4) * 2 - 1
-    amount = (
-        drawn * strength
-    )  # (N, 4): ± brightness, contrast, saturation; hue in turns
-    factor = (1 + amount[:, :HUE]).clamp(min=0)[..., None, None]  # (N, 3, 1, 1)
-    brightness = factor[:, BRIGHTNESS] * eye  # (N, 3, 3)
-    contrast = factor[:, CONTRAST] * eye  # its offset follows below
-    saturation = factor[:, SATURATION]
-    saturation = saturation * eye + (1 - saturation) * gray
-    hue = hue_matrix(amount[:, HUE])
-    changes = torch.stack([brightness, contrast, saturation, hue])  # (4, N, 3, 3)
-
-    order = draws.uniform(*groups, 4).reshape(count, 4).argsort(dim=1)
-    picture = torch.arange(count, device=device)
-    matrix = eye.expand(count, 3, 3)
-    offset = torch.zeros(count, 3, device=device)
-    for chosen in order.T:  # (N,): the next change of every picture
-        change = changes[chosen, picture]
-        mean_now = (matrix @ mean[..., None])[..., 0] + offset
-        towards_gray = (1 - factor[:, CONTRAST, :, 0]) * luma(mean_now)  # (N, 1)
-        shift = torch.where((chosen == CONTRAST)[:, None], towards_gray, 0.0)
-        matrix = change @ matrix
-        offset = (change @ offset[..., None])[..., 0] + shift
-
+    count, device = len(pixels), pixels.device
+    strengths = (settings.brightness, settings.contrast, settings.saturation)
+    strength = hardware.constant((*strengths, settings.hue), device)
+    amount = (draws.uniform(*groups, 4).reshape(count, 4) * 2 - 1) * strength
+    order = draws.uniform(*groups, 4).reshape(count, 4)[:, :HUE].argsort(dim=1)
     changed = draws.chance(settings.jitter, *groups).reshape(-1, 1)
-    matrix = torch.where(changed[..., None], matrix, eye)
-    offset = torch.where(changed, offset, 0.0)
-    is_gray = draws.chance(settings.grayscale, *groups).reshape(-1, 1)
-    matrix = torch.where(is_gray[..., None], gray @ matrix, matrix)
-    offset = torch.where(is_gray, luma(offset), offset)
-    return matrix, offset
+    is_gray = draws.chance(settings.grayscale, *groups).reshape(-1, 1, 1)
+
+    amount = torch.where(changed, amount, 0.0)
+    if settings.hue > 0:
+        pixels = turn_hue(pixels, amount[:, HUE])
+    gray = hardware.constant(GRAY, device)
+    chosen = order.T[..., None, None]  # (3, N, 1, 1): which change comes n-th
+    factor = (1 + amount).clamp(min=0).gather(1, order).T[..., None, None]
+    mixed_in = (1 - factor) * (chosen == SATURATION)  # of the pixel's own grey
+    shift = (1 - factor) * (chosen == CONTRAST)  # towards the picture's mean grey
+    matrix = factor * torch.eye(3, device=device) + mixed_in * gray  # (3, N, 3, 3)
+    last = matrix[-1]
+    matrix[-1] = torch.where(is_gray, gray.expand(3, 3) @ last, last)
+    for change, towards in zip(matrix, shift, strict=True):
+        mean = (pixels.mean(dim=2) @ gray)[:, None, None]  # (N, 1, 1)
+        pixels = torch.baddbmm(towards * mean, change, pixels).clamp_(0, 1)
+    return pixels
 
 
-def luma(colors: Tensor) -> Tensor:
-    """The grey level of every colour: (N, 3) to (N, 1)."""
-    return (colors * hardware.constant(GRAY, colors.device)).sum(-1, keepdim=True)
+def turn_hue(pixels: Tensor, turn: Tensor) -> Tensor:
+    r"""Turn the hues of pixels (N, 3, P), in place, by (N,) parts of the colour circle.
 
-
-def hue_matrix(turn: Tensor) -> Tensor:
-    """Matrices (N, 3, 3) that turn hues about the grey axis by (N,) parts of a turn."""
-    to_yiq, to_rgb = (hardware.constant(m, turn.device) for m in (_TO_YIQ, _TO_RGB))
-    angle = 2 * math.pi * turn
-    rotation = torch.zeros(len(turn), 3, 3, device=turn.device)
-    rotation[:, 0, 0] = 1
-    rotation[:, 1, 1] = rotation[:, 2, 2] = angle.cos()
-    rotation[:, 2, 1] = angle.sin()
-    rotation[:, 1, 2] = -angle.sin()
-    return to_rgb @ rotation @ to_yiq
+    As in HSV, the largest value V and the smallest value m of a colour stay. Its hue is
+    a place on a circle of length 6C, C = V − m, with red at 0, green at 2C and blue at
+    −2C. From red it is V − 2m + g + b − r away, on green's side if g > b. At a distance
+    d from a primary colour, that colour's value is m + 2C − d, but at least m and at
+    most V. Nothing here divides or chooses, which would be slow, and grey, C = 0, stays
+    as it is. Equal to torchvision's ``adjust_hue``.
+    """
+    red, green, blue = pixels.unbind(dim=1)  # (N, P) each
+    high = torch.maximum(torch.maximum(red, green), blue)  # V
+    low = torch.minimum(torch.minimum(red, green), blue)  # m
+    place = (green + blue).sub_(red).add_(high).sub_(low, alpha=2)  # 0 ... 3C
+    place.copysign_(green - blue)  # −3C ... 3C
+    chroma = high - low  # C
+    base = low - chroma
+    for value, primary in zip((red, green, blue), (0, 2, -2), strict=True):
+        ahead = torch.remainder(6 * turn - primary + 3, 6) - 3  # in [−3, 3)
+        away = torch.addcmul(place, chroma, ahead[:, None]).abs_()  # 0 ... 6C
+        # The circle is closed: d = 3C − |away − 3C|, and m + 2C − d as above.
+        away.sub_(chroma, alpha=3).abs_().add_(base)
+        torch.clamp(away, low, high, out=value)
+    return pixels
 
 
 def photometric(pixels: Tensor, probability: float, draws: Draws) -> Tensor:

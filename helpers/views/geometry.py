@@ -24,7 +24,8 @@ def random_crops(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Draw a crop per image as torchvision's RandomResizedCrop does, ratio 3/4 to 4/3.
 
-    The first of ten tries that fits is taken; the whole image where none fits.
+    The first of ten tries that fits is taken; where none fits, the largest part of the
+    image's middle that has such a ratio.
 
     Args:
         height: of the images in pixels.
@@ -42,15 +43,21 @@ def random_crops(
     fits = (wide <= width) & (tall <= height) & (wide > 0) & (tall > 0)
     first = fits.int().argmax(dim=1, keepdim=True)
     any_fits = fits.any(dim=1)
-    tall = torch.where(any_fits, tall.gather(1, first)[:, 0], float(height))
-    wide = torch.where(any_fits, wide.gather(1, first)[:, 0], float(width))
+    tallest = min(height, round(width * 4 / 3))
+    widest = min(width, round(height * 4 / 3))
+    tall = torch.where(any_fits, tall.gather(1, first)[:, 0], float(tallest))
+    wide = torch.where(any_fits, wide.gather(1, first)[:, 0], float(widest))
     position = draws.uniform(2)  # (B, 2), in [0, 1)
     top = (position[:, 0] * (height - tall + 1)).floor()
     left = (position[:, 1] * (width - wide + 1)).floor()
+    top = torch.where(any_fits, top, float((height - tallest) // 2))
+    left = torch.where(any_fits, left, float((width - widest) // 2))
     return top, left, tall, wide
 
 
-def resize_matrix(start: Tensor, length: Tensor, pixels: int, size: int) -> Tensor:
+def resize_matrix(
+    start: Tensor, length: Tensor, pixels: int, size: int, flip: Tensor | None = None
+) -> Tensor:
     """The matrix that crops ``length`` pixels at ``start`` and makes ``size`` of them.
 
     Bilinear with antialiasing: every output pixel is a triangle-weighted mean of the
@@ -61,18 +68,23 @@ def resize_matrix(start: Tensor, length: Tensor, pixels: int, size: int) -> Tens
         length: pixels in the crop, (B,).
         pixels: pixels along this side of the image.
         size: pixels along this side of the view.
+        flip: which views are mirrored, bool (B, 1); none by default.
 
     Returns:
         float32 (B, size, pixels); every row sums to 1.
     """
     device = start.device
     step = (length / size)[:, None]  # input pixels an output pixel covers
-    center = start[:, None] + (torch.arange(size, device=device) + 0.5) * step - 0.5
+    number = torch.arange(size, device=device)
+    if flip is not None:
+        number = torch.where(flip, number.flip(0), number)  # (B, size)
+    center = start[:, None] + (number + 0.5) * step - 0.5
     position = torch.arange(pixels, device=device, dtype=torch.float32)
-    distance = (position - center[..., None]).abs() / step.clamp(min=1.0)[..., None]
+    distance = (position - center[..., None]).abs_()
+    distance.div_(step.clamp(min=1.0)[..., None])
     inside = (position >= start[:, None]) & (position < (start + length)[:, None])
-    weights = (1 - distance).clamp(min=0.0) * inside[:, None, :]
-    return weights / weights.sum(dim=-1, keepdim=True)
+    weights = distance.neg_().add_(1).clamp_(min=0.0).mul_(inside[:, None, :].float())
+    return weights.div_(weights.sum(dim=-1, keepdim=True))
 
 
 def blur_matrix(
@@ -110,9 +122,6 @@ def resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     Returns:
         float32 (B, 3, S, S) in [0, 1].
     """
-    batch, channels, height, width = images.shape
-    pixels = images.reshape(batch, channels * height, width).float().div_(255)
-    across = torch.bmm(pixels, columns.transpose(1, 2))  # (B, 3H, S)
-    across = across.view(batch, channels, height, -1).transpose(1, 2).flatten(2)
-    down = torch.bmm(rows, across)  # (B, S, 3S)
-    return down.view(batch, rows.shape[1], channels, -1).transpose(1, 2)
+    down = (rows / 255)[:, None] @ images.float()  # (B, 3, S, W)
+    made = down.flatten(1, 2) @ columns.mT  # (B, 3S, S)
+    return made.unflatten(1, (images.shape[1], -1))

@@ -1,13 +1,14 @@
 """Colour changes, one by one against torchvision."""
 
 import dataclasses
-import math
 
 import pytest
 import small
 import torch
 from scipy import stats
+from sklearn.datasets import load_sample_image
 from torchvision import transforms
+from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as reference
 
 from helpers import views
@@ -32,9 +33,8 @@ def middle(count=1):
 def apply(pixels, table, **strengths):
     """Change colours with forced numbers: 4 amounts, 4 of the order, 2 chances."""
     settings = ViewSettings(**OFF | strengths)
-    flat = pixels.flatten(2)
-    matrix, offset = colors.affine(flat.mean(dim=2), settings, table)
-    return (matrix @ flat + offset[..., None]).view_as(pixels)
+    flat = pixels.flatten(2).clone()  # a turn of the hue works in place
+    return colors.jitter(flat, settings, table).view_as(pixels)
 
 
 def forced(amounts=(0.5,) * 4, order=(0.1, 0.2, 0.3, 0.4), keep=0.0, drop=0.99):
@@ -79,21 +79,32 @@ def test_strengths_are_drawn_as_torchvision_draws_them():
     jitter = transforms.ColorJitter(**strengths)
     ranges = [getattr(jitter, name) for name in strengths]
     drawn = [transforms.ColorJitter.get_params(*ranges)[1:] for _ in range(2_000)]
-    mean = torch.full((5_000, 3), 0.5)
+    # Two pixels that every change below leaves in range, and what it makes of them.
+    measured = {
+        "brightness": ([[0.2] * 3] * 2, lambda x: x.mean(dim=(1, 2)) / 0.2),
+        "contrast": ([[0.4] * 3, [0.6] * 3], lambda x: (x[:, 0, 1] - x[:, 0, 0]) / 0.2),
+        "saturation": (
+            [[0.6, 0.4, 0.4]] * 2,
+            lambda x: (x[:, 0] - x[:, 1])[:, 0] / 0.2,
+        ),
+        # Red turned by less than a third has a share of green or of blue.
+        "hue": ([[0.6, 0.4, 0.4]] * 2, hue_of_red),
+    }
     for (name, strength), expected in zip(
         strengths.items(), zip(*drawn, strict=True), strict=True
     ):
-        settings = ViewSettings(**OFF | {name: strength})
-        draws = Draws(StepRandom(3, 0, len(mean)).table(colors.AFFINE_DRAWS))
-        matrix, _ = colors.affine(mean, settings, draws)
+        two, measure = measured[name]
+        pixels = torch.tensor(two).T.expand(5_000, 3, 2).clone()
+        draws = Draws(StepRandom(3, 0, len(pixels)).table(colors.JITTER_DRAWS))
+        made = colors.jitter(pixels, ViewSettings(**OFF | {name: strength}), draws)
         draws.check_all_used()
-        trace = matrix.diagonal(dim1=1, dim2=2).sum(dim=1)
-        if name == "hue":  # a turn by t has the trace 1 + 2 cos 2πt
-            made = ((trace - 1) / 2).clamp(-1, 1).acos() / (2 * math.pi)
-            expected = [abs(turn) for turn in expected]
-        else:  # grey has the trace 1, the identity 3
-            made = (trace - 1) / 2 if name == "saturation" else trace / 3
-        assert stats.ks_2samp(made, expected).pvalue > 0.01, name
+        assert stats.ks_2samp(measure(made), expected).pvalue > 0.01, name
+
+
+def hue_of_red(made):
+    """The turn that red has made, in parts of a circle; colours (N, 3, P)."""
+    red, green, blue = (made[:, :, 0].T - 0.4) / 0.2
+    return torch.where(green > blue, green + 1 - red, -blue - 1 + red) / 6
 
 
 def test_grayscale_equals_torchvisions_and_follows_the_other_changes():
@@ -111,47 +122,77 @@ def test_chances_leave_images_alone():
     pixels = middle()
     strengths = dict.fromkeys([*ADJUST, "hue"], 0.4) | {"grayscale": 0.2}
     untouched = forced((0.9, 0.1, 0.8, 0.7), keep=0.81, drop=0.21)
-    assert torch.equal(apply(pixels, untouched, jitter=0.8, **strengths), pixels)
+    made = apply(pixels, untouched, jitter=0.8, **strengths)
+    assert (made - pixels).abs().max() < 1e-6
     changed = forced((0.9, 0.1, 0.8, 0.7), keep=0.79, drop=0.21)
     assert (apply(pixels, changed, jitter=0.8, **strengths) - pixels).abs().max() > 0.01
 
 
-def test_turning_the_hue_keeps_grey_and_luma_and_can_be_undone():
+def photographs():
+    """The two real photographs that scikit-learn brings, uint8 (2, 3, 213, 320)."""
+    both = [load_sample_image(f"{name}.jpg") for name in ("china", "flower")]
+    both = torch.stack([torch.from_numpy(one.copy()) for one in both])
+    return reference.resize(both.permute(0, 3, 1, 2), [213, 320], antialias=True)
+
+
+@pytest.mark.parametrize("turn", [0.02, -0.05, 0.1, -0.2, 0.37, 0.5])
+def test_a_turn_of_the_hue_equals_torchvisions_on_photographs(turn):
+    photos = photographs() / 255
+    expected = reference.adjust_hue(photos, turn)
+    made = colors.turn_hue(photos.flatten(2), torch.full((2,), turn)).view_as(expected)
+    assert (made - expected).abs().max() < 1e-5
+    assert (expected - photographs() / 255).abs().mean() > 0.005
+
+
+def test_every_picture_has_a_turn_of_its_own_and_grey_stays():
     turns = torch.tensor([0.03, 0.1, -0.25, 0.5])
-    matrix = colors.hue_matrix(turns)
-    gray = torch.full((4, 3, 1), 0.4)
-    assert (matrix @ gray - gray).abs().max() < 2e-3
-    some = middle(4).flatten(2)
-    luma = torch.tensor(colors.GRAY) @ some
-    assert (torch.tensor(colors.GRAY) @ (matrix @ some) - luma).abs().max() < 2e-3
-    back = colors.hue_matrix(-turns) @ matrix @ some
-    assert (back - some).abs().max() < 1e-4
-    assert (matrix @ some - some).flatten(1).abs().amax(dim=1).min() > 0.01
+    pixels = middle(4)
+    pixels[..., :4] = pixels[:, :1, :, :4]  # grey
+    pixels[:, 1, :, 4:8] = pixels[:, 2, :, 4:8]  # two values alike
+    made = colors.turn_hue(pixels.flatten(2).clone(), turns).view_as(pixels)
+    for one, turn, image in zip(made, turns.tolist(), pixels, strict=True):
+        assert (one - reference.adjust_hue(image, turn)).abs().max() < 1e-5
+    assert (made[..., :4] - pixels[..., :4]).abs().max() < 1e-6
 
 
-@pytest.mark.parametrize("turn", [0.03, -0.03, 0.1, -0.1])
-def test_small_turns_of_the_hue_resemble_torchvisions(turn):
-    """torchvision turns in HSV, which keeps the largest value and not the luma.
+STRENGTHS = {
+    "default": {},
+    "SimCLR": {"brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.2},
+}
 
-    It counts turns the other way round; they are drawn from a symmetric interval.
-    """
-    angle = torch.arange(0, 1, 0.05)
-    colorful = reference.adjust_hue(
-        torch.tensor([0.6, 0.4, 0.4])[:, None, None].expand(3, 20, 1), 0.0
+
+@pytest.mark.parametrize("strengths", STRENGTHS.values(), ids=STRENGTHS)
+def test_views_of_photographs_are_as_colourful_and_as_clipped_as_torchvisions(
+    strengths,
+):
+    photos = reference.resize(photographs(), [72], antialias=True)
+    squares = [photos[..., left : left + 72] for left in (0, 36)]
+    images = torch.cat(squares).repeat(400, 1, 1, 1)
+    settings = ViewSettings(size=32, **strengths)
+    made = views.random_view(images, settings, StepRandom(0, 0, len(images)))
+    jitter = [settings.brightness, settings.contrast, settings.saturation, settings.hue]
+    torch.manual_seed(0)
+    pipeline = v2.Compose(
+        [
+            v2.RandomResizedCrop(32, scale=settings.scale, antialias=True),
+            v2.RandomHorizontalFlip(),
+            v2.RandomApply([v2.ColorJitter(*jitter)], settings.jitter),
+            v2.RandomGrayscale(settings.grayscale),
+        ]
     )
-    colorful = torch.stack(
-        [reference.adjust_hue(colorful[:, :1], a.item() - 0.5)[:, 0, 0] for a in angle],
-        dim=1,
-    )
-    made = (colors.hue_matrix(torch.tensor([-turn]))[0] @ colorful)[..., None]
-    expected = reference.adjust_hue(colorful[..., None], turn)
+    expected = torch.stack([pipeline(image / 255) for image in images])
 
-    def chroma(color):
-        return color - color.mean(dim=0)
+    def describe(pixels):
+        """Share of clipped values and mean saturation of every view."""
+        levels = (pixels * 255).round()
+        high, low = levels.amax(dim=1), levels.amin(dim=1)
+        saturation = (high - low) / high.clamp(min=1)
+        clipped = (levels == 0) | (levels == 255)
+        return clipped.float().mean(dim=(1, 2, 3)), saturation.mean(dim=(1, 2))
 
-    alike = torch.cosine_similarity(chroma(made), chroma(expected), dim=0)
-    assert alike.min() > 0.9
-    assert alike.mean() > 0.97
+    pairs = zip(describe(views.denormalize(made)), describe(expected), strict=True)
+    for ours, theirs in pairs:
+        assert stats.ks_2samp(ours, theirs).statistic < 0.05
 
 
 def whole(number):

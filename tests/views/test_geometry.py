@@ -86,11 +86,14 @@ def test_crops_are_distributed_as_torchvisions(height, width, scale):
         assert found.pvalue > 0.01, name
 
 
-def test_a_crop_that_never_fits_is_the_whole_image():
-    crops = geometry.random_crops(
-        10, 200, (1.0, 1.0), Draws(StepRandom(0, 0, 50).table(geometry.CROP_DRAWS))
-    )
-    assert [set(side.tolist()) for side in crops] == [{0.0}, {0.0}, {10.0}, {200.0}]
+@pytest.mark.parametrize(("height", "width"), [(10, 200), (300, 7), (50, 66)])
+def test_a_crop_that_never_fits_is_torchvisions_part_of_the_middle(height, width):
+    scale = (1.0, 1.0) if height != 50 else (4.0, 4.0)  # the latter never fits
+    draws = Draws(StepRandom(0, 0, 50).table(geometry.CROP_DRAWS))
+    crops = geometry.random_crops(height, width, scale, draws)
+    draw = transforms.RandomResizedCrop.get_params
+    expected = draw(torch.zeros(3, height, width), scale, (3 / 4, 4 / 3))
+    assert [set(side.tolist()) for side in crops] == [{side} for side in expected]
 
 
 def test_blur_equals_torchvision_inside_and_keeps_what_is_not_drawn():

@@ -42,10 +42,8 @@ def test_the_whole_view_is_torchvisions_resize_normalised():
     expected = reference.resize(images.float() / 255, [24, 24], antialias=True)
     expected = reference.normalize(expected, list(views.MEAN), list(views.STD))
     assert (views.whole_view(images, 24) - expected).abs().max() < 1e-4
-    assert torch.equal(
-        views.random_view(images, PLAIN, StepRandom(0, 0, 20)),
-        views.whole_view(images, 24),
-    )
+    made = views.random_view(images, PLAIN, StepRandom(0, 0, 20))
+    assert (made - expected).abs().max() < 1e-4
 
 
 def test_normalising_can_be_undone():
@@ -191,7 +189,7 @@ def test_patches_lie_anywhere_in_their_cells_and_cover_the_crop(grid, cell, patc
 @pytest.mark.parametrize(("grid", "cell"), [(3, 10), (2, 15)])
 def test_undoing_the_order_puts_the_crop_together_again(grid, cell):
     images, pieces = small.images(5, side=30), grid**2
-    each = views.PATCH_DRAWS + colors.AFFINE_DRAWS + 1  # nothing blurred or distorted
+    each = views.PATCH_DRAWS + colors.JITTER_DRAWS + 1  # nothing blurred or distorted
     table = StepRandom(2, 0, 5).table(views.FRAME_DRAWS + pieces * each)
     order_of = table[:, views.FRAME_DRAWS :][:, :pieces].argsort(dim=1)
     patches = views.jigsaw_patches(
