@@ -76,7 +76,7 @@ def pretrain(args: flags.Pretrain) -> None:
     hardware.check_processes(location.devices, location.nodes)  # before reading images
     run = pretraining.pretrain(
         args.settings,
-        args.images.load(args.settings.image_size),
+        args.images.load(args.settings.evaluation_size),
         folder=location.checkpoints,
         mirror=location.mirror,
         resume=location.resume,
@@ -95,7 +95,7 @@ def evaluate(args: flags.Evaluate) -> None:
     )
     if "fine-tuning" in args.protocols:
         backbones.check_side(*backbone.network, training.view.size)
-    dataset = args.images.load(backbone.image_size)
+    dataset = args.images.load(max(backbone.image_size, training.view.whole_size))
 
     @functools.cache
     def features() -> protocols.Features:
@@ -147,7 +147,7 @@ def baseline(args: flags.Baseline) -> None:
     training = args.training
     backbones.check(args.backbone, stem=args.stem)
     backbones.check_side(args.backbone, args.stem, training.view.size)
-    dataset = args.images.load(training.view.size)
+    dataset = args.images.load(training.view.whole_size)
     kept = _Kept(args.results_folder, args.classifier)
     for label_set in args.label_sets(dataset):
         outcome = protocols.baseline(

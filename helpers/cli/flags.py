@@ -37,7 +37,8 @@ class Images:
             (10%); the remaining images count as unlabeled. None keeps all.
         labels_seed: random seed that selects the labels to keep.
         folder_image_size: side in pixels to which the images of folder:PATH are
-            resized; None takes 96, or the side of the views if that is larger.
+            resized; None takes 96, or the side at which they are shown if that is
+            larger.
         folder_fit: how long images of folder:PATH become squares: keep the middle
             (crop), distort (squash), or fill up with black (pad).
         data_root: folder for downloaded data sets.
@@ -51,13 +52,13 @@ class Images:
     labels: str | None = None
     labels_seed: int = 0
     folder_image_size: int | None = None
-    folder_fit: Literal[decoding.FITS] = "crop"
+    folder_fit: Literal[tuple(decoding.FITS)] = "crop"
     data_root: pathlib.Path = dataclasses.field(default_factory=files.data_folder)
     storage: Literal["auto", "resident", "stream"] = "auto"
     workers: int | None = None
 
     def load(self, side: int) -> Dataset:
-        """Read the images and print a summary; ``side`` is that of the views."""
+        """Read the images, shown at ``side`` px at most, and print a summary."""
         dataset = data.load(
             self.data,
             root=self.data_root,

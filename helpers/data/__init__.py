@@ -28,6 +28,9 @@ SOURCES = {
 }
 
 
+IMAGENETTE = {"train": 9_469, "val": 3_925}  # its images
+
+
 def load(
     source: str = "demo",
     *,
@@ -88,7 +91,8 @@ def load(
         try:
             with archives.one_at_a_time(root):
                 dataset = LOADERS[source](root)
-        except RuntimeError as error:  # torchvision's, for incomplete files
+        # torchvision's, for incomplete files and folders
+        except (RuntimeError, FileNotFoundError) as error:
             raise ValueError(
                 f"{source} in {str(root)!r} cannot be used ({error}): delete its files "
                 "there and run again."
@@ -219,6 +223,10 @@ def _load_imagenette(root: pathlib.Path) -> Dataset:
     for split, words in (("train", "reading images"), ("val", "reading test images")):
         part = torchvision.datasets.Imagenette(root, split, "160px", download=True)
         items = [(pathlib.Path(path), label) for path, label in part._samples]
+        if len(items) != IMAGENETTE[split]:  # torchvision looks for the folder alone
+            raise RuntimeError(
+                f"{split} has {len(items):,} images and not {IMAGENETTE[split]:,}"
+            )
         parts.append(folder.read(items, folder.USUAL_SIZE, words, checked, "squash"))
     if checked.broken:
         raise RuntimeError(f"{min(checked.broken)} cannot be read")

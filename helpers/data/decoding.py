@@ -25,7 +25,11 @@ with contextlib.suppress(ImportError):  # where it is installed, HEIC can be rea
 
     pillow_heif.register_heif_opener()
 
-FITS = ("crop", "squash", "pad")  # keep the middle; distort; fill up with black
+FITS = {  # how long images become squares, as the summary of a data set says it
+    "crop": "of long images the middle is kept",
+    "squash": "long images are squashed",
+    "pad": "long images are padded with black",
+}
 # Not photographs, or read by programs outside Pillow, which a hostile file could use.
 NOT_READ = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PALM", "PDF", "WMF"}
 MOST_PIXELS = 2 * (PIL.Image.MAX_IMAGE_PIXELS or 89_478_485)  # Pillow's own limit
@@ -49,12 +53,14 @@ class Decoded(NamedTuple):
         reason: why it cannot be read.
         is_deep: it has values of more than 8 bits, mapped by their range.
         has_fourth: it has a fourth channel, such as transparency, which is not used.
+        is_long: its sides differ.
     """
 
     pixels: np.ndarray | None
     reason: str = ""
     is_deep: bool = False
     has_fourth: bool = False
+    is_long: bool = False
 
 
 @functools.cache
@@ -98,7 +104,8 @@ def examine(file: pathlib.Path, size: int, fit: str = "crop") -> Decoded:
             shallow = _mapped_by_range(opened) if is_deep else opened
             upright = _turned(shallow.convert("RGB"), _orientation(opened))
             pixels = np.array(_square(upright, size, fit)).transpose(2, 0, 1)
-            return Decoded(pixels, "", is_deep, has_fourth)
+            is_long = upright.width != upright.height
+            return Decoded(pixels, "", is_deep, has_fourth, is_long)
     except PIL.UnidentifiedImageError:
         is_tiff = file.suffix.lower() in (".tif", ".tiff")
         more = "; a TIFF may have four channels at most" if is_tiff else ""

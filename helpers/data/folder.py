@@ -100,7 +100,10 @@ def load(
     names = [layout.relative_name(file, found.root) for file, _ in pretraining]
     cut = [] if fit == "crop" else [fit]
     size = "" if image_size == USUAL_SIZE else f" at {image_size} px"
-    share = f"{layout.HELD_OUT:.0%} of each class are held out as test images"
+    notes = [decoding.FITS[fit]] if checked.long else []
+    if found.is_held_out:
+        share = f"{layout.HELD_OUT:.0%} of each class"
+        notes.insert(0, f"{share} are held out as test images")
     return Dataset(
         name=name_of(given) + size,
         classes=found.classes,
@@ -109,7 +112,7 @@ def load(
         test=splits[1],
         files=_digest([*names, *contents[: len(names)], *cut]),
         fit=fit,
-        note=share if found.is_held_out else "",
+        note="; ".join(notes),
     )
 
 
@@ -126,6 +129,7 @@ class Checked:
 
     Attributes:
         broken: why a file cannot be read, by its path.
+        long: path of the first image that is no square.
         deep: path of the first image that was mapped by its range.
         fourth: path of the first image with a fourth channel.
         all_flat: every image so far was of a single colour.
@@ -133,6 +137,7 @@ class Checked:
     """
 
     broken: dict[str, str] = dataclasses.field(default_factory=dict)
+    long: str = ""
     deep: str = ""
     fourth: str = ""
     all_flat: bool = True
@@ -144,6 +149,8 @@ class Checked:
             self.broken[str(file)] = decoded.reason
             return
         self.count += 1
+        if decoded.is_long:
+            self.long = self.long or str(file)
         if decoded.is_deep:
             self.deep = self.deep or str(file)
         if decoded.has_fourth:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import re
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -127,7 +128,7 @@ def ask(
     found = _usable(path for path, _ in weight_files.find_backbones(folders))
     newest: dict[str, Chosen] = {}
     for backbone in found:
-        if backbone.about.get("data") == data:
+        if _images(backbone.about.get("data", "")) == _images(data):
             newest.setdefault(backbone.name, backbone)
     names = ", ".join(newest) or "none yet"
     imagenet = from_source("imagenet")
@@ -144,6 +145,11 @@ def ask(
         path = colab.upload()
         answer = [from_file(path)] if path else []
     return [*_random_weights(answer), *answer]
+
+
+def _images(data: str) -> str:
+    """Name of a data set without the side at which a folder's images are kept."""
+    return re.sub(r" at \d+ px", "", data)
 
 
 def _usable(paths: Iterable[pathlib.Path]) -> list[Chosen]:

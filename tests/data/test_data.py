@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import pickle
+import shutil
 import time
 
 import numpy as np
@@ -211,7 +212,8 @@ def test_the_smallest_class_is_known_without_looking(source, tmp_path):
     assert data.SMALLEST_CLASS.keys() == data.LOADERS.keys()
 
 
-def test_imagenette_is_what_torchvision_has_unpacked(tmp_path):
+def test_imagenette_is_what_torchvision_has_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "IMAGENETTE", {"train": 6, "val": 4})
     names = {"n01440764": "tench", "n02102040": "English springer"}
     for split, count in (("train", 3), ("val", 2)):
         for number, wnid in enumerate(names):
@@ -235,5 +237,11 @@ def test_imagenette_is_what_torchvision_has_unpacked(tmp_path):
     few = data.load("imagenette", root=tmp_path, labels=2)
     assert (few.train_count, len(few.unlabeled)) == (4, 2)
     (tmp_path / "imagenette2-160" / "val" / wnid / f"{wnid}_0.JPEG").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"imagenette in .* cannot be used.*delete"):
+        data.load("imagenette", root=tmp_path)
+    (tmp_path / "imagenette2-160" / "val" / wnid / f"{wnid}_0.JPEG").unlink()
+    with pytest.raises(ValueError, match=r"\(val has 3 images and not 4\): delete"):
+        data.load("imagenette", root=tmp_path)
+    shutil.rmtree(tmp_path / "imagenette2-160" / "val")
     with pytest.raises(ValueError, match=r"imagenette in .* cannot be used.*delete"):
         data.load("imagenette", root=tmp_path)

@@ -298,7 +298,9 @@ def test_how_long_images_become_squares_is_part_of_what_they_are(tmp_path, stora
         for fit in decoding.FITS
     }
     assert len({dataset.files for dataset in found.values()}) == 3
-    assert [dataset.fit for dataset in found.values()] == list(decoding.FITS)
+    for fit, dataset in found.items():
+        assert dataset.fit == fit
+        assert dataset.describe().endswith(f"test images; {decoding.FITS[fit]}")
     corner = {fit: int(d.train.images[:][0, 0, 12, 0]) for fit, d in found.items()}
     assert corner["crop"] < 50
     assert corner["squash"] == corner["pad"] == 200

@@ -95,3 +95,14 @@ def test_without_any_file_random_weights_remain(tmp_path, monkeypatch):
     assert (only.name, only.network) == ("random", ("resnet18", "imagenet"))
     monkeypatch.setenv("STL_WEIGHTS", "imagenet")
     assert [one.source for one in choices.ask([], "demo")] == ["random", "imagenet"]
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_a_folder_is_the_same_images_at_whatever_side_it_was_kept(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("STL_WEIGHTS", "all")
+    make(tmp_path, "a", data="folder:pets at 160 px, 5 labels a class")
+    make(tmp_path, "b", method="pirl", data="folder:pets at 160 px")
+    names = [one.name for one in choices.ask([tmp_path], "folder:pets")]
+    assert names == ["random", "PIRL"]
