@@ -31,8 +31,8 @@ class Images:
 
     Attributes:
         data: demo, demo-tiny, stl10, imagenette, cifar10, cifar100, or folder:PATH: a
-            folder or zip with class folders, in train/ and test/ or not, or with images
-            alone.
+            folder or zip with class folders, in train/ and test/ or not, with a table
+            labels.csv (file,class,split), or with images alone.
         labels: labels to keep, as a number per class (20) or a share of every class
             (10%); the remaining images count as unlabeled. None keeps all.
         labels_seed: random seed that selects the labels to keep.

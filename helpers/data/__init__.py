@@ -14,7 +14,7 @@ import torch
 import torchvision
 
 from helpers import files
-from helpers.data import archives, decoding, demo, folder, layout
+from helpers.data import archives, decoding, demo, folder, labels_csv, layout
 from helpers.data.dataset import Dataset, Split, limit_labels, limited_name
 
 SOURCES = {
@@ -47,7 +47,8 @@ def load(
 
     Args:
         source: one of ``SOURCES``; ``folder:PATH`` for your own images, in folders as
-            ``layout`` describes them or in a zip of such folders.
+            ``layout`` describes them, in a zip of such folders, or in a table, see
+            ``labels_csv``.
         root: where downloads and unpacked zips are kept; ``$STL_DATA_ROOT`` or ``data``
             by default.
         image_size: side in pixels of the images of ``folder:PATH``.
@@ -127,13 +128,10 @@ def check(source: str, labels: int | str | None = None) -> None:
         smallest, name = SMALLEST_CLASS[source], source
     else:
         root = pathlib.Path(path).expanduser()
-        if not root.exists():
-            raise ValueError(
-                f"There is no folder {path!r}: check the path after 'folder:'."
-            )
-        if root.is_file():  # a zip is looked into when it is unpacked
+        is_zip = root.is_file() and not labels_csv.is_table(root)
+        if is_zip:  # it is looked into when it is unpacked
             return
-        found = layout.find(root, layout.LeftOut())
+        found = folder.find(root, layout.LeftOut())
         per_class = collections.Counter(label for _, label in found.train)
         smallest, name = min(per_class.values(), default=0), path
     if labels is None:
