@@ -148,7 +148,7 @@ class Checked:
         broken: why a file cannot be read, by its path.
         long: path of the first image that is no square.
         deep: path of the first image that was mapped by its range.
-        fourth: path of the first image with a fourth channel.
+        more: path of the first image with a channel that is not used.
         all_flat: every image so far was of a single colour.
         count: of the images that could be read.
     """
@@ -156,7 +156,7 @@ class Checked:
     broken: dict[str, str] = dataclasses.field(default_factory=dict)
     long: str = ""
     deep: str = ""
-    fourth: str = ""
+    more: str = ""
     all_flat: bool = True
     count: int = 0
 
@@ -170,8 +170,8 @@ class Checked:
             self.long = self.long or str(file)
         if decoded.is_deep:
             self.deep = self.deep or str(file)
-        if decoded.has_fourth:
-            self.fourth = self.fourth or str(file)
+        if decoded.has_more:
+            self.more = self.more or str(file)
         if self.all_flat:
             self.all_flat = bool((decoded.pixels == decoded.pixels[:, :1, :1]).all())
 
@@ -354,10 +354,10 @@ def _warn(
             f"Images such as {checked.deep!r} have values of more than 8 bits: each is "
             "mapped from its own smallest and largest value to 0-255."
         )
-    if checked.fourth:
+    if checked.more:
         sentences.append(
-            f"Images such as {checked.fourth!r} have more than three channels: only "
-            "red, green and blue are used."
+            f"Images such as {checked.more!r} have a further channel, such as "
+            "transparency or infrared: only red, green and blue, or grey, are used."
         )
     if checked.count and checked.all_flat:
         sentences.append(

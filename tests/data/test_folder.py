@@ -145,7 +145,7 @@ def test_deep_images_a_fourth_channel_and_copies_are_said_in_a_sentence(images):
         dataset, words = said(images, storage=storage)
         deep, fourth, copy = words.split("\n")
         assert "deep.png' have values of more than 8 bits: each is mapped" in deep
-        assert "glass.png' have more than three channels: only red," in fourth
+        assert "glass.png' have a further channel, such as" in fourth
         assert "1 test image(s) are also training images" in copy
         assert dataset.train.images[3][0].max() == 255
 

@@ -87,7 +87,7 @@ def test_what_a_table_says_and_is_not_so_is_counted(photos):
     text += "deep/er/none.png,a\n../secret.png,a\n/etc/passwd,a\n,a\n\n,\n"
     text += f"{photos / 'deep' / 'er' / '8.png'},a\ndeep\\er\\9.png,b\n"
     (photos.parent / "secret.png").write_bytes((photos / "deep/er/0.png").read_bytes())
-    found, (train, _, test), words = find(write(photos, text))
+    _, (train, _, test), words = find(write(photos, text))
     assert sorted(int(name) for name, _ in train + test) == [0, 3, 4, 5, 6, 7, 8, 9]
     for said in (
         "1 named in labels.csv, but not there (deep/er/none.png)",
@@ -104,7 +104,7 @@ def test_accents_are_the_same_however_they_are_written(photos):
     (photos / "deep/er/0.png").rename(photos / f"{one}.png")
     text = f"file,class\n{other}.png,caf{other}\n" + line(1, f"caf{one}")
     text += line(2, "thé") + line(3, "thé")
-    found, names, words = find(write(photos, text))
+    found, names, _ = find(write(photos, text))
     assert found.classes == ("café", "thé")
     assert len(names[0] + names[2]) == 4
 
@@ -133,13 +133,13 @@ def test_a_zip_may_hold_a_table(photos, tmp_path):
 
 def test_a_table_about_something_else_is_said_and_not_used(photos):
     table = write(photos, "name,price\nx,3\n")
-    found, names, words = find(photos)
+    _, names, words = find(photos)
     assert list(map(len, names)) == [0, 12, 0]
     assert words == (
         "Left out: 1 not used, because it lacks the columns file and class (labels.csv)"
         "."
     )
-    with pytest.raises(ValueError, match="needs the columns file and class .*'name'"):
+    with pytest.raises(ValueError, match=r"needs the columns file and class .*'name'"):
         find(table)
 
 
