@@ -59,6 +59,10 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
         if method and "method" in chosen:
             raise ValueError(f"Choose one method: {method} or {chosen['method']}.")
         chosen.setdefault("method", method or "byol")
+        if "init" in chosen:
+            first = choices.first_weights(chosen["init"])  # converted, if need be
+            chosen = first | chosen | {"init": first["init"]}
+            rest = _flag("init").parse_known_args(rest)[1]
         default = flags.Pretrain(settings.configure(**chosen))
         program += f" {chosen['method']}"
     if kind is flags.Evaluate:
@@ -329,11 +333,16 @@ def _print_left_out(found: embedding.Embedding) -> None:
 
 def _peek(arguments: Sequence[str], *names: str) -> dict[str, str]:
     """Read those flags first on which the defaults of the others depend."""
+    found, _ = _flag(*names).parse_known_args(arguments)
+    return {name: value for name, value in vars(found).items() if value}
+
+
+def _flag(*names: str) -> argparse.ArgumentParser:
+    """A parser that knows these flags alone."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in names:
         parser.add_argument(f"--{name}", nargs="?")
-    found, _ = parser.parse_known_args(arguments)
-    return {name: value for name, value in vars(found).items() if value}
+    return parser
 
 
 def _save_figure(figure: pictures.Figure, file: pathlib.Path) -> None:

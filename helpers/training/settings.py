@@ -15,7 +15,7 @@ import torch
 from helpers import methods, views
 from helpers.data.dataset import Dataset
 from helpers.methods import base
-from helpers.models import backbones
+from helpers.models import backbones, weight_files
 from helpers.training import optimizers
 from helpers.views.settings import ViewSettings
 
@@ -115,7 +115,8 @@ class PretrainingSettings(TrainingSettings):
         stem: first layers of a ResNet: 7x7 convolution and max-pool (imagenet), 3x3
             and max-pool (pool, for 48 to 96 px), 3x3 alone (small, for 32 px).
         norm: normalisation in a ResNet.
-        init: weights before the first step.
+        init: weights before the first step: random, imagenet, or the path of a backbone
+            file, or on the command line of another project's checkpoint.
         batch_size: images per step, over all processes.
         learning_rate: at the peak of the schedule, for 256 images per step; it is
             multiplied by batch_size / 256.
@@ -132,7 +133,7 @@ class PretrainingSettings(TrainingSettings):
     backbone: Literal[backbones.BACKBONES] = "resnet18"
     stem: Literal[tuple(backbones.STEMS)] = "imagenet"
     norm: Literal[tuple(backbones.NORMS)] = "batch"
-    init: Literal[backbones.WEIGHTS] = "random"
+    init: str = "random"
     image_size_schedule: tuple[tuple[float, int], ...] = ()
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
@@ -142,8 +143,8 @@ class PretrainingSettings(TrainingSettings):
         """Check the values before any data is read."""
         super().__post_init__()
         methods.get(self.method)
-        backbones.check(
-            self.backbone, stem=self.stem, weights=self.init, norm=self.norm
+        weight_files.check_first(
+            self.init, self.backbone, stem=self.stem, norm=self.norm
         )
         if self.monitor_every < 1:
             raise ValueError(
@@ -198,11 +199,16 @@ class PretrainingSettings(TrainingSettings):
         )
         return dataclasses.replace(self, batch_size=count)
 
+    def identity(self) -> dict[str, Any]:
+        """All settings; a file of first weights by its content and not its place."""
+        first = weight_files.first_name(self.init)
+        return {**dataclasses.asdict(self), "init": first}
+
     def about(self, dataset: Dataset, history: list[dict[str, Any]]) -> dict[str, Any]:
         """Describe how the backbone was made, for the metadata of its file."""
         view = self.view_at(len(history) - 1)
         return {
-            **dataclasses.asdict(self),
+            **self.identity(),
             "data": dataset.name,
             "image_size": view.size,
             "evaluation_size": view.whole_size,
@@ -217,7 +223,7 @@ class PretrainingSettings(TrainingSettings):
     def run_name(self, dataset: Dataset) -> str:
         """Name the run's folder; other settings or other images give another name."""
         images = [dataset.name, *dataset.pretraining.images.shape, dataset.files]
-        text = json.dumps([*images, dataclasses.asdict(self)], sort_keys=True)
+        text = json.dumps([*images, self.identity()], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:6]
         data = dataset.name.split(",")[0].removeprefix("folder:")
         data = re.sub(r"[^\w.-]+", "-", data)
