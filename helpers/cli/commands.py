@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import tqdm
 import tyro
 from torch import nn
 
@@ -27,10 +28,11 @@ from helpers.models import (
     weight_files,
 )
 from helpers.notebook import choices
-from helpers.training import pretraining, settings
+from helpers.training import gauges, pretraining, settings
 
 README, RESULTS = pathlib.Path("README.md"), pathlib.Path("docs/results.md")
 IMAGENET_SIZE = 224  # side in pixels that torchvision's ImageNet weights are made for
+COLLAPSED = "The embeddings have collapsed: lower the learning rate and try again."
 SHOWN = 96  # side in pixels of the images in a picture of neighbours
 
 
@@ -78,17 +80,26 @@ def pretrain(args: flags.Pretrain) -> None:
     """Pre-train a backbone."""
     location = args.location
     hardware.check_processes(location.devices, location.nodes)  # before reading images
+
+    def on_epoch(history: list[dict[str, Any]]) -> None:
+        begins = gauges.is_collapsed(history) and not gauges.is_collapsed(history[:-1])
+        if begins and len(history) < args.settings.epochs:  # at the end it is said too
+            tqdm.tqdm.write(f"Epoch {len(history)}: {COLLAPSED}")
+
     run = pretraining.pretrain(
         args.settings,
         args.images.load(args.settings.evaluation_size),
         folder=location.checkpoints,
         mirror=location.mirror,
+        on_epoch=on_epoch,
         resume=location.resume,
         devices=location.devices,
         nodes=location.nodes,
         stop_after=location.stop_after,
     )
     print(f"The backbone is {run.backbone_file}; logs are in {run.folder / 'logs'}.")
+    if gauges.is_collapsed(run.history) and hardware.is_first_process():
+        print(COLLAPSED)
 
 
 def evaluate(args: flags.Evaluate) -> None:
