@@ -256,7 +256,7 @@ def list_backbones(args: flags.List) -> None:
     """Print the backbones in a folder with runs."""
     found = weight_files.find_backbones([args.folder])
     for file, about in found:
-        print(f"{file}: {weight_files.describe(about)}")
+        print(f"{files.printable(file)}: {weight_files.describe(about)}")
     if not found:
         print(f"No backbones in {args.folder}: make one with `pretrain`.")
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import hashlib
 import os
 import pathlib
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -158,12 +160,7 @@ def _load_demo(root: pathlib.Path, name: str, **counts: int) -> Dataset:
     for split, count in counts.items():
         # The version of the drawing code is in the name: new drawings, new files.
         file = root / f"demo-{demo.VERSION}" / f"{split}-{count}.npz"
-        if not file.exists():
-            images, labels = demo.draw(split, count)
-            save = functools.partial(np.savez, images=images, labels=labels)
-            files.write(file, save)
-        with np.load(file) as stored:
-            parts[split] = stored["images"], stored["labels"]
+        parts[split] = _drawn_before(file) or _draw(file, split, count)
     train, unlabeled, test = parts["train"], parts["unlabeled"], parts["test"]
     images = torch.from_numpy(np.concatenate([train[0], unlabeled[0]]))
     labels = torch.full((len(images),), -1)
@@ -175,6 +172,40 @@ def _load_demo(root: pathlib.Path, name: str, **counts: int) -> Dataset:
         train_count=counts["train"],
         test=Split(torch.from_numpy(test[0]), torch.from_numpy(test[1])),
     )
+
+
+def _draw(file: pathlib.Path, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the images of a split, and keep them in a file."""
+    arrays = demo.draw(split, count)
+    images, labels = arrays
+    save = functools.partial(
+        np.savez, images=images, labels=labels, digest=_digest(*arrays)
+    )
+    files.write(file, save)
+    return arrays
+
+
+def _drawn_before(file: pathlib.Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """The images in a file; None when there is none, or it is not as it was written."""
+    if not file.exists():
+        return None
+    try:
+        with np.load(file) as stored:
+            arrays = stored["images"], stored["labels"]
+            if str(stored["digest"]) == _digest(*arrays):
+                return arrays
+    except Exception:  # a damaged zip raises nearly anything
+        pass
+    warnings.warn(f"{file} is not whole: it is drawn again.", stacklevel=2)
+    return None
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    total = hashlib.sha256()
+    for array in arrays:
+        total.update(f"{array.dtype} {array.shape}".encode())
+        total.update(np.ascontiguousarray(array))
+    return total.hexdigest()
 
 
 def _load_stl10(root: pathlib.Path) -> Dataset:

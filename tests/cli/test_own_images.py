@@ -1,9 +1,17 @@
 """Images of one's own on the command line."""
 
+import pathlib
+import subprocess
+import sys
+
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 
+from helpers.models import weight_files
+
+PROJECT = pathlib.Path(__file__).resolve().parents[2]
 SHORT = "--epochs 1 --batch-size 4 --precision 32-true"
 
 
@@ -40,3 +48,30 @@ def test_a_side_that_was_asked_for_is_kept_and_said(pets, run):
         status, printed, _ = run(f"{line} --folder-image-size 32")
     assert status == 0
     assert "long images are padded with black" in printed
+
+
+def test_a_warning_is_one_plain_sentence(pets):
+    (pets / "cat" / "notes.txt").write_text("no image")
+    (pets / "dog" / "bro\x1b[2Jken\n.jpg").write_text("no image")
+    # It ends before training, because there are too few images.
+    line = f"pretrain supcon --data folder:{pets} --batch-size 99"
+    command = [sys.executable, "-m", "helpers", *line.split()]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT)
+    *notes, error = done.stderr.splitlines()
+    assert all(note.startswith("Note: ") for note in notes)
+    note = notes[0]
+    assert note.startswith(
+        "Note: Left out: 1 with an ending that no image has (.txt); "
+    )
+    assert "Pillow knows no image like it" in note
+    assert "\x1b" not in done.stderr
+    assert "fewer than one batch" in error
+
+
+def test_a_name_cannot_change_what_a_terminal_shows(run, tmp_path):
+    folder = tmp_path / "runs" / "a\x1b]0;owned\x07"
+    network = torch.nn.Linear(1, 1)
+    weight_files.save_backbone(folder / weight_files.BACKBONE_FILE, network, {})
+    status, printed, _ = run(f"list --folder {tmp_path / 'runs'}")
+    assert (status, printed.count("\x1b")) == (0, 0)
+    assert r"a\x1b]0;owned\x07" in printed

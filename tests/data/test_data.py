@@ -4,6 +4,7 @@ import concurrent.futures
 import pickle
 import shutil
 import time
+import warnings
 
 import numpy as np
 import PIL.Image
@@ -132,6 +133,42 @@ def test_the_demo_is_drawn_once_and_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "VERSION", "another")
     data.load("demo", root=tmp_path)
     assert len(drawn) == 6
+
+
+@pytest.mark.parametrize("damage", ["half", "empty", "no zip", "labels", "old"])
+def test_drawings_that_are_not_whole_are_drawn_again(damage, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        demo,
+        "draw",
+        lambda split, count: (
+            np.full((count, 3, 8, 8), 7, np.uint8),
+            np.arange(count, dtype=np.int64) % 10,
+        ),
+    )
+    whole = data.load("demo-tiny", root=tmp_path)
+    file = next(tmp_path.rglob("train-40.npz"))
+    content = file.read_bytes()
+    if damage in ("labels", "old"):
+        with np.load(file) as stored:
+            arrays = dict(stored)
+        if damage == "old":
+            del arrays["digest"]
+        arrays["labels"] = arrays["labels"][::-1]
+        np.savez(file, **arrays)
+    else:
+        wrong = {
+            "half": content[: len(content) // 2],
+            "empty": b"",
+            "no zip": b"?" * 99,
+        }
+        file.write_bytes(wrong[damage])
+    with pytest.warns(UserWarning, match=r"train-40\.npz is not whole: it is drawn ag"):
+        again = data.load("demo-tiny", root=tmp_path)
+    assert torch.equal(again.train.labels, whole.train.labels)
+    assert file.read_bytes() == content
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data.load("demo-tiny", root=tmp_path)
 
 
 def test_the_folder_for_downloads_comes_from_the_environment(tmp_path, monkeypatch):
