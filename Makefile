@@ -28,7 +28,7 @@ run: $(READY)  ## run all notebooks on the demo images, with a report
 	@$(PYTHON) -m tools.run_notebooks --data $${STL_DATA:-demo}
 
 lab: $(READY)  ## open the notebooks in JupyterLab
-	@$(PYTHON) -m jupyter lab
+	@$(PYTHON) -m jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: $(READY)  ## run all tests, the notebooks among them
 	@$(PYTHON) -m pytest

@@ -15,7 +15,12 @@ results    print the table of results, or write the tables of README and docs
 from __future__ import annotations
 
 import sys
+import warnings
+from typing import Any
 
+import tqdm
+
+from helpers import files
 from helpers.training import signals
 
 
@@ -70,5 +75,12 @@ def _stop(sentence: str, status: int) -> int:
     return status
 
 
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Print a warning as one plain sentence, on a line that no progress bar is on."""
+    sentence = " ".join(str(message).split())
+    tqdm.tqdm.write(f"Note: {files.printable(sentence)}", file=sys.stderr)
+
+
 if __name__ == "__main__":
+    warnings.showwarning = _warn
     sys.exit(main())

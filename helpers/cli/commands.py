@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import tqdm
 import tyro
 from torch import nn
 
@@ -27,10 +28,11 @@ from helpers.models import (
     weight_files,
 )
 from helpers.notebook import choices
-from helpers.training import pretraining, settings
+from helpers.training import gauges, pretraining, settings
 
 README, RESULTS = pathlib.Path("README.md"), pathlib.Path("docs/results.md")
 IMAGENET_SIZE = 224  # side in pixels that torchvision's ImageNet weights are made for
+COLLAPSED = "The embeddings have collapsed: lower the learning rate and try again."
 SHOWN = 96  # side in pixels of the images in a picture of neighbours
 
 
@@ -59,6 +61,10 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
         if method and "method" in chosen:
             raise ValueError(f"Choose one method: {method} or {chosen['method']}.")
         chosen.setdefault("method", method or "byol")
+        if "init" in chosen:
+            first = choices.first_weights(chosen["init"])  # converted, if need be
+            chosen = first | chosen | {"init": first["init"]}
+            rest = _flag("init").parse_known_args(rest)[1]
         default = flags.Pretrain(settings.configure(**chosen))
         program += f" {chosen['method']}"
     if kind is flags.Evaluate:
@@ -76,11 +82,18 @@ def pretrain(args: flags.Pretrain) -> None:
     # Before images are read, which may take minutes.
     hardware.check_processes(location.devices, location.nodes)
     _check_folders(location.checkpoints, location.mirror)
+
+    def on_epoch(history: list[dict[str, Any]]) -> None:
+        begins = gauges.is_collapsed(history) and not gauges.is_collapsed(history[:-1])
+        if begins and len(history) < args.settings.epochs:  # at the end it is said too
+            tqdm.tqdm.write(f"Epoch {len(history)}: {COLLAPSED}")
+
     run = pretraining.pretrain(
         args.settings,
-        args.images.load(args.settings.image_size),
+        args.images.load(args.settings.evaluation_size),
         folder=location.checkpoints,
         mirror=location.mirror,
+        on_epoch=on_epoch,
         resume=location.resume,
         extend=location.extend,
         devices=location.devices,
@@ -89,6 +102,8 @@ def pretrain(args: flags.Pretrain) -> None:
         save_minutes=location.save_minutes,
     )
     print(f"The backbone is {run.backbone_file}; logs are in {run.folder / 'logs'}.")
+    if gauges.is_collapsed(run.history) and hardware.is_first_process():
+        print(COLLAPSED)
 
 
 def evaluate(args: flags.Evaluate) -> None:
@@ -100,7 +115,7 @@ def evaluate(args: flags.Evaluate) -> None:
     )
     if "fine-tuning" in args.protocols:
         backbones.check_side(*backbone.network, training.view.size)
-    dataset = args.images.load(backbone.image_size)
+    dataset = args.images.load(max(backbone.image_size, training.view.whole_size))
 
     @functools.cache
     def features() -> protocols.Features:
@@ -153,7 +168,7 @@ def baseline(args: flags.Baseline) -> None:
     _check_folders(args.results_folder, _folder_of(args.classifier))
     backbones.check(args.backbone, stem=args.stem)
     backbones.check_side(args.backbone, args.stem, training.view.size)
-    dataset = args.images.load(training.view.size)
+    dataset = args.images.load(training.view.whole_size)
     kept = _Kept(args.results_folder, args.classifier)
     for label_set in args.label_sets(dataset):
         outcome = protocols.baseline(
@@ -251,7 +266,7 @@ def list_backbones(args: flags.List) -> None:
     """Print the backbones in a folder with runs."""
     found = weight_files.find_backbones([args.folder])
     for file, about in found:
-        print(f"{file}: {weight_files.describe(about)}")
+        print(f"{files.printable(file)}: {weight_files.describe(about)}")
     if not found:
         print(f"No backbones in {args.folder}: make one with `pretrain`.")
 
@@ -350,11 +365,16 @@ def _print_left_out(found: embedding.Embedding) -> None:
 
 def _peek(arguments: Sequence[str], *names: str) -> dict[str, str]:
     """Read those flags first on which the defaults of the others depend."""
+    found, _ = _flag(*names).parse_known_args(arguments)
+    return {name: value for name, value in vars(found).items() if value}
+
+
+def _flag(*names: str) -> argparse.ArgumentParser:
+    """A parser that knows these flags alone."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in names:
         parser.add_argument(f"--{name}", nargs="?")
-    found, _ = parser.parse_known_args(arguments)
-    return {name: value for name, value in vars(found).items() if value}
+    return parser
 
 
 def _save_figure(figure: pictures.Figure, file: pathlib.Path) -> None:

@@ -31,13 +31,14 @@ class Images:
 
     Attributes:
         data: demo, demo-tiny, stl10, imagenette, cifar10, cifar100, or folder:PATH: a
-            folder or zip with class folders, in train/ and test/ or not, or with images
-            alone.
+            folder or zip with class folders, in train/ and test/ or not, with a table
+            labels.csv (file,class,split), or with images alone.
         labels: labels to keep, as a number per class (20) or a share of every class
             (10%); the remaining images count as unlabeled. None keeps all.
         labels_seed: random seed that selects the labels to keep.
         folder_image_size: side in pixels to which the images of folder:PATH are
-            resized; None takes 96, or the side of the views if that is larger.
+            resized; None takes 96, or the side at which they are shown if that is
+            larger.
         folder_fit: how long images of folder:PATH become squares: keep the middle
             (crop), distort (squash), or fill up with black (pad).
         data_root: folder for downloaded data sets.
@@ -51,7 +52,7 @@ class Images:
     labels: str | None = None
     labels_seed: int = 0
     folder_image_size: int | None = None
-    folder_fit: Literal[decoding.FITS] = "crop"
+    folder_fit: Literal[tuple(decoding.FITS)] = "crop"
     data_root: pathlib.Path = dataclasses.field(default_factory=files.data_folder)
     storage: Literal["auto", "resident", "stream"] = "auto"
     workers: int | None = None
@@ -64,11 +65,12 @@ class Images:
         settings.check_range("workers", self.workers or 0, 0, 1_000)
 
     def load(self, side: int) -> Dataset:
-        """Read the images and print a summary; ``side`` is that of the views."""
+        """Read the images, shown at ``side`` px at most, and print a summary."""
+        kept = self.folder_image_size
         dataset = data.load(
             self.data,
             root=self.data_root,
-            image_size=self.folder_image_size or max(folder.USUAL_SIZE, side),
+            image_size=max(folder.USUAL_SIZE, side) if kept is None else kept,
             fit=self.folder_fit,
             labels=self.labels,
             seed=self.labels_seed,

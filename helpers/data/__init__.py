@@ -5,8 +5,10 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import hashlib
 import os
 import pathlib
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -14,7 +16,7 @@ import torch
 import torchvision
 
 from helpers import files
-from helpers.data import archives, decoding, demo, folder, layout
+from helpers.data import archives, decoding, demo, folder, labels_csv, layout
 from helpers.data.dataset import Dataset, Split, limit_labels, limited_name
 
 SOURCES = {
@@ -26,6 +28,16 @@ SOURCES = {
     "cifar100": "CIFAR-100: 170 MB download, 32 px",
     "folder:": "your own images: folder:PATH, class folders or just images",
 }
+
+
+LARGEST_SIDE = 10_000  # pixels
+ARCHIVES = {
+    "stl10": torchvision.datasets.STL10.url,
+    "imagenette": "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-160.tgz",
+    "cifar10": torchvision.datasets.CIFAR10.url,
+    "cifar100": torchvision.datasets.CIFAR100.url,
+}
+IMAGENETTE = {"train": 9_469, "val": 3_925}  # its images
 
 
 def load(
@@ -44,7 +56,8 @@ def load(
 
     Args:
         source: one of ``SOURCES``; ``folder:PATH`` for your own images, in folders as
-            ``layout`` describes them or in a zip of such folders.
+            ``layout`` describes them, in a zip of such folders, or in a table, see
+            ``labels_csv``.
         root: where downloads and unpacked zips are kept; ``$STL_DATA_ROOT`` or ``data``
             by default.
         image_size: side in pixels of the images of ``folder:PATH``.
@@ -73,6 +86,10 @@ def load(
         raise ValueError(
             f"Unknown fit {fit!r}: choose one of {', '.join(decoding.FITS)}."
         )
+    if not 1 <= image_size <= LARGEST_SIDE:
+        raise ValueError(
+            f"Images cannot be kept at {image_size} px: choose 1 to {LARGEST_SIDE:,}."
+        )
     if storage == "stream" and source == path:
         raise ValueError("Only folder:PATH can be streamed: leave storage at 'auto'.")
     if source != path:
@@ -86,9 +103,14 @@ def load(
         )
     elif source in LOADERS:
         try:
-            with archives.one_at_a_time(root):
+            url = ARCHIVES.get(source, "")
+            with (
+                archives.one_at_a_time(root),
+                archives.downloading(source, url, root, "the demo images need"),
+            ):
                 dataset = LOADERS[source](root)
-        except RuntimeError as error:  # torchvision's, for incomplete files
+        # torchvision's, for incomplete files and folders
+        except (RuntimeError, FileNotFoundError) as error:
             raise ValueError(
                 f"{source} in {str(root)!r} cannot be used ({error}): delete its files "
                 "there and run again."
@@ -123,13 +145,10 @@ def check(source: str, labels: int | str | None = None) -> None:
         smallest, name = SMALLEST_CLASS[source], source
     else:
         root = pathlib.Path(path).expanduser()
-        if not root.exists():
-            raise ValueError(
-                f"There is no folder {path!r}: check the path after 'folder:'."
-            )
-        if root.is_file():  # a zip is looked into when it is unpacked
+        is_zip = root.is_file() and not labels_csv.is_table(root)
+        if is_zip:  # it is looked into when it is unpacked
             return
-        found = layout.find(root, layout.LeftOut())
+        found = folder.find(root, layout.LeftOut())
         per_class = collections.Counter(label for _, label in found.train)
         smallest, name = min(per_class.values(), default=0), path
     if labels is None:
@@ -156,12 +175,7 @@ def _load_demo(root: pathlib.Path, name: str, **counts: int) -> Dataset:
     for split, count in counts.items():
         # The version of the drawing code is in the name: new drawings, new files.
         file = root / f"demo-{demo.VERSION}" / f"{split}-{count}.npz"
-        if not file.exists():
-            images, labels = demo.draw(split, count)
-            save = functools.partial(np.savez, images=images, labels=labels)
-            files.write(file, save)
-        with np.load(file) as stored:
-            parts[split] = stored["images"], stored["labels"]
+        parts[split] = _drawn_before(file) or _draw(file, split, count)
     train, unlabeled, test = parts["train"], parts["unlabeled"], parts["test"]
     images = torch.from_numpy(np.concatenate([train[0], unlabeled[0]]))
     labels = torch.full((len(images),), -1)
@@ -173,6 +187,40 @@ def _load_demo(root: pathlib.Path, name: str, **counts: int) -> Dataset:
         train_count=counts["train"],
         test=Split(torch.from_numpy(test[0]), torch.from_numpy(test[1])),
     )
+
+
+def _draw(file: pathlib.Path, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the images of a split, and keep them in a file."""
+    arrays = demo.draw(split, count)
+    images, labels = arrays
+    save = functools.partial(
+        np.savez, images=images, labels=labels, digest=_digest(*arrays)
+    )
+    files.write(file, save)
+    return arrays
+
+
+def _drawn_before(file: pathlib.Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """The images in a file; None when there is none, or it is not as it was written."""
+    if not file.exists():
+        return None
+    try:
+        with np.load(file) as stored:
+            arrays = stored["images"], stored["labels"]
+            if str(stored["digest"]) == _digest(*arrays):
+                return arrays
+    except Exception:  # a damaged zip raises nearly anything
+        pass
+    warnings.warn(f"{file} is not whole: it is drawn again.", stacklevel=2)
+    return None
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    total = hashlib.sha256()
+    for array in arrays:
+        total.update(f"{array.dtype} {array.shape}".encode())
+        total.update(np.ascontiguousarray(array))
+    return total.hexdigest()
 
 
 def _load_stl10(root: pathlib.Path) -> Dataset:
@@ -219,6 +267,10 @@ def _load_imagenette(root: pathlib.Path) -> Dataset:
     for split, words in (("train", "reading images"), ("val", "reading test images")):
         part = torchvision.datasets.Imagenette(root, split, "160px", download=True)
         items = [(pathlib.Path(path), label) for path, label in part._samples]
+        if len(items) != IMAGENETTE[split]:  # torchvision looks for the folder alone
+            raise RuntimeError(
+                f"{split} has {len(items):,} images and not {IMAGENETTE[split]:,}"
+            )
         parts.append(folder.read(items, folder.USUAL_SIZE, words, checked, "squash"))
     if checked.broken:
         raise RuntimeError(f"{min(checked.broken)} cannot be read")

@@ -4,7 +4,8 @@ Images of any size and mode (greyscale, palette, CMYK, with transparency) become
 How a long one becomes a square is a choice (``FITS``). Deep images
 (floats, integers of more than 8 bits) are mapped from the range of their own values to
 0–255, each file by itself, so that a new photograph is decoded as those of the data set
-were; how bright one file is beside another is lost.
+were; how bright one file is beside another is lost. Of colours with 16 bits Pillow
+reads the upper 8. Large images are decoded one at a time, to bound the memory.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import pathlib
+import threading
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -25,10 +28,20 @@ with contextlib.suppress(ImportError):  # where it is installed, HEIC can be rea
 
     pillow_heif.register_heif_opener()
 
-FITS = ("crop", "squash", "pad")  # keep the middle; distort; fill up with black
+FITS = {  # how long images become squares, as the summary of a data set says it
+    "crop": "of long images the middle is kept",
+    "squash": "long images are squashed",
+    "pad": "long images are padded with black",
+}
 # Not photographs, or read by programs outside Pillow, which a hostile file could use.
 NOT_READ = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PALM", "PDF", "WMF"}
+# No images are written here that could be bombs; their size is checked below.
+warnings.filterwarnings("ignore", category=PIL.Image.DecompressionBombWarning)
+LARGE = 20_000_000  # pixels
+ONE_AT_A_TIME = threading.Lock()
+REDUCIBLE = ("L", "RGB", "RGBA", "CMYK")
 MOST_PIXELS = 2 * (PIL.Image.MAX_IMAGE_PIXELS or 89_478_485)  # Pillow's own limit
+TOO_LARGE = f"it has more than {MOST_PIXELS:,} pixels: save it smaller, or as JPEG"
 # How to turn an image upright, by the orientation in its EXIF block.
 TURNS = {
     2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
@@ -48,13 +61,15 @@ class Decoded(NamedTuple):
         pixels: uint8 (3, size, size); None when the file cannot be read.
         reason: why it cannot be read.
         is_deep: it has values of more than 8 bits, mapped by their range.
-        has_fourth: it has a fourth channel, such as transparency, which is not used.
+        has_more: it has a channel beside its colours or grey, which is not used.
+        is_long: its sides differ.
     """
 
     pixels: np.ndarray | None
     reason: str = ""
     is_deep: bool = False
-    has_fourth: bool = False
+    has_more: bool = False
+    is_long: bool = False
 
 
 @functools.cache
@@ -90,15 +105,13 @@ def examine(file: pathlib.Path, size: int, fit: str = "crop") -> Decoded:
         with _open(file) as opened:
             # A large JPEG is decoded at a half, a quarter or an eighth of its size.
             opened.draft("RGB", (size, size))
-            if opened.width * opened.height > MOST_PIXELS:
-                return Decoded(None, f"it has more than {MOST_PIXELS:,} pixels")
-            opened.load()
-            is_deep = opened.mode == "F" or opened.mode.startswith("I")
-            has_fourth = _has_fourth(opened)
-            shallow = _mapped_by_range(opened) if is_deep else opened
-            upright = _turned(shallow.convert("RGB"), _orientation(opened))
-            pixels = np.array(_square(upright, size, fit)).transpose(2, 0, 1)
-            return Decoded(pixels, "", is_deep, has_fourth)
+            count = opened.width * opened.height
+            if count > MOST_PIXELS:
+                return Decoded(None, TOO_LARGE)
+            with ONE_AT_A_TIME if count > LARGE else contextlib.nullcontext():
+                return _read(opened, size, fit)
+    except PIL.Image.DecompressionBombError:
+        return Decoded(None, TOO_LARGE)
     except PIL.UnidentifiedImageError:
         is_tiff = file.suffix.lower() in (".tif", ".tiff")
         more = "; a TIFF may have four channels at most" if is_tiff else ""
@@ -107,6 +120,25 @@ def examine(file: pathlib.Path, size: int, fit: str = "crop") -> Decoded:
     except Exception as error:
         lines = str(error).splitlines() or [""]
         return Decoded(None, lines[0].strip() or type(error).__name__)
+
+
+def _read(opened: PIL.Image.Image, size: int, fit: str) -> Decoded:
+    """Read an image that was opened."""
+    is_16 = any(";16" in str(tile) for tile in opened.tile)  # known before it is read
+    opened.load()
+    is_grey = opened.mode == "F" or opened.mode.startswith("I")
+    is_deep = is_grey or is_16
+    has_more, orientation = _has_more(opened), _orientation(opened)
+    image = _mapped_by_range(opened) if is_grey else opened
+    step = min(image.size) // (4 * size)
+    if image.width * image.height > LARGE and image.mode in REDUCIBLE and step > 1:
+        image = image.reduce(step)  # a second copy of all of it would take much
+    image = image.convert("RGB")
+    if is_16 and not is_grey:
+        image = _mapped_by_range(image)
+    upright = _turned(image, orientation)
+    pixels = np.array(_square(upright, size, fit)).transpose(2, 0, 1)
+    return Decoded(pixels, "", is_deep, has_more, upright.width != upright.height)
 
 
 def _square(image: PIL.Image.Image, size: int, fit: str) -> PIL.Image.Image:
@@ -131,11 +163,11 @@ def _open(file: pathlib.Path) -> PIL.Image.Image:
         raise
 
 
-def _has_fourth(image: PIL.Image.Image) -> bool:
-    """Whether there is a fourth channel beside red, green and blue that varies."""
-    if image.mode not in ("RGBA", "RGBX", "RGBa"):
+def _has_more(image: PIL.Image.Image) -> bool:
+    """Whether there is a channel beside red, green and blue, or grey, that varies."""
+    if image.mode not in ("RGBA", "RGBX", "RGBa", "LA", "La", "PA"):
         return False
-    low, high = image.getchannel(3).getextrema()
+    low, high = image.getchannel(len(image.getbands()) - 1).getextrema()
     return low < high
 
 

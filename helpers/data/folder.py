@@ -22,7 +22,7 @@ import torch
 import tqdm
 
 from helpers import files, hardware
-from helpers.data import archives, decoding, layout, streaming
+from helpers.data import archives, decoding, labels_csv, layout, streaming
 from helpers.data.dataset import Dataset, Split
 from helpers.data.layout import LabelledFile
 
@@ -47,7 +47,8 @@ def load(
     images without labels, too many to be tried, another one stands in for a broken one.
 
     Args:
-        path: of a folder, see ``layout``, or of a zip of such a folder.
+        path: of a folder, see ``layout``, or of a zip of such a folder, or of a table
+            of images, see ``labels_csv``.
         image_size: side of the images in pixels.
         kept_in: folder for unpacked zips and for lists of files that were checked.
         fit: how an image becomes a square, one of ``decoding.FITS``.
@@ -60,15 +61,11 @@ def load(
             read, or test images have classes that training images lack.
     """
     root = given = pathlib.Path(path).expanduser()
-    if root.is_file():
+    if root.is_file() and not labels_csv.is_table(root):
         with archives.one_at_a_time(kept_in):
             root = archives.unpack(root, kept_in / "unpacked")
-    elif not root.is_dir():
-        raise ValueError(
-            f"There is no folder {path!r}: check the path after 'folder:'."
-        )
     left_out = layout.LeftOut()
-    found = layout.find(root, left_out)
+    found = find(root, left_out)
     pretraining, test = found.train + found.unlabeled, found.test
     if storage == "auto":
         needed = 3 * image_size**2 * len(pretraining + test)
@@ -97,10 +94,15 @@ def load(
         left_out.add("that cannot be read", f"{file!r}: {reason}")
     _check_classes(found, splits[0], checked)
     _warn(left_out, checked, found, splits[1], contents)
-    names = [layout.relative_name(file, found.root) for file, _ in pretraining]
+    names = [found.name(item) for item in pretraining]
     cut = [] if fit == "crop" else [fit]
     size = "" if image_size == USUAL_SIZE else f" at {image_size} px"
-    share = f"{layout.HELD_OUT:.0%} of each class are held out as test images"
+    notes = [decoding.FITS[fit]] if checked.long else []
+    if found.is_held_out:
+        share = f"{layout.HELD_OUT:.0%} of each class"
+        notes.insert(0, f"{share} are held out as test images")
+    if found.labels_from:
+        notes.append(f"labels from {files.printable(found.labels_from)}")
     return Dataset(
         name=name_of(given) + size,
         classes=found.classes,
@@ -109,13 +111,31 @@ def load(
         test=splits[1],
         files=_digest([*names, *contents[: len(names)], *cut]),
         fit=fit,
-        note=share if found.is_held_out else "",
+        note="; ".join(notes),
     )
+
+
+def find(root: pathlib.Path, left_out: layout.LeftOut) -> layout.Layout:
+    """Find the images of a folder, or of a table in it, or of a table.
+
+    Raises:
+        ValueError: when there is neither, or nothing to learn from.
+    """
+    if labels_csv.is_table(root) and root.is_file():
+        return labels_csv.find(root, left_out)
+    if not root.is_dir():
+        raise ValueError(
+            f"There is no folder {str(root)!r}: check the path after 'folder:'."
+        )
+    table = labels_csv.beside(root, left_out)
+    return labels_csv.find(table, left_out) if table else layout.find(root, left_out)
 
 
 def name_of(path: pathlib.Path) -> str:
     """Name of the data set made from a folder or zip: that of the folder."""
     there = pathlib.Path(os.path.abspath(path.expanduser()))  # "." has no name
+    if labels_csv.is_table(there):
+        there = there.parent
     name = there.stem if there.is_file() else there.name
     return f"folder:{name or 'images'}"
 
@@ -126,15 +146,17 @@ class Checked:
 
     Attributes:
         broken: why a file cannot be read, by its path.
+        long: path of the first image that is no square.
         deep: path of the first image that was mapped by its range.
-        fourth: path of the first image with a fourth channel.
+        more: path of the first image with a channel that is not used.
         all_flat: every image so far was of a single colour.
         count: of the images that could be read.
     """
 
     broken: dict[str, str] = dataclasses.field(default_factory=dict)
+    long: str = ""
     deep: str = ""
-    fourth: str = ""
+    more: str = ""
     all_flat: bool = True
     count: int = 0
 
@@ -144,10 +166,12 @@ class Checked:
             self.broken[str(file)] = decoded.reason
             return
         self.count += 1
+        if decoded.is_long:
+            self.long = self.long or str(file)
         if decoded.is_deep:
             self.deep = self.deep or str(file)
-        if decoded.has_fourth:
-            self.fourth = self.fourth or str(file)
+        if decoded.has_more:
+            self.more = self.more or str(file)
         if self.all_flat:
             self.all_flat = bool((decoded.pixels == decoded.pixels[:, :1, :1]).all())
 
@@ -330,10 +354,10 @@ def _warn(
             f"Images such as {checked.deep!r} have values of more than 8 bits: each is "
             "mapped from its own smallest and largest value to 0-255."
         )
-    if checked.fourth:
+    if checked.more:
         sentences.append(
-            f"Images such as {checked.fourth!r} have more than three channels: only "
-            "red, green and blue are used."
+            f"Images such as {checked.more!r} have a further channel, such as "
+            "transparency or infrared: only red, green and blue, or grey, are used."
         )
     if checked.count and checked.all_flat:
         sentences.append(

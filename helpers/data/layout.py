@@ -12,6 +12,7 @@ import dataclasses
 import os
 import pathlib
 import unicodedata
+from collections.abc import Iterable
 
 import torch
 
@@ -37,7 +38,7 @@ SYSTEM_FOLDERS = {
     "$recycle.bin",
     "system volume information",
 }
-SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
+SYSTEM_FILES = {"thumbs.db", "desktop.ini", "labels.csv"}  # or read as a table
 HELD_OUT = 0.2  # of every class, where there is no test folder
 LabelledFile = tuple[pathlib.Path, int]
 
@@ -75,6 +76,7 @@ class Layout:
         test: path and label of every test image.
         is_held_out: the test images were taken from the class folders, because there
             is no folder of test images.
+        labels_from: name of the table that gave the labels; empty for class folders.
     """
 
     root: pathlib.Path
@@ -83,6 +85,14 @@ class Layout:
     unlabeled: list[LabelledFile]
     test: list[LabelledFile]
     is_held_out: bool = False
+    labels_from: str = ""
+
+    def name(self, item: LabelledFile) -> str:
+        """What an image is called, whatever folder it was moved to; with its class."""
+        file, label = item
+        name = relative_name(file, self.root)  # class folders are in it
+        in_table = self.labels_from and label >= 0
+        return f"{self.classes[label]}: {name}" if in_table else name
 
 
 def find(root: pathlib.Path, left_out: LeftOut) -> Layout:
@@ -99,7 +109,7 @@ def find(root: pathlib.Path, left_out: LeftOut) -> Layout:
         ValueError: when there is nothing to learn from, or the test images have classes
             that the training images lack.
     """
-    root = _innermost(root)
+    root = innermost(root)
     splits, others = collections.defaultdict(list), []
     for folder in _folders(root, left_out):
         split = SPLITS.get(folder.name.casefold())
@@ -115,7 +125,7 @@ def find(root: pathlib.Path, left_out: LeftOut) -> Layout:
             left_out.add("not used, because they lie beside train/", path.name)
     else:
         train = {
-            _normal(folder.name): image_files(folder, left_out) for folder in others
+            normal(folder.name): image_files(folder, left_out) for folder in others
         }
         train = {name: files for name, files in train.items() if files}
         unlabeled = loose
@@ -134,6 +144,26 @@ def find(root: pathlib.Path, left_out: LeftOut) -> Layout:
     if not classes and not unlabeled:
         raise ValueError(_nothing_to_learn_from(root, tests, left_out))
     _check_classes(train, test, tests, left_out)
+    return divide(root, train, unlabeled, test)
+
+
+def divide(
+    root: pathlib.Path,
+    train: dict[str, list[pathlib.Path]],
+    unlabeled: list[pathlib.Path],
+    test: dict[str, list[pathlib.Path]],
+    labels_from: str = "",
+) -> Layout:
+    """Number the classes; hold out a fifth of each where there are no test images.
+
+    Args:
+        root: the folder to which names are relative.
+        train: images to learn from, by class.
+        unlabeled: images without labels.
+        test: test images, by class.
+        labels_from: name of the table that gave the labels; empty for class folders.
+    """
+    classes = tuple(sorted(name for name, files in train.items() if files))
     labelled = [(file, n) for n, name in enumerate(classes) for file in train[name]]
     tested = [
         (file, n) for n, name in enumerate(classes) for file in test.get(name, [])
@@ -144,13 +174,15 @@ def find(root: pathlib.Path, left_out: LeftOut) -> Layout:
         kept, held = (part.tolist() for part in stratified_split(labels, HELD_OUT))
         labelled, tested = [labelled[n] for n in kept], [labelled[n] for n in held]
     rest = [(file, -1) for file in unlabeled]
-    return Layout(root, classes, labelled, rest, tested, is_held_out)
+    return Layout(root, classes, labelled, rest, tested, is_held_out, labels_from)
 
 
 def image_files(
-    folder: pathlib.Path, left_out: LeftOut | None = None
+    folder: pathlib.Path,
+    left_out: LeftOut | None = None,
+    but: pathlib.Path | None = None,
 ) -> list[pathlib.Path]:
-    """Find every image under a folder, in the same order on every machine.
+    """Find every image under a folder, ``but`` one, in the same order on every machine.
 
     Hidden and system folders are passed over at any depth, and so is what is not a
     file: pipes, devices, links to nothing.
@@ -164,20 +196,21 @@ def image_files(
     for path, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in sorted(folders) if _is_shown(name, left_out)]
         files = [pathlib.Path(path, name) for name in sorted(names)]
-        found += [file for file in files if _is_image(file, left_out)]
+        found += [file for file in files if file != but and _is_image(file, left_out)]
     return sorted(found, key=lambda file: relative_name(file, folder).split("/"))
 
 
 def relative_name(file: pathlib.Path, root: pathlib.Path) -> str:
     """A file's name below a folder, equal for both ways to write an accent."""
-    return _normal(file.relative_to(root).as_posix())
+    return normal(file.relative_to(root).as_posix())
 
 
-def _normal(name: str) -> str:
+def normal(name: str) -> str:
+    """A name in which accents are written in the composed way."""
     return unicodedata.normalize("NFC", name)
 
 
-def _innermost(root: pathlib.Path) -> pathlib.Path:
+def innermost(root: pathlib.Path) -> pathlib.Path:
     """Go down while a folder holds nothing but one other folder, as zips often do."""
     while True:
         folders = _folders(root, LeftOut())
@@ -200,7 +233,7 @@ def _images_in(folder: pathlib.Path, left_out: LeftOut) -> list[pathlib.Path]:
     """The images that lie in a folder itself."""
     inside = sorted(path for path in folder.iterdir() if not path.is_dir())
     found = [path for path in inside if _is_image(path, left_out)]
-    return sorted(found, key=lambda path: _normal(path.name))
+    return sorted(found, key=lambda path: normal(path.name))
 
 
 def _by_class(
@@ -210,7 +243,7 @@ def _by_class(
     classes, loose = collections.defaultdict(list), []
     for place in places:
         for folder in _folders(place, left_out):
-            classes[_normal(folder.name)] += image_files(folder, left_out)
+            classes[normal(folder.name)] += image_files(folder, left_out)
         loose += _images_in(place, left_out)
     return dict(classes), loose
 
@@ -279,7 +312,8 @@ def _check_classes(
         )
 
 
-def some_names(names: set[str]) -> str:
+def some_names(names: Iterable[str]) -> str:
     """The first three names, and how many more there are."""
-    first = ", ".join(map(repr, sorted(names)[:3]))
+    names = sorted(names)
+    first = ", ".join(map(repr, names[:3])) or "none"
     return f"{first} and {len(names) - 3} more" if len(names) > 3 else first

@@ -152,6 +152,73 @@ def load_backbone(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, An
     return backbone, about
 
 
+def build(name: str, *, stem: str, norm: str, weights: str = "random") -> nn.Module:
+    """Build a backbone with the weights from which a training starts.
+
+    Args:
+        name: see ``backbones.build``.
+        stem: likewise; ``pool`` and ``small`` have the same weights.
+        norm: likewise.
+        weights: ``random``, ``imagenet`` or the path of a backbone file.
+
+    Raises:
+        ValueError: see ``check_first``.
+    """
+    check_first(weights, name, stem=stem, norm=norm)
+    if weights in backbones.WEIGHTS:
+        return backbones.build(name, stem=stem, weights=weights, norm=norm)
+    backbone = backbones.build(name, stem=stem, norm=norm)
+    backbone.load_state_dict(load_backbone(weights)[0].state_dict())
+    return backbone
+
+
+def check_first(weights: str, name: str, *, stem: str, norm: str) -> None:
+    """Check whether a training of a backbone can start from these weights.
+
+    Raises:
+        ValueError: when they are unknown, damaged, or those of another network.
+    """
+    is_file = weights not in backbones.WEIGHTS
+    backbones.check(
+        name, stem=stem, weights="random" if is_file else weights, norm=norm
+    )
+    if not is_file:
+        return
+    path = pathlib.Path(weights)
+    if not path.is_file():
+        raise ValueError(
+            f"Unknown weights {weights!r}: choose one of "
+            f"{', '.join(backbones.WEIGHTS)}, or the path of a backbone file."
+        )
+    about = read_about(path)
+    if "backbone" not in about:
+        raise ValueError(
+            f"{weights!r} is no backbone file: make one of it with `python -m helpers "
+            f"convert --path {weights}`."
+        )
+    own = {"backbone": about["backbone"], "stem": about.get("stem", "imagenet")}
+    own["norm"] = about.get("norm", "batch")
+    asked = {"backbone": name, "stem": stem, "norm": norm}
+    if {own["stem"], stem} == {"small", "pool"}:  # they have the same weights
+        asked["stem"] = own["stem"]
+    if own != asked:
+        words = [" ".join(f"--{key} {one[key]}" for key in own) for one in (own, asked)]
+        raise ValueError(
+            f"{weights!r} cannot be the start: it has {words[0]}, and {words[1]} was "
+            "asked for; leave those out to take the file's."
+        )
+
+
+def first_name(weights: str) -> str:
+    """What identifies the weights that a training starts from, wherever they lie."""
+    if weights in backbones.WEIGHTS:
+        return weights
+    path = pathlib.Path(weights)
+    about = read_about(path)
+    label = about.get("name") or about.get("method") or path.stem
+    return f"{files.printable(label)} {files.digest(path)}"
+
+
 def find_backbones(
     folders: Sequence[pathlib.Path],
 ) -> list[tuple[pathlib.Path, dict[str, Any]]]:
@@ -181,9 +248,10 @@ def describe(about: Mapping[str, Any]) -> str:
     if "converted" in about:
         name = about.get("name", "unnamed")
         return files.printable(f"{name}, {network}, converted from another project")
-    knn = about.get("knn")
+    knn, first = about.get("knn"), about.get("init", "random")
+    start = f" from {first}" if first != "random" else ""
     parts = [
-        about.get("method", "unknown method"),
+        about.get("method", "unknown method") + start,
         network,
         about.get("data", "unknown data"),
         f"{about.get('epochs_done', '?')} epochs",

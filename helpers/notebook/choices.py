@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import re
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -100,10 +101,59 @@ def from_file(path: pathlib.Path, *, image_size: int = USUAL_SIZE) -> Chosen:
     about = weight_files.read_about(path)
     method = methods.METHODS.get(about.get("method", ""))
     name = method.__name__ if method else about.get("name", path.stem)
-    if about.get("init") == "imagenet":
-        name += " from ImageNet"
+    first = about.get("init", "random")
+    if first != "random":
+        name += f" from {'ImageNet' if first == 'imagenet' else first}"
     name = files.printable(name)
     return Chosen(name, str(path), about, about.get("evaluation_size", image_size))
+
+
+def first_weights(source: str) -> dict[str, str]:
+    """Settings with which pre-training starts from these weights, for ``configure``.
+
+    Args:
+        source: ``random``, ``imagenet``, or the path of a backbone file or of another
+            project's checkpoint, which is converted.
+
+    Raises:
+        ValueError: when there is no such file, or no whole ResNet in it.
+    """
+    if source in backbones.WEIGHTS:
+        return {"init": source}
+    if not pathlib.Path(source).expanduser().is_file():
+        raise ValueError(
+            f"Unknown weights {source!r}: choose one of {', '.join(backbones.WEIGHTS)},"
+            " or the path of a file."
+        )
+    chosen = from_file(pathlib.Path(source).expanduser())
+    backbone, stem = chosen.network
+    norm = chosen.about.get("norm", "batch")
+    return {"init": chosen.source, "backbone": backbone, "stem": stem, "norm": norm}
+
+
+def ask_first(folders: Sequence[pathlib.Path], name: str = "STL_INIT") -> str:
+    """Ask from which weights pre-training starts.
+
+    Args:
+        folders: folders with runs, on this machine or on Drive.
+        name: environment variable that may hold the answer.
+
+    Returns:
+        Their source, for ``first_weights``.
+    """
+    found = _usable(path for path, _ in weight_files.find_backbones(folders))
+    lines = [
+        ("random: learn from nothing", "random", "random"),
+        ("ImageNet weights, learned with labels", "imagenet", "imagenet"),
+        *((weight_files.describe(one.about), one.source, one.source) for one in found),
+        ("a checkpoint (file) of any project with a ResNet", None, "file"),
+    ]
+    listed = [questions.Choice(*line) for line in lines]
+    answer = questions.choose("Which weights first?", listed, 0, name)
+    if answer is None:
+        path = colab.upload()
+        answer = first_weights(str(path))["init"] if path else "random"
+    return answer
 
 
 def ask(
@@ -127,7 +177,7 @@ def ask(
     found = _usable(path for path, _ in weight_files.find_backbones(folders))
     newest: dict[str, Chosen] = {}
     for backbone in found:
-        if backbone.about.get("data") == data:
+        if _images(backbone.about.get("data", "")) == _images(data):
             newest.setdefault(backbone.name, backbone)
     names = ", ".join(newest) or "none yet"
     imagenet = from_source("imagenet")
@@ -144,6 +194,11 @@ def ask(
         path = colab.upload()
         answer = [from_file(path)] if path else []
     return [*_random_weights(answer), *answer]
+
+
+def _images(data: str) -> str:
+    """Name of a data set without the side at which a folder's images are kept."""
+    return re.sub(r" at \d+ px", "", data)
 
 
 def _usable(paths: Iterable[pathlib.Path]) -> list[Chosen]:

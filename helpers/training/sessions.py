@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from helpers import files, hardware, methods
 from helpers.data import streaming
 from helpers.data.dataset import Dataset
-from helpers.models import backbones, small_maps, weight_files
+from helpers.models import small_maps, weight_files
 from helpers.training import checkpoints, engine
 from helpers.training.settings import PretrainingSettings
 
@@ -96,7 +96,7 @@ def start(
     engine.check_batch(settings.batch_size, devices * nodes)
     fabric = engine.start(settings.precision, devices, nodes)
     torch.manual_seed(settings.seed)
-    backbone = backbones.build(
+    backbone = weight_files.build(
         settings.backbone,
         stem=settings.stem,
         weights=settings.init,

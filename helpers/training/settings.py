@@ -15,7 +15,7 @@ import torch
 from helpers import methods, views
 from helpers.data.dataset import Dataset
 from helpers.methods import base
-from helpers.models import backbones
+from helpers.models import backbones, weight_files
 from helpers.training import optimizers
 from helpers.views.settings import ViewSettings
 
@@ -164,7 +164,8 @@ class PretrainingSettings(TrainingSettings):
         stem: first layers of a ResNet: 7x7 convolution and max-pool (imagenet), 3x3
             and max-pool (pool, for 48 to 96 px), 3x3 alone (small, for 32 px).
         norm: normalisation in a ResNet.
-        init: weights before the first step.
+        init: weights before the first step: random, imagenet, or the path of a backbone
+            file, or on the command line of another project's checkpoint.
         batch_size: images per step, over all processes.
         learning_rate: at the peak of the schedule, for 256 images per step; it is
             multiplied by batch_size / 256.
@@ -181,7 +182,7 @@ class PretrainingSettings(TrainingSettings):
     backbone: Literal[backbones.BACKBONES] = "resnet18"
     stem: Literal[tuple(backbones.STEMS)] = "imagenet"
     norm: Literal[tuple(backbones.NORMS)] = "batch"
-    init: Literal[backbones.WEIGHTS] = "random"
+    init: str = "random"
     image_size_schedule: tuple[tuple[float, int], ...] = ()
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
@@ -191,8 +192,8 @@ class PretrainingSettings(TrainingSettings):
         """Check the values before any data is read."""
         super().__post_init__()
         methods.get(self.method)
-        backbones.check(
-            self.backbone, stem=self.stem, weights=self.init, norm=self.norm
+        weight_files.check_first(
+            self.init, self.backbone, stem=self.stem, norm=self.norm
         )
         check_ranges(self.options)
         if self.compile not in ("auto", "on", "off"):
@@ -244,11 +245,16 @@ class PretrainingSettings(TrainingSettings):
         )
         return dataclasses.replace(self, batch_size=count)
 
+    def identity(self) -> dict[str, Any]:
+        """All settings; a file of first weights by its content and not its place."""
+        first = weight_files.first_name(self.init)
+        return {**dataclasses.asdict(self), "init": first}
+
     def about(self, dataset: Dataset, history: list[dict[str, Any]]) -> dict[str, Any]:
         """Describe how the backbone was made, for the metadata of its file."""
         view = self.view_at(len(history) - 1)
         return {
-            **dataclasses.asdict(self),
+            **self.identity(),
             "data": dataset.name,
             "image_size": view.size,
             "evaluation_size": view.whole_size,
@@ -269,7 +275,7 @@ class PretrainingSettings(TrainingSettings):
                 which changes no weight, counted too.
         """
         images = [dataset.name, *dataset.pretraining.images.shape, dataset.files]
-        values = dataclasses.asdict(self)
+        values = self.identity()
         if not earlier:
             values["monitor_every"] = PretrainingSettings.monitor_every
         text = json.dumps([*images, values], sort_keys=True)

@@ -6,7 +6,6 @@ import json
 import pathlib
 import re
 import signal
-import sys
 
 import numpy as np
 import PIL.Image
@@ -14,7 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from helpers import __main__, data, files, methods
+from helpers import data, files, methods
 from helpers.cli import commands
 from helpers.evaluation import protocols
 from helpers.models import weight_files
@@ -48,22 +47,6 @@ def test_defaults_follow_what_they_depend_on(tmp_path):
     for weights, size in ((str(file), 72), ("random", 48), ("nowhere", 48)):
         args = commands.parse(["evaluate", "--weights", weights])[1]
         assert args.training == protocols.supervised_settings(size)
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run a command line and return its exit status, output and errors."""
-
-    def start(line):
-        monkeypatch.setattr(sys, "argv", ["helpers", *line.split()])
-        try:
-            status = __main__.main()
-        except SystemExit as stopped:
-            status = stopped.code
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return start
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,13 @@
 """Data sets by name, from small archives in the official layouts."""
 
 import concurrent.futures
+import http.client
 import pickle
+import shutil
 import time
+import urllib.error
+import urllib.request
+import warnings
 
 import numpy as np
 import PIL.Image
@@ -133,6 +138,42 @@ def test_the_demo_is_drawn_once_and_kept(tmp_path, monkeypatch):
     assert len(drawn) == 6
 
 
+@pytest.mark.parametrize("damage", ["half", "empty", "no zip", "labels", "old"])
+def test_drawings_that_are_not_whole_are_drawn_again(damage, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        demo,
+        "draw",
+        lambda split, count: (
+            np.full((count, 3, 8, 8), 7, np.uint8),
+            np.arange(count, dtype=np.int64) % 10,
+        ),
+    )
+    whole = data.load("demo-tiny", root=tmp_path)
+    file = next(tmp_path.rglob("train-40.npz"))
+    content = file.read_bytes()
+    if damage in ("labels", "old"):
+        with np.load(file) as stored:
+            arrays = dict(stored)
+        if damage == "old":
+            del arrays["digest"]
+        arrays["labels"] = arrays["labels"][::-1]
+        np.savez(file, **arrays)
+    else:
+        wrong = {
+            "half": content[: len(content) // 2],
+            "empty": b"",
+            "no zip": b"?" * 99,
+        }
+        file.write_bytes(wrong[damage])
+    with pytest.warns(UserWarning, match=r"train-40\.npz is not whole: it is drawn ag"):
+        again = data.load("demo-tiny", root=tmp_path)
+    assert torch.equal(again.train.labels, whole.train.labels)
+    assert file.read_bytes() == content
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data.load("demo-tiny", root=tmp_path)
+
+
 def test_the_folder_for_downloads_comes_from_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("STL_DATA_ROOT", str(tmp_path / "here"))
     seen = []
@@ -211,7 +252,35 @@ def test_the_smallest_class_is_known_without_looking(source, tmp_path):
     assert data.SMALLEST_CLASS.keys() == data.LOADERS.keys()
 
 
-def test_imagenette_is_what_torchvision_has_unpacked(tmp_path):
+OFFLINE = urllib.error.URLError(OSError(-2, "Name or service not known"))
+
+
+@pytest.mark.parametrize("source", ["stl10", "imagenette", "cifar10", "cifar100"])
+@pytest.mark.parametrize("error", [OFFLINE, http.client.IncompleteRead(b"x", 9)])
+def test_a_download_that_fails_says_what_to_do(source, error, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(urllib.request, "urlopen", fail)
+    url = data.ARCHIVES[source].replace("http://", "http.*")
+    expected = rf"^{source} cannot be downloaded \(.*\): connect .* or put {url} into '"
+    with pytest.raises(OSError, match=expected + r".*' by hand; the demo .*\.$"):
+        data.load(source, root=tmp_path)
+
+
+def test_the_archives_are_torchvisions(tmp_path):
+    folder = torchvision.datasets.Imagenette
+    assert data.ARCHIVES["imagenette"] == folder._ARCHIVES["160px"][0]
+
+
+@pytest.mark.parametrize("side", [0, -3, 2**64])
+def test_a_side_that_cannot_be_is_one_sentence(side, tmp_path):
+    with pytest.raises(ValueError, match=f"cannot be kept at {side} px: choose 1 to"):
+        data.load(f"folder:{tmp_path}", image_size=side)
+
+
+def test_imagenette_is_what_torchvision_has_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "IMAGENETTE", {"train": 6, "val": 4})
     names = {"n01440764": "tench", "n02102040": "English springer"}
     for split, count in (("train", 3), ("val", 2)):
         for number, wnid in enumerate(names):
@@ -235,5 +304,11 @@ def test_imagenette_is_what_torchvision_has_unpacked(tmp_path):
     few = data.load("imagenette", root=tmp_path, labels=2)
     assert (few.train_count, len(few.unlabeled)) == (4, 2)
     (tmp_path / "imagenette2-160" / "val" / wnid / f"{wnid}_0.JPEG").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"imagenette in .* cannot be used.*delete"):
+        data.load("imagenette", root=tmp_path)
+    (tmp_path / "imagenette2-160" / "val" / wnid / f"{wnid}_0.JPEG").unlink()
+    with pytest.raises(ValueError, match=r"\(val has 3 images and not 4\): delete"):
+        data.load("imagenette", root=tmp_path)
+    shutil.rmtree(tmp_path / "imagenette2-160" / "val")
     with pytest.raises(ValueError, match=r"imagenette in .* cannot be used.*delete"):
         data.load("imagenette", root=tmp_path)

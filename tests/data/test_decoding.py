@@ -1,8 +1,14 @@
 """Every kind of image is decoded, and no file can stop a data set."""
 
+import concurrent.futures
 import os
+import pathlib
 import random
 import struct
+import subprocess
+import sys
+import time
+import zlib
 
 import numpy as np
 import PIL.Image
@@ -209,8 +215,8 @@ def test_a_fourth_channel_is_noticed_where_it_says_something(tmp_path):
     image.save(tmp_path / "opaque.png")
     image.putpixel((3, 3), (200, 100, 50, 0))
     image.save(tmp_path / "hole.png")
-    assert not decoding.examine(tmp_path / "opaque.png", 32).has_fourth
-    assert decoding.examine(tmp_path / "hole.png", 32).has_fourth
+    assert not decoding.examine(tmp_path / "opaque.png", 32).has_more
+    assert decoding.examine(tmp_path / "hole.png", 32).has_more
 
 
 @pytest.mark.parametrize(
@@ -263,7 +269,12 @@ def test_a_huge_jpeg_is_read_at_a_part_of_its_size(tmp_path, monkeypatch):
     monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 10_000)
     monkeypatch.setattr(decoding, "MOST_PIXELS", 20_000)
     assert decoding.decode(tmp_path / "huge.jpg", 32).shape == (3, 32, 32)
-    assert "pixels" in decoding.examine(tmp_path / "huge.png", 32).reason
+    monkeypatch.setattr(decoding, "MOST_PIXELS", 200_000)
+    for limit in (10_000, 100_000):  # Pillow refuses it, or it is too large for us
+        monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", limit)
+        reason = decoding.examine(tmp_path / "huge.png", 32).reason
+        assert reason == decoding.TOO_LARGE
+        monkeypatch.setattr(decoding, "MOST_PIXELS", 20_000)
 
 
 @pytest.mark.parametrize(
@@ -276,3 +287,78 @@ def test_usual_endings_are_read(ending, tmp_path):
     kind = PIL.Image.registered_extensions()[f".{ending}"]
     picture("1" if ending == "pbm" else "RGB").save(tmp_path / f"x.{ending}", kind)
     assert decoding.decode(tmp_path / f"x.{ending}", 32).shape == (3, 32, 32)
+
+
+def save_png(file, values):
+    """Write a PNG of 16 bits with two to four channels, uint16 (H, W, C)."""
+    height, width, channels = values.shape
+    kind = {2: 4, 3: 2, 4: 6}[channels]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    body = b"\x89PNG\r\n\x1a\n"
+    for name, content in (
+        (b"IHDR", head),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    ):
+        check = struct.pack(">I", zlib.crc32(name + content))
+        body += struct.pack(">I", len(content)) + name + content + check
+    file.write_bytes(body)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_deep_colours_are_mapped_by_their_range_too(channels, tmp_path):
+    values = np.zeros((64, 64, channels), np.uint16)
+    values[..., 0] = np.linspace(0, 4_095, 64)  # 12 bits of 16: nearly black, if kept
+    values[..., -1] = 500 * np.arange(64)
+    save_png(tmp_path / "deep.png", values)
+    made = decoding.examine(tmp_path / "deep.png", 64)
+    assert made.is_deep
+    assert made.has_more == (channels != 3)
+    expected = np.linspace(0, 255, 64)
+    if channels == 3:  # blue has the largest values; red keeps its share of them
+        expected *= 4_095 / values.max()
+    assert np.abs(made.pixels[0, 5] - expected).max() < 20
+
+
+def test_a_channel_beside_grey_is_noticed(tmp_path):
+    grey = PIL.Image.linear_gradient("L")
+    for ending in ("png", "tif"):
+        PIL.Image.merge("LA", [grey, grey]).save(tmp_path / f"two.{ending}")
+        assert decoding.examine(tmp_path / f"two.{ending}", 32).has_more
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "RGBA"])
+def test_large_images_are_read_one_at_a_time_and_alike(mode, tmp_path, monkeypatch):
+    ramp = PIL.Image.linear_gradient("L").resize((400, 300)).convert(mode)
+    ramp.save(tmp_path / "image.png")
+    small = decoding.decode(tmp_path / "image.png", 16)
+    monkeypatch.setattr(decoding, "LARGE", 1_000)
+    inside, most, read = [], [], decoding._read
+
+    def watched(*args):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.01)
+        made = read(*args)
+        inside.pop()
+        return made
+
+    monkeypatch.setattr(decoding, "_read", watched)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(decoding.decode, [tmp_path / "image.png"] * 8, [16] * 8))
+    assert max(most) == 1
+    for image in made:
+        assert np.abs(image.astype(int) - small).max() <= 3
+
+
+@pytest.mark.filterwarnings("error")
+def test_pillows_warning_of_bombs_is_not_shown(tmp_path):
+    script = "import sys, pathlib, PIL.Image; from helpers.data import decoding; "
+    script += "PIL.Image.MAX_IMAGE_PIXELS = 10_000; "
+    script += "print(decoding.decode(pathlib.Path(sys.argv[1]), 8).shape)"
+    picture(size=(150, 100)).save(tmp_path / "large.png")
+    command = [sys.executable, "-c", script, str(tmp_path / "large.png")]
+    root = pathlib.Path(decoding.__file__).parents[2]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root)
+    assert (done.stdout, done.stderr) == ("(3, 8, 8)\n", "")

@@ -473,6 +473,10 @@ def test_half_a_backbone_is_refused(change, message, tmp_path):
             r"1 tensors in model\. .*beginnings: module\.vit\.blocks \(1\)",
         ),
         ({"a\x1b[2J": torch.zeros(3)}, r"a\\x1b\[2J"),
+        (
+            {f"{name}conv1.weight": torch.tensor(1.0) for name in ("", "layer1.0.")},
+            r"names: conv1\.weight, .* First convolution: none",
+        ),
     ],
 )
 def test_what_holds_no_network_is_refused_and_told(content, seen, tmp_path):

@@ -265,3 +265,68 @@ def test_a_backbone_file_can_be_read_by_whom_the_umask_lets(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
+
+
+def test_a_training_starts_from_the_weights_of_a_file(tmp_path, backbone):
+    file = tmp_path / "backbone.safetensors"
+    weight_files.save_backbone(
+        file, backbone, {"backbone": "resnet18", "stem": "small"}
+    )
+    for stem in ("small", "pool"):  # they differ in a layer without weights
+        made = weight_files.build(
+            "resnet18", stem=stem, norm="batch", weights=str(file)
+        )
+        for name, value in backbone.state_dict().items():
+            assert torch.equal(made.state_dict()[name], value), name
+        assert isinstance(made.maxpool, torch.nn.MaxPool2d) == (stem == "pool")
+    made = weight_files.build("resnet18", stem="small", norm="batch")
+    assert not torch.equal(made.conv1.weight, backbone.conv1.weight)
+
+
+def test_first_weights_that_cannot_be_are_one_sentence(tmp_path, backbone):
+    file = tmp_path / "backbone.safetensors"
+    weight_files.save_backbone(
+        file, backbone, {"backbone": "resnet18", "stem": "small"}
+    )
+    foreign = tmp_path / "foreign.safetensors"
+    safetensors.torch.save_file({"a": torch.zeros(1)}, foreign)
+    for weights, network, stem, message in (
+        (
+            file,
+            "resnet50",
+            "small",
+            "it has --backbone resnet18 --stem small .* and --b",
+        ),
+        (
+            file,
+            "resnet18",
+            "imagenet",
+            "--stem imagenet --norm batch was asked for; le",
+        ),
+        (foreign, "resnet18", "small", "is no backbone file: make one of it with"),
+        (
+            tmp_path / "none",
+            "resnet18",
+            "small",
+            "Unknown weights .*or the path of a b",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            weight_files.check_first(str(weights), network, stem=stem, norm="batch")
+
+
+def test_first_weights_are_known_by_their_content(tmp_path, backbone):
+    about = {"backbone": "resnet18", "stem": "small", "method": "pirl"}
+    files = [tmp_path / place / "b.safetensors" for place in ("here", "there", "other")]
+    for file in files:
+        weight_files.save_backbone(file, backbone, about)
+    with torch.no_grad():
+        backbone.conv1.weight[0] += 1
+    weight_files.save_backbone(files[2], backbone, about)
+    one, same, other = (weight_files.first_name(str(file)) for file in files)
+    assert one == same != other
+    assert one.startswith("pirl ")
+    assert weight_files.first_name("imagenet") == "imagenet"
+    assert weight_files.describe({"method": "byol", "init": one}).startswith(
+        f"byol from {one}, resnet18"
+    )

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torchvision
 
 from helpers.models import backbones, weight_files
 from helpers.notebook import choices
@@ -95,3 +96,42 @@ def test_without_any_file_random_weights_remain(tmp_path, monkeypatch):
     assert (only.name, only.network) == ("random", ("resnet18", "imagenet"))
     monkeypatch.setenv("STL_WEIGHTS", "imagenet")
     assert [one.source for one in choices.ask([], "demo")] == ["random", "imagenet"]
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_a_folder_is_the_same_images_at_whatever_side_it_was_kept(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("STL_WEIGHTS", "all")
+    make(tmp_path, "a", data="folder:pets at 160 px, 5 labels a class")
+    make(tmp_path, "b", method="pirl", data="folder:pets at 160 px")
+    names = [one.name for one in choices.ask([tmp_path], "folder:pets")]
+    assert names == ["random", "PIRL"]
+
+
+def test_pretraining_can_start_from_any_backbone_that_was_found(
+    tmp_path, monkeypatch, keyboard, capsys
+):
+    file = make(tmp_path, "a", stem="pool")
+    keyboard("3")
+    assert choices.ask_first([tmp_path]) == str(file)
+    assert "byol, resnet18, demo" in capsys.readouterr().out
+    assert choices.first_weights(str(file)) == {
+        "init": str(file),
+        "backbone": "resnet18",
+        "stem": "pool",
+        "norm": "batch",
+    }
+    keyboard()
+    assert choices.ask_first([tmp_path]) == "random"
+    assert choices.first_weights("imagenet") == {"init": "imagenet"}
+    monkeypatch.setenv("STL_INIT", "file")
+    monkeypatch.setenv("STL_UPLOAD", str(tmp_path / "moco.pth"))
+    torch.save(
+        {"state_dict": torchvision.models.resnet18().state_dict()},
+        tmp_path / "moco.pth",
+    )
+    source = choices.ask_first([])
+    assert choices.first_weights(source)["stem"] == "imagenet"
+    with pytest.raises(ValueError, match="Unknown weights 'nowhere': choose one of"):
+        choices.first_weights("nowhere")

@@ -1,0 +1,157 @@
+"""Labels in a table beside the images: ``labels.csv`` with the columns file and class.
+
+``file`` is a path below the table's folder; a row without a class is an image without a
+label. A third column, ``split``, may say train, test, val or unlabeled. Columns are
+separated by commas, semicolons or tabs. Images in ``unlabeled/`` need no row.
+"""
+
+from __future__ import annotations
+
+import collections
+import csv
+import os
+import pathlib
+from collections.abc import Iterator
+
+from helpers.data import layout
+
+USUAL_NAME = "labels.csv"
+COLUMNS = ("file", "class")
+
+
+def is_table(path: pathlib.Path) -> bool:
+    """Whether a path is that of a table, by its ending."""
+    return path.suffix.lower() == ".csv"
+
+
+def beside(root: pathlib.Path, left_out: layout.LeftOut) -> pathlib.Path | None:
+    """The table ``labels.csv`` of a folder, or of the only folder in it, if any."""
+    for folder in dict.fromkeys((root, layout.innermost(root))):
+        for path in sorted(folder.iterdir()):
+            if path.name.lower() == USUAL_NAME and path.is_file():
+                try:
+                    _read(path)
+                except ValueError:  # it may be about something else
+                    reason = "not used, because it lacks the columns file and class"
+                    left_out.add(reason, path.name)
+                else:
+                    return path
+    return None
+
+
+def find(table: pathlib.Path, left_out: layout.LeftOut) -> layout.Layout:
+    """Find the images of a table.
+
+    Args:
+        table: the CSV file, in UTF-8.
+        left_out: takes what is not used.
+
+    Raises:
+        ValueError: when it is no such table, names no image to learn from, or has test
+            images of classes without images to learn from.
+    """
+    root, name = table.parent, table.name
+    there = {
+        layout.relative_name(file, root): file
+        for file in layout.image_files(root, left_out, but=table)
+    }
+    said = collections.defaultdict(list)
+    for line, row in _rows(table):
+        file = _below(row["file"], root)
+        if not row["file"]:
+            left_out.add(f"row(s) of {name} without a file", f"line {line}")
+        elif file is None:
+            left_out.add(f"outside the folder of {name}", row["file"])
+        elif file in there:
+            said[file].append((row["class"], _split(row, line, table)))
+        elif not os.path.exists(root / file):  # others were counted with their reason
+            left_out.add(f"named in {name}, but not there", file)
+    parts = collections.defaultdict(lambda: collections.defaultdict(list))
+    for file, path in sorted(there.items(), key=lambda item: item[0].split("/")):
+        words = said.get(file, [])
+        if len(set(words)) > 1:
+            left_out.add(f"with two rows in {name} that differ", file)
+            continue
+        if len(words) > 1:
+            left_out.add(f"more row(s) in {name} that say the same", file)
+        kind, split = words[0] if words else ("", "")
+        in_folder = layout.SPLITS.get(file.partition("/")[0].casefold())
+        if not words and in_folder != "unlabeled":
+            left_out.add(f"not named in {name}", file)
+        elif split in ("test", "val") and not kind:
+            left_out.add(f"test images without a class in {name}", file)
+        elif not kind or split == "unlabeled":
+            parts["unlabeled"][""].append(path)
+        else:
+            parts[split][kind].append(path)
+    if parts["test"]:
+        for files in parts.pop("val", {}).values():
+            for file in files:
+                left_out.add("in split val, because there is a split test", file.name)
+    train, test = parts["train"], parts["test"] or parts["val"]
+    unlabeled = parts["unlabeled"][""]
+    if not train and not unlabeled:
+        raise ValueError(
+            f"{str(table)!r} names no image to learn from. {left_out.sentence()}"
+        )
+    unknown = test.keys() - train.keys()
+    if unknown:
+        raise ValueError(
+            f"{str(table)!r} has test images of {layout.some_names(unknown)}, but none "
+            "to learn from: name some in split train, or remove those rows."
+        )
+    return layout.divide(root, train, unlabeled, test, labels_from=name)
+
+
+def _read(table: pathlib.Path) -> list[list[str]]:
+    """The table's rows as lists of text, the names of the columns first."""
+    try:
+        with open(table, encoding="utf-8-sig", newline="") as file:
+            head = file.readline()
+            separator = max(",;\t", key=head.count)
+            file.seek(0)
+            rows = list(csv.reader(file, delimiter=separator))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(
+            f"{str(table)!r} cannot be read as a table ({error}): save it as CSV in "
+            "UTF-8."
+        ) from error
+    columns = [column.strip().lower() for column in rows[0]] if rows else []
+    if not set(COLUMNS) <= set(columns):
+        raise ValueError(
+            f"{str(table)!r} needs the columns file and class (and split, if you "
+            f"like) in its first line; it has {layout.some_names(columns)}."
+        )
+    return [columns, *rows[1:]]
+
+
+def _rows(table: pathlib.Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows by column, with their number; what is missing is empty."""
+    columns, *rows = _read(table)
+    for line, row in enumerate(rows, start=2):
+        named = dict.fromkeys((*COLUMNS, "split"), "")
+        values = (layout.normal(value.strip()) for value in row)
+        named |= dict(zip(columns, values, strict=False))
+        if any(named.values()):
+            yield line, named
+
+
+def _below(file: str, root: pathlib.Path) -> str | None:
+    """A file's name below a folder; None when it is not in it."""
+    if not os.path.exists(root / file):  # written on Windows?
+        file = file.replace("\\", "/")
+    path = os.path.normpath(os.path.join(os.path.abspath(root), file))
+    name = layout.normal(os.path.relpath(path, os.path.abspath(root)))
+    is_below = name != "." and name.split(os.sep)[0] != ".."
+    return name.replace(os.sep, "/") if is_below else None
+
+
+def _split(row: dict[str, str], line: int, table: pathlib.Path) -> str:
+    """The split of a row, under its usual name."""
+    split = layout.SPLITS.get(row["split"].casefold() or "train")
+    if not split:
+        raise ValueError(
+            f"Line {line} of {str(table)!r} has split {row['split']!r}: write train, "
+            "test, val or unlabeled, or nothing."
+        )
+    return split

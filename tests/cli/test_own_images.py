@@ -1,0 +1,85 @@
+"""Images of one's own on the command line."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from helpers.models import weight_files
+
+PROJECT = pathlib.Path(__file__).resolve().parents[2]
+SHORT = "--epochs 1 --batch-size 4 --precision 32-true"
+
+
+@pytest.fixture
+def pets(tmp_path):
+    """Two class folders with five photographs each, 120 px wide."""
+    random = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        for number in range(5):
+            file = tmp_path / "pets" / name / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            pixels = random.integers(0, 256, (80, 120, 3), dtype=np.uint8)
+            PIL.Image.fromarray(pixels).save(file)
+    return tmp_path / "pets"
+
+
+@pytest.mark.usefixtures("small_backbone")
+@pytest.mark.filterwarnings("error:.*only enlarges it")
+def test_own_images_are_kept_as_large_as_they_are_shown(pets, run):
+    evaluate = "evaluate --weights random --protocols k-nn"
+    for command in (f"pretrain simclr {SHORT}", "baseline --epochs 1", evaluate):
+        for size, kept in ((32, ""), (120, " at 160 px")):
+            line = f"{command} --data folder:{pets} --size {size}"
+            status, printed, error = run(line)
+            assert status == 0, error
+            assert f"folder:pets{kept}: 2 classes, " in printed
+            assert "; of long images the middle is kept" in printed
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_a_side_that_was_asked_for_is_kept_and_said(pets, run):
+    line = f"pretrain simclr {SHORT} --data folder:{pets} --size 48 --folder-fit pad"
+    with pytest.warns(UserWarning, match="kept at 32 px but shown at 48 px"):
+        status, printed, _ = run(f"{line} --folder-image-size 32")
+    assert status == 0
+    assert "long images are padded with black" in printed
+
+
+def test_a_side_of_zero_is_not_the_default(pets, run):
+    status, _, error = run(f"baseline --data folder:{pets} --folder-image-size 0")
+    assert (status, error) == (
+        2,
+        "Images cannot be kept at 0 px: choose 1 to 10,000.\n",
+    )
+
+
+def test_a_warning_is_one_plain_sentence(pets):
+    (pets / "cat" / "notes.txt").write_text("no image")
+    (pets / "dog" / "bro\x1b[2Jken\n.jpg").write_text("no image")
+    # It ends before training, because there are too few images.
+    line = f"pretrain supcon --data folder:{pets} --batch-size 99"
+    command = [sys.executable, "-m", "helpers", *line.split()]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT)
+    *notes, error = done.stderr.splitlines()
+    assert all(note.startswith("Note: ") for note in notes)
+    note = notes[0]
+    assert note.startswith(
+        "Note: Left out: 1 with an ending that no image has (.txt); "
+    )
+    assert "Pillow knows no image like it" in note
+    assert "\x1b" not in done.stderr
+    assert "fewer than one batch" in error
+
+
+def test_a_name_cannot_change_what_a_terminal_shows(run, tmp_path):
+    folder = tmp_path / "runs" / "a\x1b]0;owned\x07"
+    network = torch.nn.Linear(1, 1)
+    weight_files.save_backbone(folder / weight_files.BACKBONE_FILE, network, {})
+    status, printed, _ = run(f"list --folder {tmp_path / 'runs'}")
+    assert (status, printed.count("\x1b")) == (0, 0)
+    assert r"a\x1b]0;owned\x07" in printed

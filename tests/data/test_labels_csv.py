@@ -1,0 +1,166 @@
+"""Labels from a table beside the images."""
+
+import shutil
+import unicodedata
+
+import PIL.Image
+import pytest
+
+from helpers import data
+from helpers.data import folder, labels_csv, layout
+
+
+def write(root, text, name="labels.csv", encoding="utf-8"):
+    (root / name).write_text(text, encoding)
+    return root / name
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Twelve images that differ, two of them in ``unlabeled/``."""
+    root = tmp_path / "photos"
+    for number in range(12):
+        place = root / "unlabeled" if number > 9 else root / "deep" / "er"
+        place.mkdir(parents=True, exist_ok=True)
+        image = PIL.Image.new("RGB", (16, 16), (number, 0, 0))
+        image.paste((9, 200, 9), (0, 0, 3, 3))
+        image.save(place / f"{number}.png")
+    return root
+
+
+def line(number, *words):
+    return ",".join([f"deep/er/{number}.png", *words]) + "\n"
+
+
+def find(path):
+    left_out = layout.LeftOut()
+    found = folder.find(path, left_out)
+    names = [
+        [(file.stem, label) for file, label in part]
+        for part in (found.train, found.unlabeled, found.test)
+    ]
+    return found, names, left_out.sentence()
+
+
+def test_a_table_gives_classes_and_splits(photos):
+    splits = ["train", "", "Train", "unlabeled", "test", "TEST", "val", "test"]
+    kinds = ["dog", "cat", "dog", "dog", "cat", "dog", "cat", ""]
+    rows = [line(n, kinds[n], splits[n]) for n in range(8)]
+    write(photos, "File,CLASS,split\n" + "".join(rows) + line(8, "", ""))
+    found, (train, unlabeled, test), words = find(photos)
+    assert found.classes == ("cat", "dog")
+    assert train == [("1", 0), ("0", 1), ("2", 1)]
+    assert [name for name, _ in unlabeled] == ["3", "8", "10", "11"]
+    assert test == [("4", 0), ("5", 1)]
+    for said in (
+        "1 in split val, because there is a split test (6.png)",
+        "1 test images without a class in labels.csv (deep/er/7.png)",
+        "1 not named in labels.csv (deep/er/9.png)",
+    ):
+        assert said in words
+    assert words.count(";") == 2
+    dataset = data.load(f"folder:{photos}", image_size=16)
+    assert dataset.describe() == (
+        "folder:photos at 16 px: 2 classes, 16 px; 3 labelled, 4 unlabeled, 2 test "
+        "images; labels from labels.csv"
+    )
+    assert dataset.train.images[:, 0, 9, 9].tolist() == [1, 0, 2]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_spreadsheets_table_without_splits_holds_out_a_fifth(
+    photos, separator, encoding
+):
+    rows = [line(n, "ab"[n % 2]) for n in range(10)]
+    text = "".join(["file,class\n", *rows]).replace(",", separator)
+    table = write(photos, text.replace("\n", "\r\n"), "mine.csv", encoding)
+    found, names, words = find(table)
+    assert (found.is_held_out, words) == (True, "")
+    assert list(map(len, names)) == [8, 2, 2]
+    assert data.name_of(f"folder:{table}") == "folder:photos"
+
+
+def test_what_a_table_says_and_is_not_so_is_counted(photos):
+    text = "file,class\n" + "".join(line(n, "ab"[n % 2]) for n in range(8))
+    text += line(0, "a") + line(1, "a") + line(2, "a") + line(2, "b")
+    text += "deep/er/none.png,a\n../secret.png,a\n/etc/passwd,a\n,a\n\n,\n"
+    text += f"{photos / 'deep' / 'er' / '8.png'},a\ndeep\\er\\9.png,b\n"
+    (photos.parent / "secret.png").write_bytes((photos / "deep/er/0.png").read_bytes())
+    _, (train, _, test), words = find(write(photos, text))
+    assert sorted(int(name) for name, _ in train + test) == [0, 3, 4, 5, 6, 7, 8, 9]
+    for said in (
+        "1 named in labels.csv, but not there (deep/er/none.png)",
+        "2 outside the folder of labels.csv (../secret.png, /etc/passwd)",
+        "2 with two rows in labels.csv that differ (deep/er/1.png, deep/er/2.png)",
+        "1 more row(s) in labels.csv that say the same (deep/er/0.png)",
+        "1 row(s) of labels.csv without a file (line 17)",
+    ):
+        assert said in words, words
+
+
+def test_accents_are_the_same_however_they_are_written(photos):
+    one, other = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
+    (photos / "deep/er/0.png").rename(photos / f"{one}.png")
+    text = f"file,class\n{other}.png,caf{other}\n" + line(1, f"caf{one}")
+    text += line(2, "thé") + line(3, "thé")
+    found, names, _ = find(write(photos, text))
+    assert found.classes == ("café", "thé")
+    assert len(names[0] + names[2]) == 4
+
+
+def test_other_labels_are_other_data_and_a_moved_folder_is_not(photos, tmp_path):
+    def digest(root, kinds):
+        text = "file,class\n" + "".join(line(n, k) for n, k in enumerate(kinds))
+        write(root, text)
+        return data.load(f"folder:{root}", image_size=16).files
+
+    first = digest(photos, "aaaaabbbbb")
+    assert digest(photos, "aaaabbbbbb") != first
+    moved = shutil.copytree(photos, tmp_path / "moved" / "photos")
+    assert digest(moved, "aaaaabbbbb") == first
+    rows = [line(n, "aaaaabbbbb"[n]) for n in reversed(range(10))]
+    write(moved, "file,class\n" + "".join(rows))
+    assert data.load(f"folder:{moved}", image_size=16).files == first
+
+
+def test_a_zip_may_hold_a_table(photos, tmp_path):
+    write(photos, "file,class\n" + "".join(line(n, "ab"[n % 2]) for n in range(10)))
+    shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "photos")
+    dataset = data.load(f"folder:{tmp_path / 'packed.zip'}", root=tmp_path / "data")
+    assert (dataset.classes, len(dataset.train)) == (("a", "b"), 8)
+
+
+def test_a_table_about_something_else_is_said_and_not_used(photos):
+    table = write(photos, "name,price\nx,3\n")
+    _, names, words = find(photos)
+    assert list(map(len, names)) == [0, 12, 0]
+    assert words == (
+        "Left out: 1 not used, because it lacks the columns file and class (labels.csv)"
+        "."
+    )
+    with pytest.raises(ValueError, match=r"needs the columns file and class .*'name'"):
+        find(table)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"needs the columns file and class .* it has none"),
+        ("file,class\n", r"names no image to learn from\. Left out: 10 not named in"),
+        ("file,class,split\n" + line(1, "a", "tset"), r"Line 2 of .* has split 'tset'"),
+        (
+            "file,class,split\n" + line(1, "a") + line(2, "b", "test"),
+            r"has test images of 'b', but none to learn from: name some",
+        ),
+    ],
+)
+def test_a_table_that_cannot_be_is_one_sentence(text, message, photos):
+    shutil.rmtree(photos / "unlabeled")
+    table = write(photos, text)
+    with pytest.raises(ValueError, match=message) as raised:
+        data.check(f"folder:{table}")
+    assert "\n" not in str(raised.value)
+    table.write_bytes(b"file,class\n\xff\xfe\x00,a\n")
+    with pytest.raises(ValueError, match=r"labels\.csv' cannot be read as a table"):
+        labels_csv.find(table, layout.LeftOut())
