@@ -20,8 +20,11 @@ def data_folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
 
 
 def results_folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
-    """Where records are kept: ``$STL_RESULTS`` or ``results`` unless given."""
-    return pathlib.Path(given or os.environ.get("STL_RESULTS", "results"))
+    """Where one's records are kept: ``$STL_RESULTS`` or ``runs/results`` unless given.
+
+    Those in ``results`` came with the project.
+    """
+    return pathlib.Path(given or os.environ.get("STL_RESULTS", "runs/results"))
 
 
 def write(path: pathlib.Path, save: Callable[[pathlib.Path], object]) -> None:
@@ -49,6 +52,17 @@ def write(path: pathlib.Path, save: Callable[[pathlib.Path], object]) -> None:
     finally:  # renamed already, unless something went wrong
         with contextlib.suppress(OSError):
             beside.unlink()
+
+
+def check_writable(folder: pathlib.Path) -> None:
+    """Make a folder if it is missing, and try to write into it.
+
+    Raises:
+        OSError: in one sentence, when that is impossible.
+    """
+    trial = folder / "trial"
+    write(trial, lambda path: path.touch())
+    trial.unlink()
 
 
 def digest(path: pathlib.Path) -> str:

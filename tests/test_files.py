@@ -11,7 +11,7 @@ from helpers import files
 FOLDERS = {
     "STL_CHECKPOINTS": (files.checkpoints_folder, "checkpoints"),
     "STL_DATA_ROOT": (files.data_folder, "data"),
-    "STL_RESULTS": (files.results_folder, "results"),
+    "STL_RESULTS": (files.results_folder, "runs/results"),
 }
 
 
@@ -77,3 +77,11 @@ def test_a_digest_is_the_start_of_the_sha256(tmp_path):
     for content in (b"", b"some bytes", b"other bytes"):
         file.write_bytes(content)
         assert files.digest(file) == hashlib.sha256(content).hexdigest()[:8]
+
+
+def test_a_folder_is_tried_for_writing_and_left_as_it_was(tmp_path):
+    files.check_writable(tmp_path / "new" / "folder")
+    assert list((tmp_path / "new" / "folder").iterdir()) == []
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OSError, match=r"Cannot write .* into .*file"):
+        files.check_writable(tmp_path / "file")

@@ -95,6 +95,7 @@ def evaluate(args: flags.Evaluate) -> None:
     )
     if "fine-tuning" in args.protocols:
         backbones.check_side(*backbone.network, training.view.size)
+    _check_folders(args, args.figures)
     dataset = args.images.load(backbone.image_size)
 
     @functools.cache
@@ -110,6 +111,8 @@ def evaluate(args: flags.Evaluate) -> None:
             backbone.about,
             seeds=args.seeds_from(first_seed),
             folds=label_set == "folds",
+            mirror=args.mirror,
+            resume=args.resume,
         )
         if protocol == "k-nn":
             return protocols.knn(features(), experiment)
@@ -119,27 +122,26 @@ def evaluate(args: flags.Evaluate) -> None:
             return protocols.mlp_head(features(), experiment, head)
         return protocols.fine_tune(backbone.create, experiment, training)
 
-    kept = _Kept(args.results_folder, args.classifier)
-    for protocol in args.protocols:
-        for label_set in args.label_sets(dataset):
+    with _Kept(args) as kept:
+        for protocol in args.protocols:
+            for label_set in args.label_sets(dataset):
+                try:
+                    outcome = score(protocol, label_set)
+                except ValueError as error:  # the other protocols may still run
+                    kept.remarks.append(f"{protocol}: not run. {error}")
+                    continue
+                kept.add(outcome, dataset.classes)
+                if args.figures and label_set == "all":
+                    figure = charts.confusion(outcome.scores.confusion, dataset.classes)
+                    _save_figure(figure, args.figures / f"confusion-{protocol}.png")
+        if args.figures and kept.records:
+            labels = dataset.test.labels
             try:
-                outcome = score(protocol, label_set)
-            except ValueError as error:  # the other protocols may still run
-                kept.remarks.append(f"{protocol}: not run. {error}")
-                continue
-            kept.add(outcome, dataset.classes)
-            if args.figures and label_set == "all":
-                figure = charts.confusion(outcome.scores.confusion, dataset.classes)
-                _save_figure(figure, args.figures / f"confusion-{protocol}.png")
-    if args.figures and kept.records:
-        labels = dataset.test.labels
-        try:
-            maps = {backbone.name: features().test}
-            figure = charts.tsne(maps, labels, dataset.classes)
-            _save_figure(figure, args.figures / "t-sne.png")
-        except ValueError as error:  # too few test images
-            kept.remarks.append(str(error))
-    kept.show()
+                maps = {backbone.name: features().test}
+                figure = charts.tsne(maps, labels, dataset.classes)
+                _save_figure(figure, args.figures / "t-sne.png")
+            except ValueError as error:  # too few test images
+                kept.remarks.append(str(error))
 
 
 def baseline(args: flags.Baseline) -> None:
@@ -147,19 +149,21 @@ def baseline(args: flags.Baseline) -> None:
     training = args.training
     backbones.check(args.backbone, stem=args.stem)
     backbones.check_side(args.backbone, args.stem, training.view.size)
+    _check_folders(args)
     dataset = args.images.load(training.view.size)
-    kept = _Kept(args.results_folder, args.classifier)
-    for label_set in args.label_sets(dataset):
-        outcome = protocols.baseline(
-            dataset,
-            training,
-            backbone=args.backbone,
-            stem=args.stem,
-            seeds=args.seeds_from(training.seed),
-            folds=label_set == "folds",
-        )
-        kept.add(outcome, dataset.classes)
-    kept.show()
+    with _Kept(args) as kept:
+        for label_set in args.label_sets(dataset):
+            outcome = protocols.baseline(
+                dataset,
+                training,
+                backbone=args.backbone,
+                stem=args.stem,
+                seeds=args.seeds_from(training.seed),
+                folds=label_set == "folds",
+                mirror=args.mirror,
+                resume=args.resume,
+            )
+            kept.add(outcome, dataset.classes)
 
 
 def convert(args: flags.Convert) -> None:
@@ -241,32 +245,33 @@ def list_backbones(args: flags.List) -> None:
     """Print the backbones in a folder with runs."""
     found = weight_files.find_backbones([args.folder])
     for file, about in found:
-        print(f"{file}: {weight_files.describe(about)}")
+        print(f"{files.printable(file)}: {weight_files.describe(about)}")
     if not found:
         print(f"No backbones in {args.folder}: make one with `pretrain`.")
 
 
 def show_results(args: flags.Results) -> None:
     """Print the table of results, or write the tables of README and docs."""
-    records = results.collect(args.folder)
+    shipped = results.SHIPPED if args.readme else None
+    found = results.collect(args.folder or shipped)
     if args.readme:
-        results.write_table(README, "results", results.markdown_pivot(records))
-        results.write_table(RESULTS, "results", results.markdown(records))
+        results.write_table(README, "results", results.markdown_pivot(found))
+        results.write_table(RESULTS, "results", results.markdown(found))
     else:
-        print(results.markdown(records))
+        print(results.markdown(found))
 
 
 @dataclasses.dataclass
 class _Kept:
     """What a command has computed, saved as it comes and printed at the end.
 
+    The table is printed too where the command ends by an error or by Ctrl-C.
+
     Attributes:
-        results_folder: folder for the records.
-        classifier: file for the classifier trained on all labels, or None.
+        args: of the command.
     """
 
-    results_folder: pathlib.Path
-    classifier: pathlib.Path | None
+    args: flags.EvaluationFlags
     records: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     remarks: list[str] = dataclasses.field(default_factory=list)
     errors: list[str] = dataclasses.field(default_factory=list)
@@ -278,30 +283,46 @@ class _Kept:
         if not hardware.is_first_process():  # the others have the same
             return
         if outcome.scores.is_unbalanced:
-            said = outcome.scores.describe(classes)
+            said = files.printable(outcome.scores.describe(classes))
             self.remarks.append(f"{record['protocol']}: {said}")
         try:
-            results.save(record, self.results_folder)
+            results.save(record, self.args.results_folder, self.args.mirror)
             if outcome.network and not record["folds"]:
-                file = outcome.save_classifier(self.classifier)
+                file = outcome.save_classifier(self.args.classifier)
                 print(f"The classifier ({record['protocol']}) is {file}.")
         except OSError as error:
             self.errors.append(str(error))
 
-    def show(self) -> None:
+    def __enter__(self) -> _Kept:
+        """See the class."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Print the table, and why protocols that could not run are not in it.
 
         Raises:
             ValueError: when none could run.
             OSError: when something could not be saved.
         """
-        if not self.records:
+        if kind is None and not self.records:
             raise ValueError(" ".join(self.remarks))
-        if not hardware.is_first_process():
+        if not self.records or not hardware.is_first_process():
             return
         print(results.markdown(self.records), *self.remarks, sep="\n")
-        if self.errors:
+        if self.errors and kind is None:
             raise OSError(" ".join(self.errors))
+
+
+def _check_folders(
+    args: flags.EvaluationFlags, figures: pathlib.Path | None = None
+) -> None:
+    """Try to write where results are to be kept, before hours are spent on them."""
+    if hardware.is_first_process():
+        classifier = args.classifier.parent if args.classifier else None
+        kept = files.checkpoints_folder(), args.results_folder, args.mirror
+        for folder in (*kept, classifier, figures):
+            if folder:
+                files.check_writable(folder)
 
 
 def _network(
