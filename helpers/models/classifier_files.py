@@ -130,6 +130,7 @@ def read_about(path: pathlib.Path) -> dict[str, Any]:
             f"{path.name} is a backbone without a head: make a classifier of it with "
             f"`python -m helpers evaluate --weights {path}` and your labelled images."
         )
+    about.setdefault("fit", "crop")  # before there was a choice
     wrong = next(
         (key for key, good in CHECKS.items() if not _passes(about, key, good)), ""
     )
@@ -191,6 +192,7 @@ CHECKS = {
     ),
     "image_size": _is_side,
     "stored_size": _is_side,
+    "fit": lambda value: value in decoding.FITS,
     "mean": _is_color,
     "std": _is_color,
 }
