@@ -66,5 +66,5 @@ zip:  ## pack the committed project, for Google Drive
 	@git archive --format=zip --prefix=self-supervised-stl10/ --output="$(ZIP)" HEAD
 	@echo "Upload $(ZIP) to My Drive."
 
-clean:  ## remove what running and testing left behind
-	@rm -rf runs .pytest_cache .ruff_cache
+clean:  ## remove what running and testing left behind, but for your records
+	@rm -rf $(filter-out runs/results,$(wildcard runs/*)) .pytest_cache .ruff_cache

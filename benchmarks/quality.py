@@ -22,7 +22,7 @@ import tyro
 
 from helpers import data, methods
 from helpers.data.dataset import Dataset
-from helpers.evaluation import protocols, results
+from helpers.evaluation import protocols, records, results
 from helpers.models import backbones, weight_files
 from helpers.training import pretraining, settings
 
@@ -54,9 +54,9 @@ def main(asked: Settings) -> None:
     dataset = data.load(asked.data, labels=asked.labels)
     print(dataset.describe())
     size = settings.configure(asked.methods[0], asked.recipe).image_size
-    records: list[dict] = []
+    found: list[dict] = []
     for seed in range(asked.seeds):
-        records += one_seed("random", None, dataset, asked, size, seed)
+        found += one_seed("random", None, dataset, asked, size, seed)
         for name in asked.methods:
             changes = {"epochs": asked.epochs} if asked.epochs else {}
             chosen = settings.configure(name, asked.recipe, seed=seed, **changes)
@@ -64,10 +64,10 @@ def main(asked: Settings) -> None:
             run = pretraining.pretrain(
                 chosen, dataset, folder=asked.output / "checkpoints"
             )
-            records += one_seed(
+            found += one_seed(
                 kind.__name__, run.backbone_file, dataset, asked, size, seed
             )
-        merged = merge(records)
+        merged = merge(found)
         for record in merged:
             results.save(record, asked.output / "results")
         print(results.markdown(merged))
@@ -90,7 +90,9 @@ def one_seed(
 
     about = weight_files.read_about(file) if file else {}
     seeds = range(seed * asked.classifiers, (seed + 1) * asked.classifiers)
-    experiment = protocols.Experiment(dataset, method, about, seeds)
+    experiment = protocols.Experiment(
+        dataset, method, about, seeds, folder=asked.output / "checkpoints"
+    )
     torch.manual_seed(seed)
     training = protocols.supervised_settings(size)
     features = protocols.encode(create(), dataset, image_size=training.view.whole_size)
@@ -108,29 +110,21 @@ def one_seed(
     return [outcome.record for outcome in outcomes]
 
 
-def merge(records: Sequence[dict]) -> list[dict]:
+def merge(found: Sequence[dict]) -> list[dict]:
     """One record a method and protocol, over all seeds."""
     groups: dict[tuple[str, str], list[dict]] = {}
-    for one in records:
+    for one in found:
         groups.setdefault((one["method"], one["protocol"]), []).append(one)
-    merged = []
-    for same in groups.values():
-        shown = {key: same[0][key] for key in ("backbone", "batch_size", "recipe")}
-        shown |= {"epochs_done": same[0]["pretraining_epochs"]}
-        merged.append(
-            results.record(
-                method=same[0]["method"],
-                protocol=same[0]["protocol"],
-                data=same[0]["data"],
-                labels=same[0]["labels"],
-                top1=[one["top1_mean"] for one in same],
-                top5=[one["top5_mean"] for one in same],
-                minutes=sum(one["minutes"] for one in same) / len(same),
-                about={**shown, "images": same[0]["images_seen"]},
-                over="seeds of everything",
-            )
+    return [
+        records.merge(
+            same,
+            top1=[one["top1_mean"] for one in same],
+            top5=[one["top5_mean"] for one in same],
+            minutes=[one["minutes"] for one in same],
+            over=results.WHOLE_PIPELINES,
         )
-    return merged
+        for same in groups.values()
+    ]
 
 
 if __name__ == "__main__":

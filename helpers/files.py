@@ -22,8 +22,11 @@ def data_folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
 
 
 def results_folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
-    """Where records are kept: ``$STL_RESULTS`` or ``results`` unless given."""
-    return pathlib.Path(given or os.environ.get("STL_RESULTS", "results"))
+    """Where one's records are kept: ``$STL_RESULTS`` or ``runs/results`` unless given.
+
+    Those in ``results`` came with the project.
+    """
+    return pathlib.Path(given or os.environ.get("STL_RESULTS", "runs/results"))
 
 
 def check_folder(folder: pathlib.Path) -> None:

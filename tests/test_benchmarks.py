@@ -30,7 +30,7 @@ from benchmarks.gpu import parts, plan, speed, stages, supervisor, worker
 from benchmarks.gpu import project as gpu_project
 from benchmarks.gpu import summary as gpu_summary
 from helpers import hardware, methods
-from helpers.evaluation import protocols, results
+from helpers.evaluation import protocols, records, results
 from helpers.models import backbones, small_maps, weight_files
 from helpers.training import pretraining, sessions, settings, supervised
 from helpers.views.randomness import StepRandom
@@ -262,7 +262,9 @@ def test_small_maps_take_turns_with_torchs_convolution(monkeypatch, capsys):
     assert "round 2 of 2: ours 6.0, torch 4.0" in capsys.readouterr().out
 
 
-def test_classifiers_of_a_seed_count_as_one(dataset, small_backbone, monkeypatch):
+def test_classifiers_of_a_seed_count_as_one(
+    dataset, small_backbone, monkeypatch, tmp_path
+):
     seen = []
     train = supervised.train_on_images
 
@@ -273,14 +275,14 @@ def test_classifiers_of_a_seed_count_as_one(dataset, small_backbone, monkeypatch
     short = dataclasses.replace(protocols.supervised_settings(20, 1), batch_size=8)
     monkeypatch.setattr(protocols, "supervised_settings", lambda *_: short)
     monkeypatch.setattr(supervised, "train_on_images", noted)
-    asked = quality.Settings(classifiers=2)
-    records = []
+    asked = quality.Settings(classifiers=2, output=tmp_path)
+    found = []
     for seed in (0, 1):
-        records += quality.one_seed("random", None, dataset, asked, 20, seed)
+        found += quality.one_seed("random", None, dataset, asked, 20, seed)
     assert seen == [0, 1, 2, 3]
-    merged = {one["protocol"]: one for one in quality.merge(records)}
+    merged = {one["protocol"]: one for one in quality.merge(found)}
     assert set(merged) == {"k-NN", "linear probe", "MLP head", "baseline"}
-    first, second = (one for one in records if one["protocol"] == "baseline")
+    first, second = (one for one in found if one["protocol"] == "baseline")
     assert len(first["top1"]) == 2
     assert merged["baseline"]["top1"] == [first["top1_mean"], second["top1_mean"]]
     assert merged["baseline"]["over"] == "seeds of everything"
@@ -422,8 +424,7 @@ def test_the_quarter_hour_on_a_gpu_is_rehearsed(tmp_path, monkeypatch, capsys):
     asked = parts.Settings(output, tmp_path / "weights", tmp_path / "results")
     parts.main(asked)
     # Where "longer" had no time for more epochs than the first run, it takes its place.
-    kinds = ("data", "method", "backbone", "pretraining_epochs", "protocol")
-    distinct = {tuple(record[kind] for kind in kinds) for record in found["records"]}
+    distinct = {records.name(record) for record in found["records"]}
     assert len(results.collect(tmp_path / "results")) == len(distinct)
     monkeypatch.setattr(backbones, "build", backbones.build)  # is put back
     gpu_project.use_toy_network()
@@ -651,11 +652,22 @@ def test_an_epoch_is_timed_at_every_size_that_views_grow_to(tmp_path, monkeypatc
 
 def test_records_of_two_seeds_become_one():
     shared = {"method": "random", "protocol": "baseline", "data": "x", "labels": 3}
-    first = results.record(**shared, top1=[40.0], top5=[None], minutes=1.0)
-    second = results.record(**shared, top1=[50.0], top5=[None], minutes=2.0)
+    first, second = (
+        records.finished(
+            records.conditions(
+                **shared, seeds=1, seed_numbers=[seed], about={"seed": 7, "images": 9}
+            ),
+            top1=[top1],
+            top5=[None],
+            minutes=minutes,
+        )
+        for seed, top1, minutes in ((0, 40.0, 1.0), (1, 50.0, 2.0))
+    )
     merged = gpu_project.merge(first, second)
-    whole = results.record(**shared, top1=[40.0, 50.0], minutes=1.5)
-    assert merged == whole
+    whole = records.conditions(
+        **shared, seeds=2, seed_numbers=[[0], [1]], about={"seed": 7, "images": 9}
+    )
+    assert merged == records.finished(whole, top1=[40.0, 50.0], minutes=1.5)
 
 
 def test_states_are_saved_now_and_then(tmp_path, dataset, small_backbone, monkeypatch):

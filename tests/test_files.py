@@ -11,7 +11,7 @@ from helpers import files
 FOLDERS = {
     "STL_CHECKPOINTS": (files.checkpoints_folder, "checkpoints"),
     "STL_DATA_ROOT": (files.data_folder, "data"),
-    "STL_RESULTS": (files.results_folder, "results"),
+    "STL_RESULTS": (files.results_folder, "runs/results"),
 }
 
 

@@ -8,7 +8,7 @@ import functools
 import gc
 import pathlib
 import platform
-import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ from torch import nn
 from benchmarks import measuring, peers, throughput
 from helpers import data, hardware, methods
 from helpers.data.dataset import Dataset, limit_labels
-from helpers.evaluation import protocols
+from helpers.evaluation import protocols, records
 from helpers.methods import base
 from helpers.models import backbones, nearest_neighbors, weight_files
 from helpers.training import pretraining, sessions, settings
@@ -223,29 +223,26 @@ def supervised(
 ) -> dict[str, Any]:
     """The record of one fine-tuning, or of the baseline where there is no method."""
     chosen = protocols.supervised_settings(side, epochs)
-    outcome = protocols.fine_tune(
-        create,
-        protocols.Experiment(dataset, name(method), dict(made), seeds=(seed,)),
-        dataclasses.replace(chosen, **changes),
-        protocol="fine-tuning" if method else "baseline",
-    )
-    return outcome.record | {"supervised_epochs": epochs, "supervised_side": side}
+    with tempfile.TemporaryDirectory() as folder:
+        return protocols.fine_tune(
+            create,
+            protocols.Experiment(
+                dataset, name(method), dict(made), seeds=(seed,), folder=folder
+            ),
+            dataclasses.replace(chosen, **changes),
+            protocol="fine-tuning" if method else "baseline",
+        ).record
 
 
 def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
     """One record of two that differ in their seeds."""
-    top1 = [*first["top1"], *second["top1"]]
-    fives = [one["top5_mean"] for one in (first, second) for _ in one["top1"]]
-    minutes = [one["minutes"] for one in (first, second) for _ in one["top1"]]
-    return {
-        **first,
-        "top1": top1,
-        "top1_mean": statistics.fmean(top1),
-        "top1_std": statistics.stdev(top1),
-        "top5_mean": None if None in fives else statistics.fmean(fives),
-        "seeds": len(top1),
-        "minutes": statistics.fmean(minutes),
-    }
+    both = first, second
+    return records.merge(
+        both,
+        top1=[top1 for one in both for top1 in one["top1"]],
+        top5=[one["top5_mean"] for one in both for _ in one["top1"]],
+        minutes=[one["minutes"] for one in both for _ in one["top1"]],
+    )
 
 
 def machine() -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks import tables
-from helpers.evaluation import results
+from helpers.evaluation import records, results
 
 Row = Mapping[str, Any]
 
@@ -38,10 +38,10 @@ def _each(rows: Sequence[Row]) -> list[tuple[Row]]:
     return [(row,) for row in rows]
 
 
-def _sorted(records: Sequence[Row]) -> list[Row]:
-    order = results.PROTOCOLS.index
+def _sorted(found: Sequence[Row]) -> list[Row]:
+    order = records.PROTOCOLS.index
     return sorted(
-        records, key=lambda one: (one["labels"], order(one["protocol"]), one["method"])
+        found, key=lambda one: (one["labels"], order(one["protocol"]), one["method"])
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import functools
 import pathlib
 import sys
@@ -15,7 +14,7 @@ import tyro
 from torch import nn
 
 from helpers import files, hardware, views
-from helpers.cli import flags
+from helpers.cli import flags, report
 from helpers.evaluation import embedding, prediction, protocols, results
 from helpers.figures import charts, pictures
 from helpers.models import (
@@ -109,12 +108,12 @@ def pretrain(args: flags.Pretrain) -> None:
 def evaluate(args: flags.Evaluate) -> None:
     """Score a backbone by every protocol asked for."""
     training, head = args.training, args.head
-    _check_folders(args.results_folder, args.figures, _folder_of(args.classifier))
     backbone = choices.from_source(
         args.weights, args.backbone, args.stem, image_size=training.view.whole_size
     )
     if "fine-tuning" in args.protocols:
         backbones.check_side(*backbone.network, training.view.size)
+    _check_folders(*_kept_in(args), args.figures)
     dataset = args.images.load(max(backbone.image_size, training.view.whole_size))
 
     @functools.cache
@@ -130,6 +129,8 @@ def evaluate(args: flags.Evaluate) -> None:
             backbone.about,
             seeds=args.seeds_from(first_seed),
             folds=label_set == "folds",
+            mirror=args.mirror,
+            resume=args.resume,
         )
         if protocol == "k-nn":
             return protocols.knn(features(), experiment)
@@ -139,48 +140,48 @@ def evaluate(args: flags.Evaluate) -> None:
             return protocols.mlp_head(features(), experiment, head)
         return protocols.fine_tune(backbone.create, experiment, training)
 
-    kept = _Kept(args.results_folder, args.classifier)
-    for protocol in args.protocols:
-        for label_set in args.label_sets(dataset):
+    with report.Report(args) as kept:
+        for protocol in args.protocols:
+            for label_set in args.label_sets(dataset):
+                try:
+                    outcome = score(protocol, label_set)
+                except ValueError as error:  # the other protocols may still run
+                    kept.remarks.append(f"{protocol}: not run. {error}")
+                    continue
+                kept.add(outcome, dataset.classes)
+                if args.figures and label_set == "all":
+                    figure = charts.confusion(outcome.scores.confusion, dataset.classes)
+                    _save_figure(figure, args.figures / f"confusion-{protocol}.png")
+        if args.figures and kept.records:
+            labels = dataset.test.labels
             try:
-                outcome = score(protocol, label_set)
-            except ValueError as error:  # the other protocols may still run
-                kept.remarks.append(f"{protocol}: not run. {error}")
-                continue
-            kept.add(outcome, dataset.classes)
-            if args.figures and label_set == "all":
-                figure = charts.confusion(outcome.scores.confusion, dataset.classes)
-                _save_figure(figure, args.figures / f"confusion-{protocol}.png")
-    if args.figures and kept.records:
-        labels = dataset.test.labels
-        try:
-            maps = {backbone.name: features().test}
-            figure = charts.tsne(maps, labels, dataset.classes)
-            _save_figure(figure, args.figures / "t-sne.png")
-        except ValueError as error:  # too few test images
-            kept.remarks.append(str(error))
-    kept.show()
+                maps = {backbone.name: features().test}
+                figure = charts.tsne(maps, labels, dataset.classes)
+                _save_figure(figure, args.figures / "t-sne.png")
+            except ValueError as error:  # too few test images
+                kept.remarks.append(str(error))
 
 
 def baseline(args: flags.Baseline) -> None:
     """Train from random weights."""
     training = args.training
-    _check_folders(args.results_folder, _folder_of(args.classifier))
     backbones.check(args.backbone, stem=args.stem)
     backbones.check_side(args.backbone, args.stem, training.view.size)
+    _check_folders(*_kept_in(args))
     dataset = args.images.load(training.view.whole_size)
-    kept = _Kept(args.results_folder, args.classifier)
-    for label_set in args.label_sets(dataset):
-        outcome = protocols.baseline(
-            dataset,
-            training,
-            backbone=args.backbone,
-            stem=args.stem,
-            seeds=args.seeds_from(training.seed),
-            folds=label_set == "folds",
-        )
-        kept.add(outcome, dataset.classes)
-    kept.show()
+    with report.Report(args) as kept:
+        for label_set in args.label_sets(dataset):
+            outcome = protocols.baseline(
+                dataset,
+                training,
+                backbone=args.backbone,
+                stem=args.stem,
+                seeds=args.seeds_from(training.seed),
+                folds=label_set == "folds",
+                mirror=args.mirror,
+                resume=args.resume,
+            )
+            kept.add(outcome, dataset.classes)
 
 
 def convert(args: flags.Convert) -> None:
@@ -273,60 +274,13 @@ def list_backbones(args: flags.List) -> None:
 
 def show_results(args: flags.Results) -> None:
     """Print the table of results, or write the tables of README and docs."""
-    records = results.collect(args.folder)
+    shipped = results.SHIPPED if args.readme else None
+    found = results.collect(args.folder or shipped)
     if args.readme:
-        results.write_table(README, "results", results.markdown_pivot(records))
-        results.write_table(RESULTS, "results", results.markdown(records))
+        results.write_table(README, "results", results.markdown_pivot(found))
+        results.write_table(RESULTS, "results", results.markdown(found))
     else:
-        print(results.markdown(records))
-
-
-@dataclasses.dataclass
-class _Kept:
-    """What a command has computed, saved as it comes and printed at the end.
-
-    Attributes:
-        results_folder: folder for the records.
-        classifier: file for the classifier trained on all labels, or None.
-    """
-
-    results_folder: pathlib.Path
-    classifier: pathlib.Path | None
-    records: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    remarks: list[str] = dataclasses.field(default_factory=list)
-    errors: list[str] = dataclasses.field(default_factory=list)
-
-    def add(self, outcome: protocols.Outcome, classes: Sequence[str]) -> None:
-        """Save a record and its classifier; what fails is said after the table."""
-        record = outcome.record
-        self.records.append(record)
-        if not hardware.is_first_process():  # the others have the same
-            return
-        if outcome.scores.is_unbalanced:
-            said = outcome.scores.describe(classes)
-            self.remarks.append(f"{record['protocol']}: {said}")
-        try:
-            results.save(record, self.results_folder)
-            if outcome.network and not record["folds"]:
-                file = outcome.save_classifier(self.classifier)
-                print(f"The classifier ({record['protocol']}) is {file}.")
-        except OSError as error:
-            self.errors.append(str(error))
-
-    def show(self) -> None:
-        """Print the table, and why protocols that could not run are not in it.
-
-        Raises:
-            ValueError: when none could run.
-            OSError: when something could not be saved.
-        """
-        if not self.records:
-            raise ValueError(" ".join(self.remarks))
-        if not hardware.is_first_process():
-            return
-        print(results.markdown(self.records), *self.remarks, sep="\n")
-        if self.errors:
-            raise OSError(" ".join(self.errors))
+        print(results.markdown(found))
 
 
 def _network(
@@ -352,6 +306,12 @@ def _check_folders(*folders: pathlib.Path | None) -> None:
     for folder in folders:
         if folder and hardware.is_first_process():
             files.check_folder(folder)
+
+
+def _kept_in(args: flags.EvaluationFlags) -> list[pathlib.Path | None]:
+    """The folders in which a supervised training keeps what it makes."""
+    kept = [files.checkpoints_folder(), args.results_folder, args.mirror]
+    return [*kept, _folder_of(args.classifier)]
 
 
 def _folder_of(file: pathlib.Path | None) -> pathlib.Path | None:

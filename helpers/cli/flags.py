@@ -59,8 +59,6 @@ class Images:
 
     def __post_init__(self) -> None:
         """Reject what can be rejected before images are read."""
-        if self.folder_image_size is not None:
-            settings.check_range("folder_image_size", self.folder_image_size, 1, 10_000)
         settings.check_range("labels_seed", self.labels_seed, 0, 2**32 - 1)
         settings.check_range("workers", self.workers or 0, 0, 1_000)
 
@@ -134,6 +132,10 @@ class EvaluationFlags:
             + 1 and so on; tables show mean and standard deviation.
         folds: also train once on each official fold of the labels, where the data set
             has them (STL-10: ten of 1,000).
+        resume: go on with trainings that were stopped, and show the results of those
+            that were finished; --no-resume deletes what is kept and begins again.
+        mirror: second folder for copies of states, classifiers and records, such as a
+            network drive.
         results_folder: folder for the records from which tables are made.
         classifier: file for the classifier of the last repetition on all labels; None
             takes a folder of its own among the runs.
@@ -141,6 +143,8 @@ class EvaluationFlags:
 
     seeds: int = 3
     folds: bool = True
+    resume: bool = True
+    mirror: pathlib.Path | None = None
     classifier: pathlib.Path | None = None
     results_folder: pathlib.Path = dataclasses.field(
         default_factory=files.results_folder
@@ -345,9 +349,11 @@ class Results:
     """Print the table of results, or write the tables of README and docs.
 
     Attributes:
-        folder: folder with the records.
-        readme: write README.md's short table and docs/results.md's full one instead.
+        folder: folder with records; None shows your own and those that came with the
+            project.
+        readme: write README.md's short table and docs/results.md's full one instead, of
+            the records that came with the project.
     """
 
-    folder: pathlib.Path = dataclasses.field(default_factory=files.results_folder)
+    folder: pathlib.Path | None = None
     readme: bool = False

@@ -76,9 +76,20 @@ class Scores:
 
 
 def score(outputs: Tensor, labels: Tensor) -> Scores:
-    """Score outputs (N, C), where larger means likelier, against labels (N,)."""
+    """Score outputs (N, C), where larger means likelier, against labels (N,).
+
+    Raises:
+        ValueError: when a label has no output.
+    """
     outputs, labels = outputs.float().cpu(), labels.cpu()
     count = outputs.shape[1]
+    unknown = labels[(labels < 0) | (labels >= count)]
+    if len(unknown):
+        raise ValueError(
+            f"{len(unknown)} test images are of a class that the classifier does not "
+            f"know, such as number {int(unknown[0])} of {count}: give it training "
+            "images of every class, or leave these test images out."
+        )
 
     def accuracy(k: int) -> float:
         share = metrics.multiclass_accuracy(

@@ -1,223 +1,191 @@
-"""Records of finished evaluations, and the tables made from them.
+"""Records in files, and the tables made from them.
 
-A record is one JSON file: an accuracy and all that it depends on.
+A table shows what differs between its rows; what they share is in its caption.
+Everything that a record holds is escaped: records may come from anyone.
 """
 
 from __future__ import annotations
 
-import datetime
+import html
 import json
 import os
 import pathlib
 import re
-import statistics
-import subprocess
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas
 import pandas.io.formats.style
 
-from helpers import files, hardware
+from helpers import files
+from helpers.evaluation import records
+from helpers.training import checkpoints
 
-PROTOCOLS = ("baseline", "k-NN", "linear probe", "MLP head", "fine-tuning")
-REQUIRED = (
-    "method",
-    "backbone",
-    "protocol",
-    "data",
-    "labels",
-    "pretraining_epochs",
-    "images_seen",
-    "batch_size",
-    "top1_mean",
-    "top1_std",
-    "seeds",
-    "minutes",
-    "hardware",
-)
-COLUMNS = {
-    "method": "method",
-    "backbone": "backbone",
-    "protocol": "protocol",
-    "data": "data",
-    "labels": "labels",
-    "pretraining_epochs": "pre-training epochs",
-    "images_seen": "images seen",
-    "batch_size": "batch",
-    "top1": "top-1 (%)",
-    "top5": "top-5 (%)",
-    "seeds": "n",
-    "minutes": "minutes",
-    "hardware": "hardware",
+Record = Mapping[str, Any]
+SHIPPED = pathlib.Path(__file__).resolve().parents[2] / "results"  # with the project
+TOP1 = "top-1 (%)"
+ALWAYS = ("method", "protocol", TOP1, "top-5 (%)", "minutes")
+MEASURED_BY = "measured by"
+NONE, UNKNOWN = "–", "?"
+# Entries without a column of their own that may differ, and their titles.
+KNOWN = {
+    "content": "images",
+    "stored_size": "kept at (px)",
+    "fit": "cut by",
+    "seed_numbers": "seeds",
 }
+MOST_SETTINGS = 6  # columns for settings that differ
 WHOLE_PIPELINES = "seeds of everything"  # pre-training was repeated too
+# Protocols that compete with each other, where all else is equal.
+GROUPS = {"baseline": "all layers", "fine-tuning": "all layers"}
 
 
-def record(
-    *,
-    method: str,
-    protocol: str,
-    data: str,
-    labels: int,
-    top1: Sequence[float],
-    top5: Sequence[float | None] = (),
-    minutes: float,
-    about: dict[str, Any] | None = None,
-    over: str = "seeds of the classifier",
-    folds: int = 0,
-    **more: Any,
-) -> dict[str, Any]:
-    """Collect a result and everything it depends on in one plain dict.
+def save(
+    result: Record,
+    folder: str | os.PathLike[str] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+) -> None:
+    """Write a record to a file of its own; see ``records.name``.
+
+    The same measurement repeated replaces its record.
 
     Args:
-        method: how the backbone was trained, such as ``PIRL``, or ``random``.
-        protocol: one of ``PROTOCOLS``.
-        data: name of the data set.
-        labels: training labels used in each repetition.
-        top1: test accuracy in percent, one value per repetition.
-        top5: top-5 accuracy likewise; None where it is not defined.
-        minutes: for pre-training and evaluation together, mean over the repetitions.
-        about: metadata of the backbone file.
-        over: what differs between the repetitions.
-        folds: how many official folds of the labels were used; 0 means none.
-        **more: further entries, stored unchanged.
-    """
-    about = about or {}
-    known_top5 = [value for value in top5 if value is not None]
-    return {
-        "method": method,
-        "backbone": _backbone(about),
-        "protocol": protocol,
-        "data": data,
-        "labels": labels,
-        "folds": folds,
-        "pretraining_epochs": about.get("epochs_done", 0),
-        "images_seen": about.get("images", 0),
-        "batch_size": about.get("batch_size", 0),
-        "recipe": about.get("recipe"),
-        "top1": list(top1),
-        "top1_mean": statistics.fmean(top1),
-        "top1_std": statistics.stdev(top1) if len(top1) > 1 else 0.0,
-        "top5_mean": statistics.fmean(known_top5) if known_top5 else None,
-        "seeds": len(top1),
-        "over": over,
-        "minutes": minutes,
-        "hardware": hardware.name(),
-        "commit": _commit(),
-        "date": datetime.date.today().isoformat(),
-        **more,
-    }
-
-
-def _backbone(about: dict[str, Any]) -> str:
-    """Name a backbone, and its stem if that is not torchvision's."""
-    name, stem = about.get("backbone", "resnet18"), about.get("stem", "imagenet")
-    return name if stem == "imagenet" else f"{name}, {stem} stem"
-
-
-def save(result: dict[str, Any], folder: str | os.PathLike[str] | None = None) -> None:
-    """Write a record to a file named after what was measured.
-
-    The name holds data, method, backbone, epochs, protocol and folds; an older record
-    that agrees in all of these is overwritten.
+        result: the record.
+        folder: for records; one's own if None.
+        mirror: folder for copies of checkpoints, such as one on Google Drive, in which
+            records have a folder as well; or None.
 
     Raises:
         ValueError: if the record lacks what a reader needs to judge it.
+        OSError: in one sentence, when the file cannot be written.
     """
-    missing = [name for name in REQUIRED if result.get(name) is None]
-    if missing:
-        raise ValueError(f"A record needs {', '.join(missing)}: nothing was written.")
-    epochs = f"{result['pretraining_epochs']}ep"
-    folds = f"{result['folds']} folds" if result.get("folds") else ""
-    words = [result[key] for key in ("data", "method", "backbone")]
-    words += [epochs, result["protocol"], folds]
-    name = re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-")
-    text = json.dumps(result, indent=1) + "\n"
-    file = files.results_folder(folder) / f"{name}.json"
-    files.write(file, lambda path: path.write_text(text))
+    try:
+        records.check(result)
+    except ValueError as error:
+        raise ValueError(f"This is no record. {error} Nothing was written.") from None
+    store = checkpoints.Store(files.results_folder(folder), _mirrored(mirror))
+    store.save_json(f"{records.name(result)}.json", result)
 
 
-def collect(folder: str | os.PathLike[str] | None = None) -> list[dict[str, Any]]:
-    """Read all records of a folder, sorted by data, protocol, labels and accuracy."""
-    records = [
-        json.loads(file.read_text())
-        for file in sorted(files.results_folder(folder).glob("*.json"))
+def collect(
+    folder: str | os.PathLike[str] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+) -> list[dict[str, Any]]:
+    """Read all records, sorted by data, protocol, labels and accuracy.
+
+    A file that is not a whole record is left out with a warning.
+
+    Args:
+        folder: with the records; None takes one's own and those that came with the
+            project, which have an entry ``shipped``.
+        mirror: see ``save``; its records are read too.
+    """
+    own = files.results_folder(folder)
+    places = [(own, {}), (_mirrored(mirror), {})]
+    if folder is None and own.resolve() != SHIPPED:
+        places.append((SHIPPED, {"shipped": True}))
+    found: dict[str, dict[str, Any]] = {}
+    for place, mark in places:
+        for file in sorted(place.glob("*.json")) if place else ():
+            try:
+                found.setdefault(file.name, records.read(file) | mark)
+            except ValueError as error:
+                warnings.warn(str(error), stacklevel=2)
+
+    def sort_key(result: Record) -> tuple[Any, ...]:
+        known = result["protocol"] in records.PROTOCOLS
+        order = records.PROTOCOLS.index(result["protocol"]) if known else 99
+        return result["data"], order, result["labels"], result["top1_mean"]
+
+    return sorted(found.values(), key=sort_key)
+
+
+def frame(found: Sequence[Record]) -> pandas.DataFrame:
+    """Format records for people: a row per record, a column for all that differs."""
+    return _layout(found)[0]
+
+
+def table(found: Sequence[Record]) -> pandas.io.formats.style.Styler:
+    """Show records in a notebook, with the best of those that can be compared in bold.
+
+    What all rows share is in the caption.
+    """
+    shown, shared = _layout(found)
+    cells = [
+        {"selector": "", "props": "font-size: 85%; border-collapse: collapse"},
+        {"selector": "caption", "props": "caption-side: bottom; text-align: left"},
+        {
+            "selector": "th, td",
+            "props": "text-align: left; white-space: normal; padding: 0.3em 0.5em",
+        },
     ]
-
-    def sort_key(result: dict[str, Any]) -> tuple[Any, ...]:
-        known = result["protocol"] in PROTOCOLS
-        protocol = PROTOCOLS.index(result["protocol"]) if known else len(PROTOCOLS)
-        return result["data"], protocol, result["labels"], result["top1_mean"]
-
-    return sorted(records, key=sort_key)
-
-
-def frame(records: Sequence[dict[str, Any]]) -> pandas.DataFrame:
-    """Format the records for people, one row per record."""
-    rows = []
-    for result in records:
-        top5, labels = result.get("top5_mean"), f"{result['labels']:,}"
-        folds = f"{result['folds']} folds × " if result.get("folds") else ""
-        shown = {
-            **result,
-            "labels": folds + labels,
-            "images_seen": f"{result['images_seen']:,}",
-            "top1": _accuracy(result),
-            "top5": "–" if top5 is None else f"{top5:.1f}",
-            "minutes": round(result["minutes"]),
-        }
-        rows.append({title: shown[name] for name, title in COLUMNS.items()})
-    return pandas.DataFrame(rows, columns=list(COLUMNS.values()))
-
-
-def table(records: Sequence[dict[str, Any]]) -> pandas.io.formats.style.Styler:
-    """Show the records in a notebook, with the best of each protocol in bold."""
-    best = _best(records)
     return (
-        frame(records)
-        .style.hide(axis="index")
-        .set_properties((sorted(best), slice(None)), **{"font-weight": "bold"})
+        shown.style.hide(axis="index")
+        .format(escape="html")
+        .format_index(escape="html", axis=1)
+        .set_caption(html.escape(shared))
+        .set_table_styles(cells)
+        .set_properties((sorted(_best(found)), [TOP1]), **{"font-weight": "bold"})
     )
 
 
-def markdown(records: Sequence[dict[str, Any]]) -> str:
-    """Return the same table as Markdown."""
-    shown, top1 = frame(records), COLUMNS["top1"]
-    for row in _best(records):
-        shown.loc[row, top1] = f"**{shown.loc[row, top1]}**"
-    return markdown_table(list(shown.columns), shown.itertuples(index=False))
+def markdown(found: Sequence[Record]) -> str:
+    """Return the same table as Markdown, with its caption below."""
+    shown, shared = _layout(found)
+    shown = shown.map(_escape)
+    for row in _best(found):
+        shown.loc[row, TOP1] = f"**{shown.loc[row, TOP1]}**"
+    columns = map(_escape, shown.columns)
+    text = markdown_table(list(columns), shown.itertuples(index=False))
+    return f"{text}\n\n{_escape(shared)}" if shared else text
 
 
-def markdown_pivot(records: Sequence[dict[str, Any]]) -> str:
+def markdown_pivot(found: Sequence[Record]) -> str:
     """Return method × protocol as Markdown, with all conditions in one caption.
 
     Only the demo results of a ResNet-18 count whose repetitions are whole pipelines.
     The last column is the baseline for random weights, fine-tuning for the methods.
 
     Args:
-        records: in the order of ``collect``.
+        found: in the order of ``collect``.
+
+    Raises:
+        ValueError: when their conditions differ, or two records claim the same cell.
     """
-    columns = {name: name for name in PROTOCOLS[1:4]}
-    columns |= {"baseline": "all layers", "fine-tuning": "all layers"}
+    columns = {name: name for name in records.PROTOCOLS[1:4]}
+    columns |= {name: GROUPS[name] for name in ("baseline", "fine-tuning")}
     wanted = {"data": "demo", "backbone": "resnet18", "over": WHOLE_PIPELINES}
-    chosen = [result for result in records if wanted.items() <= result.items()]
-    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    chosen = [
+        result
+        for result in found
+        if wanted.items() <= result.items() and result["protocol"] in columns
+    ]
+    rows: dict[tuple[str, int], dict[str, str]] = {}
+    conditions: dict[str, tuple[Hashable, ...]] = {}
     for result in chosen:
         method, epochs = result["method"], result["pretraining_epochs"]
-        name = method if epochs else "random weights"
-        row = rows.setdefault((name, epochs), dict.fromkeys(columns.values(), "–"))
-        row[columns[result["protocol"]]] = _accuracy(result)
+        name = _escape(method) if epochs else "random weights"
+        row = rows.setdefault((name, epochs), dict.fromkeys(columns.values(), NONE))
+        column = columns[result["protocol"]]
+        same = conditions.setdefault(column, _comparable(result))
+        if row[column] != NONE or same != _comparable(result):
+            raise ValueError(
+                "The short table shows one record per method and protocol, all of the "
+                f"same labels and settings, but two differ: see {method!r}, "
+                f"{result['protocol']}, and keep one of them in its folder."
+            )
+        row[column] = _accuracy(result)
 
     def every(key: str) -> str:
-        return " or ".join(sorted({str(result[key]) for result in chosen}))
+        return _escape(" or ".join(sorted({str(result[key]) for result in chosen})))
 
-    table = markdown_table(
+    text = markdown_table(
         ("pre-training", "epochs", *dict.fromkeys(columns.values())),
         [(*start, *row.values()) for start, row in rows.items()],
     )
     return (
-        f"{table}\n\nTop-1 accuracy in percent on the test images of the demo, "
+        f"{text}\n\nTop-1 accuracy in percent on the test images of the demo, "
         f"ResNet-18, {every('labels')} labels: mean ± standard deviation over "
         f"{every('seeds')} whole pipelines, pre-training included, on "
         f"{every('hardware')}."
@@ -246,32 +214,159 @@ def write_table(file: pathlib.Path, name: str, text: str) -> None:
     files.write(file, lambda path: path.write_text(whole, "utf-8"))
 
 
-def _accuracy(result: dict[str, Any]) -> str:
+def _layout(found: Sequence[Record]) -> tuple[pandas.DataFrame, str]:
+    """The columns that differ, and a sentence with those that do not."""
+    rows = [_cells(result) for result in found]
+    settings, more = _differing(found)
+    for row, values in zip(rows, settings, strict=True):
+        row |= values
+    seen = [tuple(row[key] for key in row if key not in ALWAYS[2:]) for row in rows]
+    for row, result, key in zip(rows, found, seen, strict=True):
+        twice = seen.count(key) > 1  # nothing but the weights tells them apart
+        row["weights"] = _cut(_shown(result.get("weights", UNKNOWN))) if twice else NONE
+    shown, shared = {}, []
+    for title in rows[0] if rows else ALWAYS:
+        values = {row[title] for row in rows} - {NONE}
+        if title in ALWAYS[:3] or len(values) > 1 or (title in ALWAYS and values):
+            shown[title] = [row[title] for row in rows]
+        elif values and values != {UNKNOWN} and title != MEASURED_BY:
+            shared.append(f"{title} {values.pop()}")
+    columns = {
+        files.printable(title): [files.printable(value) for value in values]
+        for title, values in (shown or dict.fromkeys(ALWAYS, ())).items()
+    }
+    sentence = f"All rows: {'; '.join(shared)}." if shared else ""
+    if more:
+        sentence += f" They differ in {more} more settings."
+    return pandas.DataFrame(columns, dtype=object), files.printable(sentence)
+
+
+def _cells(result: Record) -> dict[str, str]:
+    """What is shown of a record, by the titles of the columns."""
+    top5, folds = result.get("top5_mean"), result.get("folds")
+    pretrained = result["pretraining_epochs"] > 0
+    trained = result["protocol"] in ("MLP head", *GROUPS)
+    epochs = (result.get("settings") or {}).get("epochs", UNKNOWN)
+    return {
+        "method": result["method"],
+        "protocol": result["protocol"],
+        TOP1: _accuracy(result),
+        "top-5 (%)": NONE if top5 is None else f"{top5:.1f}",
+        "n": str(result["seeds"]),
+        "data": result["data"],
+        "labels": (f"{folds} folds × " if folds else "") + f"{result['labels']:,}",
+        "supervised epochs": _cut(_shown(epochs)) if trained else NONE,
+        "side (px)": _cut(_shown(result.get("image_size", UNKNOWN))),
+        "pre-training epochs": str(result["pretraining_epochs"]),
+        "images seen": f"{result['images_seen']:,}" if pretrained else NONE,
+        "pre-training batch": str(result["batch_size"]) if pretrained else NONE,
+        "backbone": result["backbone"],
+        "minutes": str(round(result["minutes"])),
+        "hardware": result["hardware"],
+        MEASURED_BY: "the project" if result.get("shipped") else "you",
+    }
+
+
+def _differing(found: Sequence[Record]) -> tuple[list[dict[str, str]], int]:
+    """Settings that differ between records which could be taken for the same.
+
+    Returns:
+        For every record those settings by their titles, and how many more there are.
+    """
+    flat = [_settings(result) for result in found]
+    values: dict[tuple[str, Hashable], set[str]] = {}
+    known: dict[Hashable, set[str]] = {}
+    for one in flat:
+        for title, (family, _) in one.items():
+            known.setdefault(family, set()).add(title)
+    for one in flat:
+        for family in {family for family, _ in one.values()}:
+            for title in known[family]:
+                value = one.get(title, (family, UNKNOWN))[1]
+                values.setdefault((title, family), set()).add(value)
+    titles = sorted({title for (title, _), seen in values.items() if len(seen) > 1})
+    rows = [
+        {title: _cut(one.get(title, ("", NONE))[1]) for title in titles[:MOST_SETTINGS]}
+        for one in flat
+    ]
+    return rows, len(titles[MOST_SETTINGS:])
+
+
+def _settings(result: Record) -> dict[str, tuple[Hashable, str]]:
+    """Other conditions of a record: among which they are compared, and their value."""
+    data, protocol = result["data"], result["protocol"]
+    group = GROUPS.get(protocol, protocol)
+    found = {"repetitions over": ((data, group), _shown(result.get("over", UNKNOWN)))}
+    for key, title in KNOWN.items():
+        if key in result:
+            found[title] = (
+                group if key == "seed_numbers" else data,
+                _shown(result[key]),
+            )
+    for name, value in _flat(result.get("settings") or {}):
+        if name != "epochs":  # has a column
+            found[name] = (group, value)
+    for name, value in _flat(result.get("pretraining") or {}):
+        if name not in ("epochs", "batch size"):
+            found[f"pre-training {name}"] = (result["method"], value)
+    return found
+
+
+def _flat(settings: Mapping[str, Any], depth: int = 3) -> list[tuple[str, str]]:
+    """Names and values of settings, and of those that are in one of them."""
+    found = []
+    for key, value in settings.items():
+        if isinstance(value, dict) and depth:
+            found += _flat(value, depth - 1)
+        else:
+            found.append((key.replace("_", " "), _shown(value)))
+    return found
+
+
+def _shown(value: Any) -> str:
+    """A value of a record as text."""
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def _escape(text: str) -> str:
+    """Make a text plain in Markdown, in HTML and on a terminal."""
+    text = html.escape(files.printable(text), quote=False)
+    return re.sub(r"([\\`*\[\]|$])", r"\\\1", text)
+
+
+def _accuracy(result: Record) -> str:
     """Top-1 in percent, with its standard deviation if there are repetitions."""
     deviation = f" ± {result['top1_std']:.1f}" if result["seeds"] > 1 else ""
     return f"{result['top1_mean']:.1f}{deviation}"
 
 
-def _best(records: Sequence[dict[str, Any]]) -> set[int]:
-    """Numbers of the records with the highest top-1 of their data, protocol, labels."""
-    best: dict[tuple[str, str, int], int] = {}
-    for number, result in enumerate(records):
-        key = result["data"], result["protocol"], result["labels"]
-        if result["top1_mean"] > records[best.setdefault(key, number)]["top1_mean"]:
-            best[key] = number
-    return set(best.values())
+def _comparable(result: Record) -> tuple[Hashable, ...]:
+    """Equal for records of which one can be called better: all but the weights."""
+    group = GROUPS.get(result["protocol"], result["protocol"])
+    same = (result.get(key) for key in ("data", "content", "labels"))
+    settings = json.dumps(result.get("settings"), sort_keys=True)
+    return *same, result.get("folds") or 0, result["backbone"], group, settings
 
 
-def _commit() -> str | None:
-    """The commit of this code; None outside a git checkout."""
-    try:
-        found = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"],
-            capture_output=True,
-            text=True,
-            cwd=pathlib.Path(__file__).parent,
-            check=True,
-        )
-        return found.stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
+def _best(found: Sequence[Record]) -> set[int]:
+    """Numbers of the records with the highest top-1 of several comparable ones."""
+    groups: dict[tuple[Hashable, ...], list[int]] = {}
+    for number, result in enumerate(found):
+        groups.setdefault(_comparable(result), []).append(number)
+    best = set()
+    for numbers in groups.values():
+        if len(numbers) > 1:
+            highest = max(found[number]["top1_mean"] for number in numbers)
+            best |= {n for n in numbers if found[n]["top1_mean"] == highest}
+    return best
+
+
+def _mirrored(mirror: str | os.PathLike[str] | None) -> pathlib.Path | None:
+    """The folder for records in a folder for copies."""
+    return pathlib.Path(mirror) / "results" if mirror else None

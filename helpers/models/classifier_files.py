@@ -7,19 +7,17 @@ was made and scored. A file is checked before it is used: it may come from anywh
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
 import pathlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import safetensors.torch
 from torch import Tensor, nn
 
-from helpers import files, views
+from helpers import views
 from helpers.data import decoding
 from helpers.models import backbones, heads, weight_files
 
@@ -102,19 +100,6 @@ def load(path: str | os.PathLike[str]) -> tuple[heads.Classifier, dict[str, Any]
             f"names; nothing was loaded ({first[0].strip()})."
         ) from None
     return classifier.eval(), about
-
-
-def usual_path(about: Mapping[str, Any]) -> pathlib.Path:
-    """Where a classifier is kept unless its user says: a folder among the runs.
-
-    The folder's name tells what was trained on what, and ends in a digest of everything
-    that the classifier depends on, so another one never takes its place.
-    """
-    words = [about[key] for key in ("data", "method", "protocol")]
-    shaped = json.dumps({**about, "result": None}, sort_keys=True)
-    words.append(hashlib.sha256(shaped.encode()).hexdigest()[:8])
-    name = re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-")
-    return files.checkpoints_folder() / name / CLASSIFIER_FILE
 
 
 def is_classifier(path: str | os.PathLike[str]) -> bool:

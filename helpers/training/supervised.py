@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -24,12 +25,16 @@ from helpers.data.dataset import Split, stratified_split
 from helpers.methods import base
 from helpers.models import small_maps
 from helpers.models.heads import Classifier
-from helpers.training import engine, optimizers
+from helpers.training import checkpoints, engine, optimizers
 from helpers.training.settings import TrainingSettings
 from helpers.views.randomness import StepRandom
 from helpers.views.settings import ViewSettings
 
 VALIDATE_EVERY = 5  # epochs
+# A state is saved after an epoch if so many times what saving takes has passed since
+# the last one, or so many seconds.
+SAVING_PAYS = 20
+LONGEST_WAIT = 30.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,6 +90,7 @@ def train_on_images(
     settings: FineTuningSettings,
     *,
     label: str = "training",
+    store: checkpoints.Store | None = None,
 ) -> list[dict[str, Any]]:
     """Train backbone and head on random views: the baseline, and fine-tuning.
 
@@ -93,6 +99,8 @@ def train_on_images(
         train: labelled images, of which a share is held out for validation.
         settings: of the training.
         label: text in front of the progress bar.
+        store: where the state is kept as the training goes on, and from where the same
+            training is resumed; None keeps nothing.
 
     Returns:
         One entry per epoch: ``epoch``, ``loss``, ``seconds`` and, in some epochs,
@@ -116,7 +124,7 @@ def train_on_images(
             "scale": settings.backbone_scale,
         },
     ]
-    return fit(classifier, groups, train, train_view, test_view, settings, label)
+    return fit(classifier, groups, train, train_view, test_view, settings, label, store)
 
 
 def train_on_features(
@@ -126,6 +134,7 @@ def train_on_features(
     settings: HeadSettings,
     *,
     label: str = "training",
+    store: checkpoints.Store | None = None,
 ) -> list[dict[str, Any]]:
     """Train a head on features (N, D) of a frozen backbone; see ``train_on_images``."""
     groups = [{"params": base.parameters(head)}]
@@ -134,7 +143,7 @@ def train_on_features(
         return batch  # (B, D)
 
     train = Split(features, labels)
-    return fit(head, groups, train, unchanged, unchanged, settings, label)
+    return fit(head, groups, train, unchanged, unchanged, settings, label, store)
 
 
 def fit(
@@ -145,6 +154,7 @@ def fit(
     test_view: Callable[[Tensor], Tensor],
     settings: HeadSettings,
     label: str,
+    store: checkpoints.Store | None = None,
 ) -> list[dict[str, Any]]:
     """Train with cross-entropy, on images or on features.
 
@@ -158,6 +168,7 @@ def fit(
         test_view: turns a batch into the network's input for validation.
         settings: of the training.
         label: text in front of the progress bar.
+        store: for states to resume from; see ``train_on_images``.
 
     Returns:
         See ``train_on_images``.
@@ -176,9 +187,13 @@ def fit(
     )
     generator = torch.Generator().manual_seed(settings.seed)
     torch.manual_seed(settings.seed)
-    history = []
+    states = _States(store, fabric, network, optimizer)
+    history = states.load()
+    for _ in history:  # the order of every epoch follows from that before
+        torch.randperm(len(kept), generator=generator)
     bar = tqdm.tqdm(
         total=settings.epochs * steps,
+        initial=len(history) * steps,
         desc=label,
         unit="step",
         mininterval=1.0,
@@ -186,7 +201,7 @@ def fit(
         disable=fabric.global_rank > 0,
     )
     with bar:
-        for epoch in range(settings.epochs):
+        for epoch in range(len(history), settings.epochs):
             started = time.perf_counter()
             model.train()
             loss_sum = torch.zeros((), device=device)
@@ -218,8 +233,78 @@ def fit(
                 bar.set_postfix_str(f"loss {mean:.3f}, validation {right:.1f} %")
             entry["seconds"] = time.perf_counter() - started
             history.append(fabric.broadcast(entry))  # to the digit the same everywhere
+            if not last:
+                states.save(history)
     network.eval()
     return history
+
+
+@dataclasses.dataclass
+class _States:
+    """States of a training that is under way, from which it can be resumed.
+
+    Where epochs are short, saving after each would take longer than the training.
+
+    Attributes:
+        store: where they are kept; None keeps nothing.
+        fabric: the engine; of its processes, the first reads and writes.
+        network: that is trained.
+        optimizer: of its weights.
+        saved: when the last was saved, in seconds of a clock.
+        cost: seconds that it took.
+    """
+
+    store: checkpoints.Store | None
+    fabric: lightning_fabric.Fabric
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    saved: float = dataclasses.field(default_factory=time.monotonic)
+    cost: float = 0.0
+
+    def load(self) -> list[dict[str, Any]]:
+        """Load the newest state and return its history; no entries without a state."""
+        if self.store is None:
+            return []
+        is_first = self.fabric.global_rank == 0
+        state = self.fabric.broadcast(self.store.load_state() if is_first else None)
+        if state is None:
+            return []
+        try:
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if state["scaler"]:  # there is none where the precision was another
+                self.fabric.strategy.precision.load_state_dict(state["scaler"])
+            torch.set_rng_state(state["random"])
+            return state["history"]
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"What is kept in {str(self.store.folder)!r} does not fit "
+                f"({str(error).splitlines()[0]}): begin again with resume=False "
+                "(--no-resume)."
+            ) from None
+
+    def save(self, history: list[dict[str, Any]]) -> None:
+        """Save the state after an epoch, if it is time to.
+
+        What cannot be saved does not stop the training: its result is still shown.
+        """
+        began = time.monotonic()
+        is_due = began - self.saved >= min(SAVING_PAYS * self.cost, LONGEST_WAIT)
+        if self.store is None or self.fabric.global_rank > 0 or not is_due:
+            return
+        state = {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.fabric.strategy.precision.state_dict(),
+            "random": torch.get_rng_state(),
+            "history": history,
+        }
+        try:
+            self.store.save_state(state, len(history))
+        except OSError as error:
+            warnings.warn(str(error), stacklevel=2)
+        self.saved = time.monotonic()
+        self.cost = self.saved - began
 
 
 def _start(network: nn.Module, batch_size: int) -> lightning_fabric.Fabric:

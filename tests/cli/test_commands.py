@@ -15,9 +15,9 @@ import torch
 
 from helpers import data, files, methods
 from helpers.cli import commands
-from helpers.evaluation import protocols
+from helpers.evaluation import protocols, results
 from helpers.models import weight_files
-from helpers.training import settings, signals
+from helpers.training import checkpoints, settings, signals
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 SHORT = "--precision 32-true --size 20 --batch-size 16 --epochs"
@@ -182,7 +182,8 @@ def test_the_whole_story_from_a_shell(dataset, run, tmp_path, monkeypatch):
         f"evaluate --weights {file} {trained} --figures {tmp_path / 'figures'}"
     )
     assert status == 0, error
-    assert [line.split(" | ")[2] for line in printed.splitlines()[-4:]] == [
+    rows = [line for line in printed.splitlines() if line.startswith("| SimCLR")]
+    assert [line.split(" | ")[1] for line in rows] == [
         "k-NN",
         "linear probe",
         "MLP head",
@@ -201,12 +202,17 @@ def test_the_whole_story_from_a_shell(dataset, run, tmp_path, monkeypatch):
     assert found["fine-tuning"]["seeds"] == found["MLP head"]["seeds"] == 2
     assert found["baseline"]["labels"] == 12
     assert found["baseline"]["data"] == "small, 50% of the labels"
-    assert run("results")[1].count("\n") == 2 + len(records)
+    status, printed, _ = run("results")  # and those that came with the project
+    assert printed.count(" | you |") == len(records)
+    assert printed.count(" | the project |") == len(list(results.SHIPPED.iterdir()))
+    _, printed, _ = run(f"results --folder {tmp_path / 'results'}")
+    assert printed.count("\n| ") == len(records)
+    assert "the project" not in printed
 
     kept = (tmp_path / "checkpoints").glob("small-simclr-*/classifier.safetensors")
     names = sorted(file.parent.name.rpartition("-")[0] for file in kept)
     assert names == [
-        f"small-simclr-{protocol}"
+        f"small-simclr-resnet18-1ep-{protocol}"
         for protocol in ("fine-tuning", "linear-probe", "mlp-head")
     ]
 
@@ -289,17 +295,43 @@ def test_a_classifier_and_features_are_taken_home(
 
 
 @pytest.mark.usefixtures("small_backbone")
-def test_what_cannot_be_saved_is_printed_nevertheless(
-    dataset, run, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(files, "check_folder", lambda folder: None)  # it was well then
-    (tmp_path / "full").write_text("a file, where a folder is needed")
-    line = "baseline --data demo-tiny --seeds 1 --epochs 1 --size 20"
-    line += f" --results-folder {tmp_path / 'full'}"
-    status, printed, error = run(line)
+def test_what_cannot_be_saved_is_printed_nevertheless(run, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("Cannot write state.tmp into 'here' (no space left).")
+
+    monkeypatch.setattr(checkpoints.Store, "save_state", full)
+    monkeypatch.setattr(results, "save", full)
+    line = "baseline --data demo-tiny --seeds 1 --epochs 2 --size 20"
+    with pytest.warns(UserWarning, match="Cannot write state.tmp"):
+        status, printed, error = run(line)
     assert status == 1
-    assert "| random | resnet18 | baseline | demo-tiny |" in printed
+    assert "| random | baseline | " in printed
     assert "Cannot write" in error
+
+
+@pytest.mark.parametrize(
+    "flag", ["--results-folder", "--mirror", "--figures", "--classifier"]
+)
+def test_every_folder_of_evaluate_is_tried_first(flag, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "load", lambda *_, **__: pytest.fail("images are read"))
+    (tmp_path / "full").write_text("a file, where a folder is needed")
+    place = tmp_path / "full" / ("a.safetensors" if flag == "--classifier" else "")
+    line = f"evaluate --weights random --protocols fine-tuning {flag} {place}"
+    status, _, error = run(line)
+    assert status == 1
+    assert "Cannot write" in error
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_what_was_computed_is_printed_after_ctrl_c(run, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(protocols, "fine_tune", stop)
+    line = "evaluate --weights random --data demo-tiny --protocols k-nn fine-tuning"
+    status, printed, error = run(line)
+    assert (status, "| random | k-NN | " in printed) == (130, True)
+    assert error.endswith("Stopped; what was saved is kept.\n")
 
 
 @pytest.mark.usefixtures("small_backbone")
@@ -318,7 +350,7 @@ def test_a_protocol_that_cannot_run_does_not_stop_the_others(run, tmp_path):
     line = "evaluate --weights random --data demo-tiny --labels 1"
     status, printed, _ = run(f"{line} --protocols linear-probe k-nn")
     assert status == 0
-    assert "| random | resnet18 | k-NN | demo-tiny, 1 labels a class" in printed
+    assert "| random | k-NN | " in printed
     assert "linear-probe: not run. A linear probe needs two labelled" in printed
     assert [file.name for file in (tmp_path / "results").iterdir()] != []
     status, printed, error = run(f"{line} --protocols linear-probe")
@@ -343,8 +375,9 @@ def test_stl10_is_scored_by_all_labels_and_by_its_ten_folds(run, tmp_path):
         f"evaluate --weights random {line} --protocols k-nn linear-probe"
     )
     assert status == 0
-    table = [row.split(" | ") for row in printed.splitlines()[-4:]]
-    assert [(row[2], row[4], row[-3]) for row in table] == [
+    head, _, *rows = [row[2:-2].split(" | ") for row in printed.splitlines()[-8:-2]]
+    place = [head.index(title) for title in ("protocol", "labels", "n")]
+    assert [tuple(row[column] for column in place) for row in rows] == [
         ("k-NN", "40", "1"),
         ("k-NN", "10 folds × 20", "10"),
         ("linear probe", "40", "1"),

@@ -26,8 +26,8 @@ IMAGES = (
     "data data-root folder-fit folder-image-size labels labels-seed storage workers"
 )
 EVALUATION = f"""
-    {SUPERVISED} {VIEW} {IMAGES} backbone backbone-scale classifier folds
-    results-folder seeds stem
+    {SUPERVISED} {VIEW} {IMAGES} backbone backbone-scale classifier folds mirror
+    results-folder resume seeds stem
 """
 PRETRAIN = f"""
     {TRAINING} {VIEW} {IMAGES} backbone checkpoints compile devices extend hidden-dim

@@ -142,3 +142,10 @@ def test_the_probe_as_a_head_gives_its_probabilities(classes):
     found = probe.head()(queries).softmax(dim=1)
     assert found.shape == (20, classes)
     assert torch.allclose(found, probe(queries), atol=1e-5)
+
+
+@pytest.mark.parametrize("label", [3, -1])
+def test_a_test_label_that_training_had_not_is_a_sentence(label):
+    labels = torch.tensor([0, 1, 2, label])
+    with pytest.raises(ValueError, match=f"1 test images .* number {label} of 3: give"):
+        probes.score(torch.rand(4, 3), labels)

@@ -170,12 +170,3 @@ def test_it_is_described_in_a_line(file):
         "classifier of 2 classes: fine-tuning, PIRL, folder:mine, "
         "87.2 % of its test images right"
     )
-
-
-def test_classifiers_that_differ_in_anything_have_places_of_their_own():
-    usual = classifier_files.usual_path(ABOUT)
-    assert usual.name == "classifier.safetensors"
-    assert usual.parent.name.startswith("folder-mine-pirl-fine-tuning-")
-    assert usual == classifier_files.usual_path(ABOUT | {"result": {"minutes": 3}})
-    for other in ({"image_size": 24}, {"settings": {"epochs": 2}}, {"repetition": "x"}):
-        assert classifier_files.usual_path(ABOUT | other) != usual

@@ -12,7 +12,7 @@ from helpers import hardware
 from helpers.data.dataset import Split, stratified_split
 from helpers.evaluation import probes
 from helpers.models import encoding, heads
-from helpers.training import optimizers, supervised
+from helpers.training import checkpoints, optimizers, supervised
 from helpers.views.settings import ViewSettings
 
 SETTINGS = supervised.FineTuningSettings(
@@ -284,3 +284,32 @@ def test_label_smoothing_reaches_the_loss():
         losses.append(history[0]["loss"])
     assert losses[0] < 0.01
     assert losses[1] == pytest.approx(0.5 * 20 / 3, rel=0.01)
+
+
+@pytest.mark.parametrize("drops", [False, True])
+def test_a_training_that_goes_on_ends_with_the_same_weights(
+    drops, tmp_path, monkeypatch
+):
+    """Also where layers draw from the global generator."""
+    monkeypatch.setattr(supervised, "SAVING_PAYS", 0)
+    settings = dataclasses.replace(SETTINGS, epochs=5, optimizer="sgd")
+    features = torch.randn(24, 4, generator=torch.Generator().manual_seed(0))
+    store = checkpoints.Store(tmp_path)
+
+    def train(epochs, store=None):
+        torch.manual_seed(1)
+        dropout = [torch.nn.Dropout(0.5)] if drops else []
+        head = torch.nn.Sequential(*dropout, torch.nn.Linear(4, 3))
+        chosen = dataclasses.replace(settings, schedule="constant", epochs=epochs)
+        labels = torch.arange(24) % 3
+        history = supervised.train_on_features(
+            head, features, labels, chosen, store=store
+        )
+        return head[-1].weight, [entry["loss"] for entry in history]
+
+    train(4, store)  # its last state is that after the third epoch
+    assert len(store.load_state()["history"]) == 3
+    weight, losses = train(5, store)
+    expected, all_losses = train(5)
+    assert torch.equal(weight, expected)
+    assert losses == all_losses
