@@ -117,6 +117,7 @@ def mlp_head(
             dataclasses.replace(settings, seed=run.seed),
             label=f"MLP head, {run.name}",
             store=store,
+            on_epoch=experiment.on_epoch,
         )
         return probes.FeatureHead(mean, std, head.cpu().eval()), history
 
@@ -165,6 +166,7 @@ def fine_tune(
             dataclasses.replace(settings, seed=run.seed),
             label=f"{protocol}, {experiment.method}, {run.name}",
             store=store,
+            on_epoch=experiment.on_epoch,
         )
         return classifier, history
 

@@ -47,6 +47,7 @@ class Experiment:
         mirror: second folder for copies, such as one on Google Drive, or None.
         resume: go on with what is kept of the same work, or show its result; False
             deletes it and begins again.
+        on_epoch: called after every epoch of a training with its history so far.
 
     Raises:
         ValueError: for ``folds`` of a data set that has none, or one without labels or
@@ -61,6 +62,7 @@ class Experiment:
     folder: str | os.PathLike[str] | None = None
     mirror: str | os.PathLike[str] | None = None
     resume: bool = True
+    on_epoch: Callable[[list[dict[str, Any]]], object] | None = None
 
     def __post_init__(self) -> None:
         """Check that there are labels, test images, and folds to repeat over."""

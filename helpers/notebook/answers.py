@@ -26,7 +26,11 @@ RECIPES = {
     "hour": "for photographs on a small machine",
     "published": "200 epochs, for a GPU",
 }
-INITS = {"random": "learn from nothing", "imagenet": "go on from ImageNet's labels"}
+INITS = {
+    "random": "learn from nothing",
+    "imagenet": "go on from ImageNet's labels",
+    "file:": "a backbone or checkpoint of any project: file:PATH",
+}
 PRESET = ("STL_DATA", "STL_LABELS", "STL_RECIPE", "STL_EPOCHS", "STL_INIT")
 
 
@@ -102,7 +106,9 @@ def ask_pretraining(method: str | None = None) -> Pretraining:
         mirror=mirror,
         recipe=recipe,
         epochs=questions.ask_number("How many epochs?", epochs, "STL_EPOCHS"),
-        init=questions.ask("Which weights first?", INITS, "random", "STL_INIT"),
+        init=questions.ask(
+            "Which weights first?", INITS, "random", "STL_INIT", _first_weights
+        ),
     )
     _remember(method, answers, folders)
     return answers
@@ -178,6 +184,12 @@ def _ask_images() -> tuple[str, str | None]:
         "Which images?", data.SOURCES, usual, "STL_DATA", check_source
     )
     return source, questions.ask_labels(check=check_labels)
+
+
+def _first_weights(typed: str) -> str:
+    """A name, or the path of a backbone file, converted from elsewhere if need be."""
+    path = typed.removeprefix("file:")
+    return typed if path == typed else choices.from_file(pathlib.Path(path)).source
 
 
 def _ask_seeds() -> int:

@@ -91,6 +91,7 @@ def train_on_images(
     *,
     label: str = "training",
     store: checkpoints.Store | None = None,
+    on_epoch: Callable[[list[dict[str, Any]]], object] | None = None,
 ) -> list[dict[str, Any]]:
     """Train backbone and head on random views: the baseline, and fine-tuning.
 
@@ -101,6 +102,7 @@ def train_on_images(
         label: text in front of the progress bar.
         store: where the state is kept as the training goes on, and from where the same
             training is resumed; None keeps nothing.
+        on_epoch: called after every epoch with the history so far.
 
     Returns:
         One entry per epoch: ``epoch``, ``loss``, ``seconds`` and, in some epochs,
@@ -124,7 +126,8 @@ def train_on_images(
             "scale": settings.backbone_scale,
         },
     ]
-    return fit(classifier, groups, train, train_view, test_view, settings, label, store)
+    views_of = train_view, test_view
+    return fit(classifier, groups, train, *views_of, settings, label, store, on_epoch)
 
 
 def train_on_features(
@@ -135,6 +138,7 @@ def train_on_features(
     *,
     label: str = "training",
     store: checkpoints.Store | None = None,
+    on_epoch: Callable[[list[dict[str, Any]]], object] | None = None,
 ) -> list[dict[str, Any]]:
     """Train a head on features (N, D) of a frozen backbone; see ``train_on_images``."""
     groups = [{"params": base.parameters(head)}]
@@ -143,7 +147,9 @@ def train_on_features(
         return batch  # (B, D)
 
     train = Split(features, labels)
-    return fit(head, groups, train, unchanged, unchanged, settings, label, store)
+    return fit(
+        head, groups, train, unchanged, unchanged, settings, label, store, on_epoch
+    )
 
 
 def fit(
@@ -155,6 +161,7 @@ def fit(
     settings: HeadSettings,
     label: str,
     store: checkpoints.Store | None = None,
+    on_epoch: Callable[[list[dict[str, Any]]], object] | None = None,
 ) -> list[dict[str, Any]]:
     """Train with cross-entropy, on images or on features.
 
@@ -169,6 +176,7 @@ def fit(
         settings: of the training.
         label: text in front of the progress bar.
         store: for states to resume from; see ``train_on_images``.
+        on_epoch: called after every epoch with the history so far.
 
     Returns:
         See ``train_on_images``.
@@ -235,6 +243,8 @@ def fit(
             history.append(fabric.broadcast(entry))  # to the digit the same everywhere
             if not last:
                 states.save(history)
+            if on_epoch and fabric.global_rank == 0:
+                on_epoch(history)
     network.eval()
     return history
 

@@ -90,7 +90,7 @@ def test_what_cannot_be_used_is_one_sentence(line, complaint, run):
         ("evaluate --weights random --protocols svm", "invalid choice 'svm'"),
         ("evaluate --weights random --seeds 0", "seeds must be at least 1, not 0"),
         (f"baseline --seeds {2**63}", "seeds must be at most 10,000, not 92233720368"),
-        ("pretrain --folder-image-size 0", "folder_image_size must be at least 1"),
+        ("pretrain --folder-image-size 0", "Images cannot be kept at 0 px"),
         ("pretrain --size 18446744073709551616", "size must be a whole number"),
         ("pretrain --hidden-dim 0", "hidden_dim must be at least 1, not 0"),
         ("pretrain --warmup-epochs inf", "warmup_epochs must be at most 1,000,000"),
