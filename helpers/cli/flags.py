@@ -59,10 +59,11 @@ class Images:
 
     def load(self, side: int) -> Dataset:
         """Read the images, shown at ``side`` px at most, and print a summary."""
+        kept = self.folder_image_size
         dataset = data.load(
             self.data,
             root=self.data_root,
-            image_size=self.folder_image_size or max(folder.USUAL_SIZE, side),
+            image_size=max(folder.USUAL_SIZE, side) if kept is None else kept,
             fit=self.folder_fit,
             labels=self.labels,
             seed=self.labels_seed,

@@ -30,6 +30,13 @@ SOURCES = {
 }
 
 
+LARGEST_SIDE = 10_000  # pixels
+ARCHIVES = {
+    "stl10": torchvision.datasets.STL10.url,
+    "imagenette": "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-160.tgz",
+    "cifar10": torchvision.datasets.CIFAR10.url,
+    "cifar100": torchvision.datasets.CIFAR100.url,
+}
 IMAGENETTE = {"train": 9_469, "val": 3_925}  # its images
 
 
@@ -79,6 +86,10 @@ def load(
         raise ValueError(
             f"Unknown fit {fit!r}: choose one of {', '.join(decoding.FITS)}."
         )
+    if not 1 <= image_size <= LARGEST_SIDE:
+        raise ValueError(
+            f"Images cannot be kept at {image_size} px: choose 1 to {LARGEST_SIDE:,}."
+        )
     if storage == "stream" and source == path:
         raise ValueError("Only folder:PATH can be streamed: leave storage at 'auto'.")
     if source != path:
@@ -92,7 +103,11 @@ def load(
         )
     elif source in LOADERS:
         try:
-            with archives.one_at_a_time(root):
+            url = ARCHIVES.get(source, "")
+            with (
+                archives.one_at_a_time(root),
+                archives.downloading(source, url, root, "the demo images need"),
+            ):
                 dataset = LOADERS[source](root)
         # torchvision's, for incomplete files and folders
         except (RuntimeError, FileNotFoundError) as error:

@@ -1,14 +1,17 @@
-"""Zip files of images, unpacked once."""
+"""Archives of images: downloads that fail, and zip files, unpacked once."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import os
 import pathlib
 import shutil
+import urllib.error
 import zipfile
 import zlib
+from collections.abc import Iterator
 
 import filelock
 
@@ -21,6 +24,36 @@ def one_at_a_time(root: pathlib.Path) -> contextlib.AbstractContextManager:
         return contextlib.nullcontext()
     root.mkdir(parents=True, exist_ok=True)
     return filelock.FileLock(root / ".lock")
+
+
+@contextlib.contextmanager
+def downloading(
+    what: str, url: str, folder: str | os.PathLike[str], instead: str
+) -> Iterator[None]:
+    """Say in a sentence what can be done where a download fails.
+
+    Args:
+        what: is downloaded.
+        url: of the file.
+        folder: in which the file may be put by hand.
+        instead: what needs no network.
+
+    Raises:
+        OSError: with that sentence.
+    """
+    try:
+        yield
+    except (
+        urllib.error.URLError,
+        http.client.HTTPException,
+        ConnectionError,
+        TimeoutError,
+    ) as error:
+        raise OSError(
+            f"{what} cannot be downloaded ({getattr(error, 'reason', error)}): connect "
+            f"this machine to the network, or put {url} into {str(folder)!r} by hand; "
+            f"{instead} no network."
+        ) from error
 
 
 def unpack(file: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:

@@ -12,11 +12,15 @@ and AlexNet this leaves out the two layers of 4,096 units: they belong to torchv
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
+import torch
 import torchvision
 from torch import Tensor, nn
+
+from helpers.data import archives
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet50w2")
 VGGS = tuple(f"vgg{depth}{end}" for depth in (11, 13, 16, 19) for end in ("", "_bn"))
@@ -65,6 +69,8 @@ def build(
     check(name, stem=stem, weights=weights, norm=norm)
     pretrained = "IMAGENET1K_V1" if weights == "imagenet" else None
     create = getattr(torchvision.models, name, ResNet50w2)
+    if pretrained:
+        create = functools.partial(_download, create)
     if name in RESNETS:
         network = create(norm_layer=NORMS[norm], weights=pretrained)
         network.feature_dim = network.fc.in_features
@@ -83,6 +89,16 @@ def build(
         network.classifier = nn.Identity()
     network.register_forward_pre_hook(functools.partial(_refuse_small, name, stem))
     return network
+
+
+def _download(create: Callable[..., nn.Module], **options: Any) -> nn.Module:
+    """Create a network with ImageNet weights, which may have to be downloaded."""
+    name = create.__name__
+    url = torchvision.models.get_model_weights(name)[options["weights"]].url
+    folder = os.path.join(torch.hub.get_dir(), "checkpoints")
+    what = f"The ImageNet weights of {name}"
+    with archives.downloading(what, url, folder, "random weights need"):
+        return create(**options)
 
 
 def check(

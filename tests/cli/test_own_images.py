@@ -50,6 +50,14 @@ def test_a_side_that_was_asked_for_is_kept_and_said(pets, run):
     assert "long images are padded with black" in printed
 
 
+def test_a_side_of_zero_is_not_the_default(pets, run):
+    status, _, error = run(f"baseline --data folder:{pets} --folder-image-size 0")
+    assert (status, error) == (
+        2,
+        "Images cannot be kept at 0 px: choose 1 to 10,000.\n",
+    )
+
+
 def test_a_warning_is_one_plain_sentence(pets):
     (pets / "cat" / "notes.txt").write_text("no image")
     (pets / "dog" / "bro\x1b[2Jken\n.jpg").write_text("no image")

@@ -1,9 +1,12 @@
 """Data sets by name, from small archives in the official layouts."""
 
 import concurrent.futures
+import http.client
 import pickle
 import shutil
 import time
+import urllib.error
+import urllib.request
 import warnings
 
 import numpy as np
@@ -247,6 +250,33 @@ def test_the_smallest_class_is_known_without_looking(source, tmp_path):
         smallest = int(dataset.train.labels.bincount().min())
         assert data.SMALLEST_CLASS[source] == smallest
     assert data.SMALLEST_CLASS.keys() == data.LOADERS.keys()
+
+
+OFFLINE = urllib.error.URLError(OSError(-2, "Name or service not known"))
+
+
+@pytest.mark.parametrize("source", ["stl10", "imagenette", "cifar10", "cifar100"])
+@pytest.mark.parametrize("error", [OFFLINE, http.client.IncompleteRead(b"x", 9)])
+def test_a_download_that_fails_says_what_to_do(source, error, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(urllib.request, "urlopen", fail)
+    url = data.ARCHIVES[source].replace("http://", "http.*")
+    expected = rf"^{source} cannot be downloaded \(.*\): connect .* or put {url} into '"
+    with pytest.raises(OSError, match=expected + r".*' by hand; the demo .*\.$"):
+        data.load(source, root=tmp_path)
+
+
+def test_the_archives_are_torchvisions(tmp_path):
+    folder = torchvision.datasets.Imagenette
+    assert data.ARCHIVES["imagenette"] == folder._ARCHIVES["160px"][0]
+
+
+@pytest.mark.parametrize("side", [0, -3, 2**64])
+def test_a_side_that_cannot_be_is_one_sentence(side, tmp_path):
+    with pytest.raises(ValueError, match=f"cannot be kept at {side} px: choose 1 to"):
+        data.load(f"folder:{tmp_path}", image_size=side)
 
 
 def test_imagenette_is_what_torchvision_has_unpacked(tmp_path, monkeypatch):

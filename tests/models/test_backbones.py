@@ -1,6 +1,7 @@
 """torchvision's networks without their classifier."""
 
 import copy
+import urllib.error
 
 import pytest
 import torch
@@ -194,3 +195,16 @@ def test_what_cannot_be_built_is_one_sentence(wrong, message):
     with pytest.raises(ValueError, match=message) as raised:
         backbones.build(**wrong)
     assert "\n" not in str(raised.value)
+
+
+def test_imagenet_weights_that_cannot_be_downloaded_are_one_sentence(
+    tmp_path, monkeypatch
+):
+    def fail(*_, **__):
+        raise urllib.error.URLError("offline")
+
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "urlopen", fail)
+    expected = r"weights of resnet18 cannot be downloaded \(offline\): .*\.pth"
+    with pytest.raises(OSError, match=expected):
+        backbones.build("resnet18", weights="imagenet")
