@@ -1,7 +1,7 @@
 """Shared code of the notebooks: nine rooms, in the order of the story.
 
 ==============  ==============================================================
-``data``        images by name: demo, stl10, cifar10, your own folder
+``data``        images by name: demo, stl10, imagenette, your own folder
 ``views``       what a network gets to see: crops, colours, jigsaw patches
 ``models``      networks, their heads and files, features and k-NN
 ``methods``     one file a method, with what several methods share
