@@ -58,20 +58,23 @@ class Store:
     _owed: list[str] = dataclasses.field(default_factory=list, init=False)
     _said: set[str] = dataclasses.field(default_factory=set, init=False)
 
-    def begin(self) -> None:
-        """Tidy up the folder and the mirror; for the process that owns the run.
+    def begin(self, *, is_owned: bool = True) -> None:
+        """Make the mirror and bring it up to date.
 
-        What killed processes left half written is removed, and the mirror gets what it
-        lacks.
+        Args:
+            is_owned: no other process trains this run: what killed processes left half
+                written is removed, here and on the mirror.
         """
-        for folder in self._folders():
-            files.remove_unfinished(folder)
-        with contextlib.suppress(OSError):
-            (self.folder / "state.tmp").unlink()  # of earlier versions
-        if self.mirror and self._is_behind():
-            names = [weight_files.BACKBONE_FILE, "history.json"]
-            names += [file.name for file in _states(self.folder)[:1]]
-            self._owed += [name for name in names if not self._is_copied(name)]
+        if is_owned:
+            for folder in self._folders():
+                files.remove_unfinished(folder)
+            with contextlib.suppress(OSError):
+                (self.folder / "state.tmp").unlink()  # of earlier versions
+        if self.mirror:
+            if self._is_behind():
+                names = [weight_files.BACKBONE_FILE, "history.json"]
+                names += [file.name for file in _states(self.folder)[:1]]
+                self._owed += [name for name in names if not self._is_copied(name)]
             self._catch_up()
 
     def position(self) -> tuple[int, int] | None:

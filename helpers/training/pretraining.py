@@ -185,10 +185,10 @@ def pretrain(
     with contextlib.ExitStack() as stack:
 
         def begin() -> None:
-            if stack.enter_context(ownership.own(store.folder)):
-                store.begin()
+            is_owned = stack.enter_context(ownership.own(store.folder))
             if not resume:
                 store.clear()
+            store.begin(is_owned=is_owned)
             if store.position() is None:
                 _extend(settings, dataset, store, extend)
 

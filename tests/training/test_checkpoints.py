@@ -124,6 +124,17 @@ def test_a_mirror_that_is_behind_is_brought_up_to_date_at_the_start(store):
     assert json.loads((store.mirror / "history.json").read_text()) == [6]
 
 
+@pytest.mark.parametrize("is_ahead", [False, True])
+def test_a_mirror_that_goes_before_the_first_copy_is_not_made_again(store, is_ahead):
+    if is_ahead:
+        checkpoints.Store(store.mirror).save_state({"epoch": 1}, 1)
+    store.begin()
+    store.mirror.parent.rename(store.mirror.parent.with_name("unmounted"))
+    with pytest.warns(UserWarning, match="not there any more"):
+        store.save_state({"epoch": 2}, 2)
+    assert not store.mirror.parent.exists()
+
+
 class Room:
     """A disk with room for so many bytes in a folder, in place of a real one."""
 
@@ -196,6 +207,8 @@ def test_what_killed_processes_left_half_written_is_removed(store):
         (folder / ".4711-state-00002.pt").write_text("half")
         (folder / ".kept-by-somebody").write_text("not ours")
     (store.folder / "state.tmp").write_text("of an earlier version")
+    store.begin(is_owned=False)
+    assert len(names(store.mirror)) == 4
     store.begin()
     for folder in (store.folder, store.mirror):
         assert [name[:11] for name in names(folder)] == [".kept-by-so", "state-00001"]
