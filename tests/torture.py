@@ -75,7 +75,7 @@ class Case:
         self.root, self.log = root, root / "output"
         self.here, self.drive = root / "here", root / "drive"
         self.name = self.settings.run_name(DATASET)
-        self.shared = mmap.mmap(-1, 8)  # when the state was saved last
+        self.shared = mmap.mmap(-1, 8)  # seconds of finished steps that are not saved
         root.mkdir(parents=True)
 
     def train(self) -> None:
@@ -88,14 +88,35 @@ class Case:
             save_minutes=SAVE_SECONDS / 60,
         )
 
-    def note(self) -> None:
-        self.shared[:] = struct.pack("d", time.monotonic())
-
     @property
     def unsaved(self) -> float:
-        """Seconds of training that would be lost now."""
-        (saved,) = struct.unpack("d", self.shared[:])
-        return time.monotonic() - saved if saved else 0.0
+        """Seconds of training, in finished steps, that would be lost now."""
+        return struct.unpack("d", self.shared[:])[0]
+
+    def count(self) -> None:
+        """In the process that trains: keep that number up to date."""
+        after_step, begin_anew = watch.Watch.after_step, watch.Watch.begin_anew
+        train_epoch, since = pretraining.train_epoch, time.monotonic()
+
+        def begin(*args):
+            nonlocal since
+            since = time.monotonic()
+            return train_epoch(*args)
+
+        def step(watching):
+            nonlocal since
+            now = time.monotonic()
+            self.shared[:] = struct.pack("d", self.unsaved + now - since)
+            since = now
+            return after_step(watching)
+
+        def saved(watching):
+            nonlocal since
+            begin_anew(watching)
+            self.shared[:], since = bytes(8), time.monotonic()
+
+        pretraining.train_epoch = begin
+        watch.Watch.after_step, watch.Watch.begin_anew = step, saved
 
     def sit(self, prepare=lambda: None, meanwhile=lambda process: None) -> int:
         """Train in a process of its own until it ends; its exit status.
@@ -111,9 +132,7 @@ class Case:
             try:
                 output = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
                 os.dup2(output, 1), os.dup2(output, 2)
-                begin_anew, begin = watch.Watch.begin_anew, watch.Watch.__init__
-                watch.Watch.begin_anew = lambda w: (begin_anew(w), self.note())
-                watch.Watch.__init__ = lambda *a: begin(*a) or self.note()
+                self.count()
                 prepare()
                 with signals.handled(signals.stop_at_once):
                     self.train()
