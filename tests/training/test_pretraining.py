@@ -14,7 +14,7 @@ import small
 import torch
 
 from helpers import methods
-from helpers.models import weight_files
+from helpers.models import backbones, weight_files
 from helpers.training import checkpoints, optimizers, pretraining, settings, signals
 
 pytestmark = pytest.mark.usefixtures("small_backbone")
@@ -569,7 +569,7 @@ def test_layers_that_draw_random_numbers_go_on_bit_for_bit(
         network.append(torch.nn.Dropout(0.3))
         return network
 
-    monkeypatch.setattr(pretraining.sessions.backbones, "build", with_dropout)
+    monkeypatch.setattr(backbones, "build", with_dropout)
     chosen = configure("simclr")
     whole = pretraining.pretrain(chosen, dataset, folder=tmp_path / "whole")
     with pytest.MonkeyPatch.context() as patch:
