@@ -13,6 +13,7 @@ import pytest
 import small
 
 from helpers.evaluation import protocols, results
+from helpers.figures import curves
 from helpers.notebook import choices
 from tools import run_notebooks, set_address
 
@@ -135,18 +136,18 @@ def test_every_backbone_is_fine_tuned_at_its_own_image_size(monkeypatch):
 
     def fine_tune(create, experiment, settings):
         sizes[experiment.method] = settings.view.size
-        return types.SimpleNamespace(record={})
+        return types.SimpleNamespace(record={}, history=[])
 
     monkeypatch.setattr(protocols, "fine_tune", fine_tune)
-    monkeypatch.setattr(results, "save", lambda record: None)
+    monkeypatch.setattr(results, "save", lambda record, mirror: None)
     backbones = [
         choices.Chosen("random", "random", {}, 64),
         choices.Chosen("PIRL", "a.safetensors", {"image_size": 40}, 56),
         choices.Chosen("BYOL", "b.safetensors", {"image_size": 64}, 88),
     ]
-    chosen = types.SimpleNamespace(seeds=1, epochs=1)
+    chosen = types.SimpleNamespace(seeds=1, epochs=1, mirror=None)
     names = {"trained": backbones[1:], "dataset": small.dataset(), "chosen": chosen}
-    names |= {"protocols": protocols, "results": results}
+    names |= {"protocols": protocols, "results": results, "curves": curves}
     (cell,) = (
         cell
         for cell in cells(PROJECT / "fine_tuning.ipynb")
