@@ -13,6 +13,7 @@ Asked again, the work goes on where it stopped; finished, its result is shown.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -29,7 +30,7 @@ from helpers import files, hardware
 from helpers.data.dataset import Dataset
 from helpers.evaluation import probes, records
 from helpers.models import classifier_files, heads
-from helpers.training import checkpoints, engine, supervised
+from helpers.training import checkpoints, engine, ownership, supervised
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,11 +183,16 @@ class Outcome:
         path = path or self.store.folder / classifier_files.CLASSIFIER_FILE
         classifier_files.save(path, self.network, self.about)
         mirror = self.store.mirror
-        if mirror:
+        if mirror and mirror.parent.is_dir():
             try:
                 classifier_files.save(mirror / path.name, self.network, self.about)
             except OSError as error:  # this machine has the file
                 warnings.warn(f"No copy was made: {error}", stacklevel=2)
+        elif mirror:
+            warnings.warn(
+                f"No copy was made: the mirror {str(mirror.parent)!r} is not there.",
+                stacklevel=2,
+            )
         return path
 
 
@@ -214,28 +220,29 @@ def repeat(protocol: Protocol, experiment: Experiment) -> Outcome:
         weights=protocol.weights,
     )
     work = _Work(experiment, protocol, experiment.store(records.name(shaped)))
-    state = work.load(len(runs))
-    scores, minutes = state["scores"], state["minutes"]
-    classifier = work.classifier
-    for run in runs[len(scores) :]:
-        started = time.perf_counter()
-        classifier, history = work.fit(run)
-        # What an earlier sitting trained stands in the training curve alone.
-        trained = sum(entry["seconds"] for entry in history)
-        spent = trained or time.perf_counter() - started
-        minutes.append(protocol.minutes_before + spent / 60)
-        state |= {"history": history, "outputs": protocol.predict(classifier)}
-        scores.append(probes.score(state["outputs"], dataset.test.labels))
-        if len(scores) == len(runs):
-            state["record"] = records.finished(
-                shaped,
-                top1=[one.top1 for one in scores],
-                top5=[one.top5 for one in scores],
-                minutes=about.get("minutes", 0.0) + sum(minutes) / len(minutes),
-                balanced=[one.balanced for one in scores],
-                largest_share=scores[-1].largest_share,
-            )
-        work.save(state, classifier, run)
+    with contextlib.ExitStack() as stack:
+        state = work.load(len(runs), stack)
+        scores, minutes = state["scores"], state["minutes"]
+        classifier = work.classifier
+        for run in runs[len(scores) :]:
+            started = time.perf_counter()
+            classifier, history = work.fit(run)
+            # What an earlier sitting trained stands in the training curve alone.
+            trained = sum(entry["seconds"] for entry in history)
+            spent = trained or time.perf_counter() - started
+            minutes.append(protocol.minutes_before + spent / 60)
+            state |= {"history": history, "outputs": protocol.predict(classifier)}
+            scores.append(probes.score(state["outputs"], dataset.test.labels))
+            if len(scores) == len(runs):
+                state["record"] = records.finished(
+                    shaped,
+                    top1=[one.top1 for one in scores],
+                    top5=[one.top5 for one in scores],
+                    minutes=about.get("minutes", 0.0) + sum(minutes) / len(minutes),
+                    balanced=[one.balanced for one in scores],
+                    largest_share=scores[-1].largest_share,
+                )
+            work.save(state, classifier, run)
     record, last = state["record"], scores[-1]
     described = {
         "network": {"backbone": "resnet18", "stem": "imagenet"}
@@ -284,22 +291,30 @@ class _Work:
     store: checkpoints.Store
     classifier: Any = None
 
-    def load(self, count: int) -> dict[str, Any]:
-        """Load what was computed before; of several processes, one reads for all."""
+    def load(self, count: int, stack: contextlib.ExitStack) -> dict[str, Any]:
+        """Load what was computed before; of several processes, one reads for all.
+
+        Args:
+            count: of the repetitions.
+            stack: until it is closed, no other process may do this work.
+        """
         nothing = {"scores": [], "minutes": [], "record": None}
         nothing |= {"history": [], "outputs": None}  # of the last repetition
         if not self.protocol.pack:
             return nothing
         devices, nodes = engine.launched()
         fabric = engine.start(devices=devices, nodes=nodes)
-        saved = None
-        if fabric.global_rank == 0:
+
+        def begin() -> dict[str, Any] | None:
+            is_owned = stack.enter_context(ownership.own(self.store.folder))
             if not self.experiment.resume:
                 self.store.clear()
                 for run in self.experiment.repetitions():
                     _remove(self._part(run))
-            saved = self.store.load_state()
-        saved = fabric.broadcast(saved)
+            self.store.begin(is_owned=is_owned)
+            return self.store.load_state()
+
+        saved = engine.on_first(fabric, begin)
         if saved is None:
             return nothing
         try:
@@ -342,8 +357,10 @@ class _Work:
     def _part(self, run: Repetition) -> checkpoints.Store:
         """Where the training of a repetition is kept until it ends."""
         name = run.name.replace(" ", "-")
-        mirror = self.store.mirror / name if self.store.mirror else None
-        return checkpoints.Store(self.store.folder / name, mirror)
+        mirror = self.store.mirror
+        # One that is gone is not made again in the place where a drive was.
+        copies = mirror / name if mirror and mirror.is_dir() else None
+        return checkpoints.Store(self.store.folder / name, copies)
 
 
 def _remove(store: checkpoints.Store) -> None:

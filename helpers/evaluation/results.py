@@ -64,7 +64,14 @@ def save(
         records.check(result)
     except ValueError as error:
         raise ValueError(f"This is no record. {error} Nothing was written.") from None
-    store = checkpoints.Store(files.results_folder(folder), _mirrored(mirror))
+    copies = _mirrored(mirror)
+    if copies and not copies.parent.is_dir():  # not to be made where a drive was
+        warnings.warn(
+            f"No copy was made: the mirror {str(copies.parent)!r} is not there.",
+            stacklevel=2,
+        )
+        copies = None
+    store = checkpoints.Store(files.results_folder(folder), copies)
     store.save_json(f"{records.name(result)}.json", result)
 
 

@@ -275,8 +275,7 @@ class _States:
         """Load the newest state and return its history; no entries without a state."""
         if self.store is None:
             return []
-        is_first = self.fabric.global_rank == 0
-        state = self.fabric.broadcast(self.store.load_state() if is_first else None)
+        state = engine.on_first(self.fabric, self.store.load_state)
         if state is None:
             return []
         try:

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from helpers import hardware
 from helpers.data.dataset import Split
 from helpers.evaluation import records
 from helpers.models import classifier_files, weight_files
-from helpers.training import checkpoints, supervised
+from helpers.training import checkpoints, ownership, supervised
 
 pytestmark = pytest.mark.usefixtures("small_backbone")
 BY_CHANCE = ("minutes", "date", "commit")
@@ -169,6 +170,37 @@ def test_a_mirror_that_cannot_be_written_is_a_sentence(dataset, tmp_path):
         outcome = evaluate("mlp_head", dataset, tmp_path, mirror=tmp_path / "full")
         file = outcome.save_classifier()
     assert classifier_files.is_classifier(file)
+
+
+def test_a_mirror_that_goes_in_between_is_not_made_again(
+    dataset, tmp_path, steps, monkeypatch
+):
+    drive = tmp_path / "drive"
+    save_state = checkpoints.Store.save_state
+
+    def unmounted(store, *place):
+        save_state(store, *place)
+        if store.folder.name != "seed-1":
+            return
+        if drive.exists():
+            shutil.rmtree(drive)
+
+    monkeypatch.setattr(checkpoints.Store, "save_state", unmounted)
+    with pytest.warns(UserWarning, match="No copy was made"):
+        outcome = evaluate("fine_tune", dataset, tmp_path / "here", mirror=drive)
+        outcome.save_classifier()
+    assert not drive.exists()
+
+
+def test_two_processes_never_do_the_same_work(dataset, tmp_path, monkeypatch):
+    outcome = evaluate("mlp_head", dataset, tmp_path)
+    monkeypatch.setattr(ownership, "PATIENCE", 0.1)
+    with (
+        ownership.own(outcome.store.folder),
+        pytest.raises(ValueError, match="This run is going on in process"),
+    ):
+        evaluate("mlp_head", dataset, tmp_path)
+    evaluate("mlp_head", dataset, tmp_path)
 
 
 @pytest.mark.parametrize("change", ["images", "labels", "settings", "weights", "seeds"])

@@ -99,10 +99,18 @@ def test_without_an_answer_records_are_kept_apart_and_not_in_git(monkeypatch):
 
 def test_records_are_copied_to_the_mirror_and_read_from_it(tmp_path):
     drive = tmp_path / "drive"
+    drive.mkdir()
     results.save(record(), tmp_path / "here", drive)
     results.save(record(method="BYOL"), tmp_path / "another machine", drive)
     found = results.collect(tmp_path / "here", drive)
     assert sorted(one["method"] for one in found) == ["BYOL", "PIRL"]
+
+
+def test_a_mirror_that_is_gone_is_not_made_again(tmp_path):
+    with pytest.warns(UserWarning, match="No copy was made: the mirror .* not there"):
+        results.save(record(), tmp_path / "here", tmp_path / "gone")
+    assert len(results.collect(tmp_path / "here")) == 1
+    assert not (tmp_path / "gone").exists()
 
 
 @pytest.mark.parametrize("name", records.REQUIRED)
