@@ -101,6 +101,22 @@ def step(name, rank=0, processes=1):
     }
 
 
+def running_statistics(rank=0, processes=1):
+    """Those of MoCo's first BatchNorm, whose groups differ between processes."""
+    torch.manual_seed(0)
+    view = {"size": 20, "output_dim": 16, "bn_splits": 4}
+    options = settings.configure("moco", **view).options
+    method = methods.get("moco")(small.backbone(), 48, options).train()
+    images, own = (
+        small.dataset().pretraining[:8],
+        torch.arange(8).chunk(processes)[rank],
+    )
+    random = StepRandom(0, 0, 8, "cpu", rank, processes)
+    method(method.views(images.images[own], random), own, images.labels[own])
+    method.after_step(0.5)
+    return method.backbone[1].running_mean
+
+
 LABELLED = ("backbone and head", "head", "head with clipped gradients")
 
 
@@ -135,6 +151,10 @@ if __name__ == "__main__":
     results["stopped"] = stop_and_go_on(folder, rank)
     train("moco", folder / "elastic", devices=2, stop_after=3)
     torch.save(results["stopped"]["said"], folder / f"said-{rank}.pt")
+    results["running"] = running_statistics(rank, processes=2)
+    everybody = [torch.zeros_like(results["running"]) for _ in range(2)]
+    torch.distributed.all_gather(everybody, results["running"])
+    results["running alike"] = torch.equal(*everybody)
     torch.save(results["labelled"], folder / f"labelled-{rank}.pt")
     for name in methods.METHODS:
         results["step"][name] = one = step(name, rank, processes=2)

@@ -146,6 +146,17 @@ def gather(rows: Tensor) -> Tensor:
     return torch.cat(dist.gather(rows.contiguous()))
 
 
+@torch.no_grad()
+def average(tensors: list[Tensor]) -> None:
+    """Replace tensors by their means over all processes, in one message."""
+    if distributed.is_available() and distributed.is_initialized():
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        distributed.all_reduce(flat)
+        parts = (flat / dist.world_size()).split([t.numel() for t in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+
 def full_precision(tensor: Tensor) -> contextlib.AbstractContextManager:
     """Turn mixed precision off within a ``with``, on the device of ``tensor``.
 

@@ -58,7 +58,7 @@ FROZEN = {
         {PRETRAIN} asymmetric epsilon frozen prototypes queue-size queue-start
         small-scale small-size small-views temperature
     """,
-    "pretrain moco": f"{PRETRAIN} queue-size target-momentum temperature",
+    "pretrain moco": f"{PRETRAIN} bn-splits queue-size target-momentum temperature",
     "pretrain barlow_twins": f"{PRETRAIN} asymmetric redundancy",
     "pretrain vicreg": f"{PRETRAIN} asymmetric covariance invariance variance",
     "pretrain dino": f"""

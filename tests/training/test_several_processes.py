@@ -39,7 +39,7 @@ def test_two_processes_train_as_one(
 ):
     many, one = together["train"][name], two_processes.train(name, tmp_path, devices=1)
     assert torch.allclose(many["loss"], one["loss"], rtol=1e-4)
-    assert (many["weights"] - one["weights"]).abs().max() < 1e-4
+    assert (many["weights"] - one["weights"]).abs().max() < 5e-4  # at a rate of 0.5
     assert one["loss"][-1] != one["loss"][0]
 
 
@@ -88,6 +88,13 @@ def test_two_processes_have_the_gradients_and_buffers_of_one(
     assert one["gradients"].abs().max() > 1e-3
     for part, value in one.items():
         assert (many[part] - value).abs().max() < 2e-6 * (1 + value.abs().max()), part
+
+
+def test_processes_that_split_batches_keep_the_running_statistics_of_one(together):
+    assert together["running alike"]
+    one = two_processes.running_statistics()
+    assert torch.allclose(together["running"], one, atol=1e-6)
+    assert one.abs().max() > 1e-3
 
 
 def test_the_bank_learns_of_all_processes(monkeypatch):
