@@ -26,11 +26,6 @@ RECIPES = {
     "hour": "for photographs on a small machine",
     "published": "200 epochs, for a GPU",
 }
-INITS = {
-    "random": "learn from nothing",
-    "imagenet": "go on from ImageNet's labels",
-    "file:": "a backbone or checkpoint of any project: file:PATH",
-}
 PRESET = ("STL_DATA", "STL_LABELS", "STL_RECIPE", "STL_EPOCHS", "STL_INIT")
 
 
@@ -51,7 +46,14 @@ class Images:
 
 @dataclasses.dataclass(frozen=True)
 class Pretraining(Images):
-    """Answers for pre-training: also the method, and what its recipe leaves open."""
+    """Answers for pre-training: also the method, and what its recipe leaves open.
+
+    Attributes:
+        method: name of the method.
+        recipe: name of one of its recipes.
+        epochs: passes over the images.
+        init: where the first weights come from, for ``choices.first_weights``.
+    """
 
     method: str
     recipe: str
@@ -106,9 +108,7 @@ def ask_pretraining(method: str | None = None) -> Pretraining:
         mirror=mirror,
         recipe=recipe,
         epochs=questions.ask_number("How many epochs?", epochs, "STL_EPOCHS"),
-        init=questions.ask(
-            "Which weights first?", INITS, "random", "STL_INIT", _first_weights
-        ),
+        init=choices.ask_first(folders),
     )
     _remember(method, answers, folders)
     return answers
@@ -184,12 +184,6 @@ def _ask_images() -> tuple[str, str | None]:
         "Which images?", data.SOURCES, usual, "STL_DATA", check_source
     )
     return source, questions.ask_labels(check=check_labels)
-
-
-def _first_weights(typed: str) -> str:
-    """A name, or the path of a backbone file, converted from elsewhere if need be."""
-    path = typed.removeprefix("file:")
-    return typed if path == typed else choices.from_file(pathlib.Path(path)).source
 
 
 def _ask_seeds() -> int:

@@ -126,9 +126,8 @@ def test_answers_survive_the_machine_on_the_mirror(keyboard, tmp_path, monkeypat
     assert answers.ask_pretraining("pirl") == first
 
 
-def test_any_backbone_file_may_be_the_start(keyboard, tmp_path, capsys):
+def test_any_backbone_file_may_be_the_start(keyboard, tmp_path):
     save_run(tmp_path, done=9)
     file = tmp_path / "run" / weight_files.BACKBONE_FILE
-    keyboard("", "demo-tiny", "", "", "3", "file:/no/such", f"file:{file}")
+    keyboard("", "demo-tiny", "", "", "3", str(file))
     assert answers.ask_pretraining("byol").init == str(file)
-    assert "no file" in capsys.readouterr().out
