@@ -3,6 +3,7 @@
 import builtins
 import os
 import pathlib
+import signal
 import sys
 
 import pytest
@@ -18,6 +19,10 @@ import small  # noqa: E402
 
 from helpers.data import demo  # noqa: E402
 from helpers.models import backbones  # noqa: E402
+
+# A suite that nohup or a job scheduler has started would ignore what tests send.
+if hasattr(signal, "SIGHUP"):  # Windows has none
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
