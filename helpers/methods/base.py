@@ -206,6 +206,11 @@ class Method(nn.Module):
         super().__init__()
         self.backbone, self.count, self.options = backbone, count, options
 
+    @property
+    def final_backbone(self) -> nn.Module:
+        """The backbone that is scored while training and saved: the one that learns."""
+        return self.backbone
+
     def set_view(self, view: ViewSettings) -> None:
         """Change the views, which may become larger towards the end of a run."""
         self.options = dataclasses.replace(self.options, view=view)
@@ -235,6 +240,9 @@ class Method(nn.Module):
 
     def before_step(self, progress: float) -> None:
         """Called before every step; ``progress`` in [0, 1) of the run."""
+
+    def after_backward(self) -> None:
+        """Called between the backward pass and the optimizer step."""
 
     def after_step(self, progress: float) -> None:
         """Called after every optimizer step; ``progress`` in (0, 1] of the run."""

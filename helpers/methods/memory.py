@@ -100,33 +100,36 @@ class Queue(nn.Module):
 
 
 class Prototypes(nn.Module):
-    """Learned directions of norm 1, and the cosines of features with them.
+    """Learned directions, and the products of features with them.
 
     Args:
         dim: width d of a feature.
         count: number of prototypes K.
+
+    Attributes:
+        frozen: whether the coming steps must not move the prototypes.
     """
 
     def __init__(self, dim: int, count: int) -> None:
-        """See the class; they start as random directions."""
+        """See the class; they start as random directions of norm 1."""
         super().__init__()
         self.weight = nn.Parameter(unit(torch.randn(count, dim)))
-        self.remembered: Tensor | None = None
+        self.frozen = False
 
     def forward(self, features: Tensor) -> Tensor:
-        """Cosines of features (B, d) with all prototypes: float32 (B, K)."""
+        """Products of features (B, d), of norm 1, with prototypes: float32 (B, K)."""
         with full_precision(features):
-            return unit(features) @ unit(self.weight).T
-
-    def before_step(self, *, frozen: bool) -> None:
-        """Remember the prototypes if the coming step must not move them."""
-        self.remembered = self.weight.detach().clone() if frozen else None
+            return unit(features) @ self.weight.T
 
     @torch.no_grad()
-    def after_step(self) -> None:
-        """Restore frozen prototypes; put others back on the unit sphere."""
-        frozen = self.remembered is not None
-        self.weight.copy_(self.remembered if frozen else unit(self.weight))
+    def normalize(self) -> None:
+        """Put all prototypes back on the unit sphere."""
+        self.weight.copy_(unit(self.weight))
+
+    def after_backward(self) -> None:
+        """Drop the gradient if frozen: then no optimizer moves or remembers it."""
+        if self.frozen:
+            self.weight.grad = None
 
 
 def unit(features: Tensor) -> Tensor:

@@ -33,7 +33,8 @@ class SwAVOptions(base.MultiCropOptions):
     Attributes:
         prototypes: number of prototypes K.
         temperature: τ of the predictions p.
-        epsilon: softness of the codes; lower it if the loss stays at ln K.
+        epsilon: softness of the codes, at least 0.02; lower it if the loss stays at
+            ln K.
         queue_size: images remembered, with both their large views.
         queue_start: share of the run after which the queue is used.
         frozen: share of the run, at its start, in which prototypes do not move.
@@ -45,6 +46,15 @@ class SwAVOptions(base.MultiCropOptions):
     queue_size: int = 3840
     queue_start: float = 0.1
     frozen: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Check that codes can be computed in float32.
+
+        Raises:
+            ValueError: when exp(−2 / ε), of a feature opposite to a prototype, is 0.
+        """
+        if not self.epsilon >= 0.02:
+            raise ValueError(f"epsilon must be at least 0.02, not {self.epsilon}.")
 
 
 class SwAV(base.Method):
@@ -71,9 +81,10 @@ class SwAV(base.Method):
         self.before_step(1.0)
 
     def before_step(self, progress: float) -> None:
-        """Early in the run the queue is not used and the prototypes are frozen."""
+        """Prototypes get norm 1; early in the run they are frozen, without a queue."""
         self.uses_queue = progress >= self.options.queue_start
-        self.prototypes.before_step(frozen=progress < self.options.frozen)
+        self.prototypes.frozen = progress < self.options.frozen
+        self.prototypes.normalize()
 
     def loss(self, views: tuple[Tensor, ...], index: Tensor, labels: Tensor) -> Tensor:
         """L(s, t) over all pairs of views s ≠ t with a large t."""
@@ -81,10 +92,11 @@ class SwAV(base.Method):
         z = memory.unit(z).chunk(len(views))  # V times (B, d)
         self.large = torch.stack(z[:2], dim=1).detach()  # (B, 2, d)
         self.embedding = self.large[:, 0]
-        scores, queued = [self.prototypes(view) for view in z], None  # V times (B, K)
+        # Neither p nor q changes with the 1, the largest score; exp(1 / ε) may be inf.
+        scores, queued = [self.prototypes(view) - 1 for view in z], None  # V x (B, K)
         if self.uses_queue:
             earlier = self.queue.share().unbind(dim=1)  # twice (Q, d)
-            queued = [self.prototypes(view) for view in earlier]  # twice (Q, K)
+            queued = [self.prototypes(view) - 1 for view in earlier]  # twice (Q, K)
         return self.swav(scores[:2], scores[2:], queued)[0]
 
     def by_hand(self, views: Any, index: Tensor, labels: Tensor) -> Tensor:
@@ -103,7 +115,10 @@ class SwAV(base.Method):
                     total = total - (codes * log_p).sum(dim=1).mean()
         return total / (2 * (len(views) - 1))
 
+    def after_backward(self) -> None:
+        """Frozen prototypes get no gradient, so they gather no momentum either."""
+        self.prototypes.after_backward()
+
     def after_step(self, progress: float) -> None:
-        """The queue takes the large views; prototypes stay on the unit sphere."""
+        """The queue takes the large views."""
         self.queue.push(self.large)
-        self.prototypes.after_step()

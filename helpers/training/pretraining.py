@@ -54,7 +54,7 @@ class Run:
     @property
     def backbone(self) -> nn.Module:
         """The trained backbone."""
-        return self.method.backbone
+        return self.method.final_backbone
 
     @property
     def minutes(self) -> float:
@@ -106,6 +106,7 @@ def train_epoch(
         loss = method(views, index, session.labels[index])
         optimizer.zero_grad()
         fabric.backward(loss)
+        method.after_backward()
         engine.clip_gradients(fabric, method, optimizer, settings.gradient_clip)
         optimizer.step()
         method.after_step((step + 1) / total)
@@ -255,7 +256,7 @@ def _train(
             is_due = epoch + 1 == epochs or (epoch + 1) % settings.monitor_every == 0
             if is_due and dataset.train_count:  # without labels there is no such gauge
                 entry["knn"] = nearest_neighbors.accuracy(
-                    method.backbone,
+                    method.final_backbone,
                     dataset.train,
                     image_size=settings.view_at(epoch).whole_size,
                 )

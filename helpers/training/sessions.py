@@ -268,7 +268,7 @@ def write_backbone(
     about |= {"hardware": hardware.name(), "processes": session.fabric.world_size}
     if progress.extended_from:
         about["extended_from"] = progress.extended_from
-    store.save_backbone(session.method.backbone, about)
+    store.save_backbone(session.method.final_backbone, about)
 
 
 def compiles(choice: str, steps: int, device: torch.device, processes: int = 1) -> bool:

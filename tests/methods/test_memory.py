@@ -100,28 +100,28 @@ def test_the_shares_of_all_processes_are_the_queue(processes, monkeypatch):
     assert torch.equal(torch.cat(shares), queue.entries)
 
 
-def test_prototypes_give_cosines_and_return_to_norm_one():
+def test_prototypes_give_products_and_return_to_norm_one():
     prototypes, features = memory.Prototypes(4, 6), 3 * torch.randn(5, 4)
     assert torch.allclose(prototypes.weight.norm(dim=1), torch.ones(6))
     with torch.no_grad():
         prototypes.weight.mul_(torch.rand(6, 1) + 0.5)
-    expected = torch.cosine_similarity(features[:, None], prototypes.weight, dim=2)
+    cosines = torch.cosine_similarity(features[:, None], prototypes.weight, dim=2)
+    expected = cosines * prototypes.weight.norm(dim=1)
     assert torch.allclose(prototypes(features), expected, atol=1e-6)
     direction = memory.unit(prototypes.weight).detach()
-    prototypes.after_step()
+    prototypes.normalize()
     assert torch.allclose(prototypes.weight, direction, atol=1e-6)
-
-
-def test_frozen_prototypes_return_to_where_they_were():
-    prototypes = memory.Prototypes(4, 6)
-    start = prototypes.weight.detach().clone()
-    for frozen in (True, False):
-        prototypes.before_step(frozen=frozen)
-        with torch.no_grad():
-            prototypes.weight.add_(torch.randn(6, 4))
-        prototypes.after_step()
-        assert torch.equal(prototypes.weight, start) == frozen
     assert list(prototypes.state_dict()) == ["weight"]
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_frozen_prototypes_have_no_gradient(frozen):
+    prototypes = memory.Prototypes(4, 6)
+    prototypes.frozen = frozen
+    prototypes(torch.randn(5, 4)).square().sum().backward()
+    assert prototypes.weight.grad is not None
+    prototypes.after_backward()
+    assert (prototypes.weight.grad is None) == frozen
 
 
 def test_similarities_are_the_cosines_with_entries():

@@ -1,5 +1,7 @@
 """SwAV predicts codes, and its queue and prototypes do what the paper says."""
 
+import math
+
 import pytest
 import tiny
 import torch
@@ -67,22 +69,40 @@ def test_sinkhorns_codes_share_the_prototypes_out():
     )
 
 
-def test_swavs_prototypes_stand_still_at_first_and_keep_norm_one(images):
+def test_swavs_prototypes_stand_still_at_first_and_gather_no_momentum(images):
     method = tiny.create("swav", frozen=0.5, queue_size=12)
     optimizer = optimizers.build(  # coupled decay moves even what has no gradient
-        method.groups(), "adam", learning_rate=0.1, weight_decay=0.1
+        method.groups(), "sgd", learning_rate=0.5, weight_decay=0.1
     )
     prototypes = method.prototypes.weight
-    start, before = prototypes.detach().clone(), None
+    start = prototypes.detach().clone()
     for step in range(4):
-        before = prototypes.detach().clone()
         method.before_step(step / 4)
-        method(tiny.views(method, images, step), tiny.INDEX, tiny.NONE).backward()
-        optimizer.step()
-        method.after_step((step + 1) / 4)
-        assert torch.equal(prototypes, start) == (step < 2)
         assert torch.allclose(prototypes.norm(dim=1), torch.ones(len(start)))
-    assert not torch.allclose(prototypes, before, atol=1e-3)
+        method(tiny.views(method, images, step), tiny.INDEX, tiny.NONE).backward()
+        method.after_backward()
+        frozen = step < 2
+        assert (prototypes.grad is None) == frozen
+        optimizer.step()
+        optimizer.zero_grad()
+        assert (prototypes in optimizer.state) != frozen
+        assert torch.allclose(prototypes, start, atol=1e-6) == frozen
+        method.after_step((step + 1) / 4)
+
+
+@pytest.mark.parametrize("wide", [1.0, -1.0])
+def test_the_softest_and_the_hardest_codes_are_finite(wide, images):
+    """Cosines of 1 and −1 with the smallest epsilon: exp(1 / 0.01) is infinite."""
+    method = tiny.create("swav", epsilon=0.02, prototypes=4, small_views=0)
+    with torch.no_grad():
+        method.prototypes.weight.zero_()[:, 0] = wide
+        method.projection_head = torch.nn.Linear(16, 16)
+        method.projection_head.weight.zero_()
+        method.projection_head.bias.zero_()[0] = 1.0
+    loss = tiny.batch(method, images)
+    assert loss.item() == pytest.approx(math.log(4), rel=1e-4)
+    with pytest.raises(ValueError, match=r"epsilon must be at least 0.02, not 0.019"):
+        tiny.create("swav", epsilon=0.019)
 
 
 def test_swavs_queue_takes_both_large_views(images):

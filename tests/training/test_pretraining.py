@@ -268,12 +268,31 @@ def test_every_image_is_seen_once_an_epoch_in_another_order(dataset, tmp_path):
     assert epochs[0] != list(range(48))
 
 
-def test_progress_runs_once_from_the_first_step_to_the_last(dataset, tmp_path):
-    progress = []
+def test_every_hook_is_called_in_its_place_and_progress_runs_once(dataset, tmp_path):
+    calls, steps = [], 12
 
     class Watching(methods.METHODS["simclr"]):
-        def after_step(self, done):
-            progress.append(done)
+        def before_step(self, progress):
+            calls.append(("before", progress))
+
+        def views(self, images, random):
+            calls.append(("views",))
+            return super().views(images, random)
+
+        def loss(self, *batch):
+            calls.append(("loss",))
+            loss = super().loss(*batch)
+            loss.register_hook(lambda _: calls.append(("backward",)))
+            return loss
+
+        def after_backward(self):
+            assert self.backbone[0].weight.grad.any()
+            calls.append(("after backward",))
+            self.old = self.backbone[0].weight.detach().clone()
+
+        def after_step(self, progress):
+            assert not torch.equal(self.backbone[0].weight, self.old)
+            calls.append(("after", progress))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(methods, "METHODS", methods.METHODS | {"simclr": Watching})
@@ -281,7 +300,15 @@ def test_progress_runs_once_from_the_first_step_to_the_last(dataset, tmp_path):
             pretraining.pretrain(
                 configure("simclr"), dataset, folder=tmp_path, stop_after=epochs
             )
-    assert progress == pytest.approx([step / 12 for step in range(1, 13)])
+    expected = [
+        call
+        for n in range(steps)
+        for call in [
+            *(("before", n / steps), ("views",), ("loss",), ("backward",)),
+            *(("after backward",), ("after", (n + 1) / steps)),
+        ]
+    ]
+    assert calls == expected
 
 
 def test_stopping_before_the_first_epoch_is_refused(dataset, tmp_path):
