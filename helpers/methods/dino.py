@@ -16,7 +16,7 @@ keeps all classes from being equally likely.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightly.loss import dino_loss
@@ -33,10 +33,15 @@ class DINOOptions(base.MultiCropOptions):
     Attributes:
         teacher_temperature: τ_t at the start and after 30 % of the run.
         target_momentum: m at the start of the run; it climbs to 1 along a cosine.
+        frozen: share of the run, at its start, in which the directions do not move.
+        result: which network's backbone is scored and saved. The authors take the
+            teacher; after a short run, in which it lags behind, the student is better.
     """
 
     teacher_temperature: tuple[float, float] = (0.04, 0.04)
     target_momentum: float = 0.99
+    frozen: float = 0.005
+    result: Literal["teacher", "student"] = "teacher"
     hidden_dim: int = 2048
     output_dim: int = 2048
 
@@ -51,6 +56,7 @@ class DINO(base.Method):
             "target_momentum": 0.97,
             "teacher_temperature": (0.02, 0.02),
             "output_dim": 256,
+            "result": "student",
         },
         published={"learning_rate": 0.12, "asymmetric": True},
     )
@@ -60,16 +66,18 @@ class DINO(base.Method):
         """See ``base.Method``."""
         super().__init__(backbone, count, options)
         width, hidden = backbone.feature_dim, options.hidden_dim
-        mlp = heads.BarlowTwinsProjectionHead(width, hidden, 256)  # three layers
-        prototypes = memory.Prototypes(256, options.output_dim)
-        self.projection_head = nn.Sequential(mlp, prototypes)
+        mlp = [(width, hidden), (hidden, hidden)]
+        mlp = [(*sides, nn.BatchNorm1d(hidden), nn.GELU()) for sides in mlp]
+        mlp = heads.ProjectionHead([*mlp, (hidden, 256, None, None)]).apply(initialize)
+        self.projection_head = nn.Sequential(mlp, Directions(256, options.output_dim))
         self.student = nn.Sequential(self.backbone, self.projection_head)
         self.teacher = ema.slow_copy(self.student)
         self.dino = dino_loss.DINOLoss(options.output_dim)
         self.before_step(1.0)
 
     def before_step(self, progress: float) -> None:
-        """τ_t rises in a straight line for 30 % of the run, then stays."""
+        """τ_t rises in a straight line for 30 % of the run; first, directions stay."""
+        self.projection_head[-1].frozen = progress < self.options.frozen
         start, end = self.options.teacher_temperature
         self.temperature = start + (end - start) * min(1.0, progress / 0.3)
 
@@ -98,7 +106,33 @@ class DINO(base.Method):
                     total = total - (opinion * log_p).sum(dim=1).mean()
         return total / (2 * (len(views) - 1))
 
+    def after_backward(self) -> None:
+        """Frozen directions get no gradient."""
+        self.projection_head[-1].after_backward()
+
     def after_step(self, progress: float) -> None:
         """The teacher follows the student."""
         momentum = ema.momentum(self.options.target_momentum, progress)
         ema.follow(self.teacher, self.student, momentum)
+
+    @property
+    def final_backbone(self) -> nn.Module:
+        """The backbone of the teacher or of the student, by the option ``result``."""
+        return self.teacher[0] if self.options.result == "teacher" else self.backbone
+
+
+class Directions(memory.Prototypes):
+    """The head's last layer; only the directions of its weights count."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Cosines of features (B, d) with all directions: float32 (B, K)."""
+        with memory.full_precision(features):
+            return memory.unit(features) @ memory.unit(self.weight).T
+
+
+def initialize(layer: nn.Module) -> None:
+    """Draw the weights of a linear layer as the authors do."""
+    if isinstance(layer, nn.Linear):
+        nn.init.trunc_normal_(layer.weight, std=0.02)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)

@@ -62,8 +62,8 @@ FROZEN = {
     "pretrain barlow_twins": f"{PRETRAIN} asymmetric redundancy",
     "pretrain vicreg": f"{PRETRAIN} asymmetric covariance invariance variance",
     "pretrain dino": f"""
-        {PRETRAIN} asymmetric small-scale small-size small-views target-momentum
-        teacher-temperature
+        {PRETRAIN} asymmetric frozen result small-scale small-size small-views
+        target-momentum teacher-temperature
     """,
 }
 

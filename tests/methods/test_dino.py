@@ -3,10 +3,14 @@
 import math
 
 import pytest
+import safetensors.torch
+import small
 import tiny
 import torch
 
 from helpers.methods import base
+from helpers.models import nearest_neighbors
+from helpers.training import pretraining, settings
 
 
 def test_dino_agrees_with_the_centred_teacher(images):
@@ -52,3 +56,51 @@ def test_dinos_teacher_follows_and_its_temperature_climbs(images):
     )
     for before, after, leader in pairs:
         assert torch.allclose(after, 0.9 * before + 0.1 * leader, atol=1e-6)
+
+
+def test_dinos_directions_stand_still_at_first(images):
+    method = tiny.create("dino", frozen=0.5)
+    weight = method.projection_head[1].weight
+    for step in range(4):
+        method.before_step(step / 4)
+        tiny.batch(method, images, step).backward()
+        method.after_backward()
+        assert (weight.grad is None) == (step < 2)
+        assert method.projection_head[0].layers[0].weight.grad.any()
+
+
+def test_only_the_directions_of_dinos_last_layer_count(images):
+    method = tiny.create("dino")
+    features = torch.randn(5, 256)
+    before = method.projection_head[1](features)
+    with torch.no_grad():
+        method.projection_head[1].weight.mul_(3.0)
+    assert torch.allclose(method.projection_head[1](features), before, atol=1e-6)
+    assert before.abs().max() <= 1
+
+
+def test_dinos_head_starts_as_the_authors_does():
+    head = tiny.create("dino", hidden_dim=512).projection_head[0].layers
+    names = ["Linear", "BatchNorm1d", "GELU"] * 2 + ["Linear"]
+    assert [type(layer).__name__ for layer in head] == names
+    for layer in (head[0], head[3], head[6]):
+        assert layer.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert not head[6].bias.any()
+
+
+@pytest.mark.parametrize("result", ["teacher", "student"])
+def test_the_teacher_or_the_student_is_scored_and_saved(
+    result, dataset, tmp_path, small_backbone
+):
+    chosen = settings.configure("dino", **small.SETTINGS, result=result)
+    run = pretraining.pretrain(chosen, dataset, folder=tmp_path)
+    method = run.method
+    backbone = method.teacher[0] if result == "teacher" else method.student[0]
+    assert run.backbone is backbone
+    assert method.teacher[0] is not method.student[0]
+    saved = safetensors.torch.load_file(run.backbone_file)
+    assert all(torch.equal(saved[k], v) for k, v in backbone.state_dict().items())
+    size = chosen.evaluation_size
+    score = nearest_neighbors.accuracy(backbone, dataset.train, image_size=size)
+    assert run.history[-1]["knn"] == score
+    assert settings.configure("dino", "published").options.result == "teacher"
