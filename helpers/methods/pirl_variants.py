@@ -26,23 +26,22 @@ CHOICES = {
 
 # Heads, loss and colours that belong together, for images of any size.
 PRESETS: dict[str, dict[str, Any]] = {
-    # The paper's; the colours are those of VISSL's pirl_jigsaw_4node_resnet50.
     "paper": {
-        "head": "linear",
+        "head": "linear",  # the paper, section 3, as are the next three
         "loss": "nce",
         "temperature": 0.07,
         "negatives": 32_000,
-        "jitter": 1.0,
+        "jitter": 1.0,  # the colours: VISSL, pirl_jigsaw_4node_resnet50.yaml
         "hue": 0.2,
         "photometric": 0.66,
     },
-    # VISSL's best models: resnet50_mlphead with photo_gblur.
+    # VISSL's best models.
     "mlp_blur": {
-        "head": "vissl_mlp",
+        "head": "vissl_mlp",  # models/resnet50_mlphead.yaml, as are the next three
         "loss": "infonce",
         "temperature": 0.1,
         "negatives": 32_000,
-        "brightness": 0.8,
+        "brightness": 0.8,  # transforms/photo_gblur.yaml, as are all below
         "contrast": 0.8,
         "saturation": 0.8,
         "hue": 0.2,
@@ -51,19 +50,25 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
-# How both were trained: ResNet-50, ImageNet, 32 GPUs.
+# How both were trained: ResNet-50, ImageNet, 32 GPUs. What is not as in VISSL:
+# - the bank starts full of features, from one pass, not of random directions;
+# - BatchNorm sees the images of all GPUs, not the 32 of one;
+# - an image is never its own negative; in VISSL it is for 1 of 40 images a step;
+# - the rate falls every step, not every epoch, and a blur comes before the colours.
 IMAGENET = {
-    "backbone": "resnet50",
+    "backbone": "resnet50",  # these five: the paper, section 3
     "epochs": 800,
     "batch_size": 1_024,
     "optimizer": "sgd",
-    "learning_rate": 0.03,
     "weight_decay": 1e-4,
+    "learning_rate": 0.03,  # 0.12 for 1,024 images: the paper, section 3
+    "final_factor": 0.001,  # to 0.00012: the paper, section 3
+    # VISSL, configs/config/pretrain/pirl/pirl_jigsaw_4node_resnet50.yaml:
     "warmup_epochs": 0.0,
-    "hidden_dim": 2_048,
+    "hidden_dim": 2_048,  # of mlp_blur's heads: models/resnet50_mlphead.yaml
     "size": 224,
     "scale": (0.08, 1.0),
-    "cell": 85,
+    "cell": 85,  # the patches of 64 px: the paper, section 3, too
     "patch": 64,
 }
 

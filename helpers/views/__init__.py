@@ -25,7 +25,7 @@ STD = (0.229, 0.224, 0.225)
 
 # Random numbers drawn per image: another count would give every seed other views.
 FRAME_DRAWS = geometry.CROP_DRAWS + 1  # the crop; flipped or not
-PATCH_DRAWS = 1 + 2  # its turn in the shuffled order; its offset down and across
+PATCH_DRAWS = 1 + 2 + 1  # turn in the shuffled order; offset down, across; flipped
 
 
 def random_view(images: Tensor, settings: ViewSettings, random: StepRandom) -> Tensor:
@@ -41,7 +41,7 @@ def random_view(images: Tensor, settings: ViewSettings, random: StepRandom) -> T
     """
 
     def view(images: Tensor, draws: Draws) -> Tensor:
-        rows, columns = _crop_and_flip(images, settings, settings.size, draws)
+        rows, columns = _crop(images, settings, settings.size, draws, settings.flip)
         if settings.blur > 0:
             blur = geometry.blur_matrix(settings, settings.size, draws)
             rows, columns = blur @ rows, blur @ columns
@@ -99,9 +99,10 @@ def jigsaw_patches(
     """Cut every image into shuffled patches: PIRL's transformed image.
 
     A crop of the image (``settings.scale`` of its area) is resized to ``grid * cell``
-    pixels, possibly flipped, and divided into ``grid * grid`` cells. A patch is taken
-    from each cell at a random offset, so that neighbours do not touch; each patch gets
-    a blur and colours of its own. All orders of the patches are equally likely.
+    pixels and divided into ``grid * grid`` cells. A patch is taken from each cell at a
+    random offset below cell − patch, so that neighbours do not touch; each patch has a
+    flip, a blur and colours of its own. All orders of the patches are equally likely.
+    All of it is as in VISSL's ``ImgPilToPatchesAndImage`` and the transforms after it.
 
     Args:
         images: uint8 (B, 3, H, W).
@@ -117,14 +118,17 @@ def jigsaw_patches(
     count, side = grid * grid, grid * cell
 
     def cut(images: Tensor, draws: Draws) -> Tensor:
-        rows, columns = _crop_and_flip(images, settings, side, draws)
+        rows, columns = _crop(images, settings, side, draws)
         whole = geometry.resample(images, rows, columns)
         order = draws.uniform(count).argsort(dim=1)  # (B, count): cell numbers
-        offset = (draws.uniform(count, 2) * (cell - patch + 1)).long()
+        offset = (draws.uniform(count, 2) * max(1, cell - patch)).long()
         y = torch.div(order, grid, rounding_mode="floor") * cell + offset[..., 0]
         x = (order % grid) * cell + offset[..., 1]
         span = torch.arange(patch, device=images.device)
-        pixel = (y[..., None, None] + span[:, None]) * side + x[..., None, None] + span
+        flip = draws.chance(settings.flip, count)[..., None]
+        across = torch.where(flip, span.flip(0), span)  # (B, count, patch)
+        down = y[..., None, None] + span[:, None]  # (B, count, patch, 1)
+        pixel = down * side + (x[..., None] + across)[:, :, None]
         pixel = pixel.reshape(len(images), 1, -1).expand(-1, 3, -1)
         patches = whole.flatten(2).gather(2, pixel)  # (B, 3, count · patch²)
         patches = patches.view(-1, 3, count, patch, patch).transpose(1, 2)
@@ -135,13 +139,13 @@ def jigsaw_patches(
 
     blur_draws = geometry.BLUR_DRAWS if settings.blur > 0 else 0
     each = PATCH_DRAWS + blur_draws + _finish_draws(settings)
-    return _in_chunks(cut, images, random.table(FRAME_DRAWS + count * each))
+    return _in_chunks(cut, images, random.table(geometry.CROP_DRAWS + count * each))
 
 
 def _finish_draws(settings: ViewSettings) -> int:
     """How many random numbers ``finish`` uses per picture."""
-    photometric = colors.PHOTOMETRIC_DRAWS if settings.photometric > 0 else 0
-    return colors.JITTER_DRAWS + 1 + photometric  # 1: solarized or not
+    photometric = colors.PHOTOMETRIC_DRAWS + 1 if settings.photometric > 0 else 0
+    return colors.JITTER_DRAWS + 1 + photometric  # 1: solarized or not; grey or not
 
 
 def _in_chunks(
@@ -167,15 +171,19 @@ def _in_chunks(
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _crop_and_flip(
-    images: Tensor, settings: ViewSettings, size: int, draws: Draws
+def _crop(
+    images: Tensor,
+    settings: ViewSettings,
+    size: int,
+    draws: Draws,
+    flip: float | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Draw R_y (B, size, H) and R_x (B, size, W); ``FRAME_DRAWS`` are used."""
+    """Draw R_y (B, size, H) and R_x (B, size, W), flipped with a probability."""
     height, width = images.shape[-2:]
     top, left, tall, wide = geometry.random_crops(height, width, settings.scale, draws)
     rows = geometry.resize_matrix(top, tall, height, size)
-    flip = draws.chance(settings.flip)[:, None]
-    return rows, geometry.resize_matrix(left, wide, width, size, flip)
+    flipped = None if flip is None else draws.chance(flip)[:, None]
+    return rows, geometry.resize_matrix(left, wide, width, size, flipped)
 
 
 def finish(pixels: Tensor, settings: ViewSettings, draws: Draws) -> Tensor:
@@ -200,6 +208,7 @@ def finish(pixels: Tensor, settings: ViewSettings, draws: Draws) -> Tensor:
     pixels = flat.view(shape)
     if settings.photometric > 0:
         pixels = colors.photometric(pixels, settings.photometric, draws)
+        pixels = colors.drop(pixels, settings.grayscale, draws)
     if settings.solarize == 0:
         draws.skip(*groups)  # it has a column even so
     return normalize(pixels)

@@ -29,7 +29,7 @@ def jitter(
     picture, and values are clamped after each, as in torchvision's ``ColorJitter``. The
     turn of the hue is always first, because it is the slow one and nearly commutes with
     the others: it keeps the largest and the smallest value of a colour. Greyscale is
-    last.
+    last; where pictures are distorted it waits for that, as in VISSL, see ``drop``.
 
     Args:
         pixels: (N, 3, P), N pictures of P pixels in [0, 1].
@@ -46,7 +46,8 @@ def jitter(
     amount = (draws.uniform(*groups, 4).reshape(count, 4) * 2 - 1) * strength
     order = draws.uniform(*groups, 4).reshape(count, 4)[:, :HUE].argsort(dim=1)
     changed = draws.chance(settings.jitter, *groups).reshape(-1, 1)
-    is_gray = draws.chance(settings.grayscale, *groups).reshape(-1, 1, 1)
+    grayscale = settings.grayscale if settings.photometric == 0 else 0.0
+    is_gray = draws.chance(grayscale, *groups).reshape(-1, 1, 1)
 
     amount = torch.where(changed, amount, 0.0)
     if settings.hue > 0:
@@ -89,6 +90,14 @@ def turn_hue(pixels: Tensor, turn: Tensor) -> Tensor:
         away.sub_(chroma, alpha=3).abs_().add_(base)
         torch.clamp(away, low, high, out=value)
     return pixels
+
+
+def drop(pixels: Tensor, probability: float, draws: Draws) -> Tensor:
+    """Make pictures (..., 3, S, S) grey with a probability."""
+    is_gray = draws.chance(probability, *pixels.shape[1:-3])[..., None, None, None]
+    weights = hardware.constant(GRAY, pixels.device)[:, None, None]
+    gray = (pixels * weights).sum(dim=-3, keepdim=True)
+    return torch.where(is_gray, gray, pixels)
 
 
 def photometric(pixels: Tensor, probability: float, draws: Draws) -> Tensor:

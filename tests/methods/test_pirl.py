@@ -1,5 +1,6 @@
 """PIRL on its page: what it sees, compares and remembers."""
 
+import dataclasses
 import pathlib
 
 import pytest
@@ -48,6 +49,17 @@ def test_the_features_of_patches_are_put_together_in_their_order(images):
         expected = bias + sum(part @ feature for part, feature in parts)
         assert torch.allclose(method.g(jigsaw)[number], expected, atol=1e-5)
     assert (method.g(jigsaw) - method.g(jigsaw.flip(1))).abs().max() > 1e-3
+
+
+def test_jigsaws_have_the_crop_and_the_blur_of_their_own_options(images):
+    method = create(patch_scale=(0.3, 0.5), patch_blur=1.0)
+    image, jigsaw, _ = tiny.views(method, images[:4])
+    view = method.options.view
+    random = StepRandom(0, 0, 4)
+    assert torch.equal(image, views.random_view(images[:4], view, random))
+    its = dataclasses.replace(view, scale=(0.3, 0.5), blur=1.0)
+    expected = views.jigsaw_patches(images[:4], its, random, grid=3, cell=27, patch=20)
+    assert torch.equal(jigsaw, expected)
 
 
 def test_each_jigsaw_stays_with_its_own_image(images):

@@ -8,7 +8,7 @@ import torch
 from torchvision.transforms.v2 import functional as reference
 
 from helpers import views
-from helpers.views import colors
+from helpers.views import colors, geometry
 from helpers.views.randomness import StepRandom
 from helpers.views.settings import ViewSettings
 
@@ -174,8 +174,8 @@ def test_patches_lie_anywhere_in_their_cells_and_cover_the_crop(grid, cell, patc
     number = cells[..., 0] * grid + cells[..., 1]
     assert (number.sort(dim=1).values == torch.arange(pieces)).all()
     offset = corner - cells * cell
-    assert set(offset[..., 0].flatten().tolist()) == set(range(cell - patch + 1))
-    assert set(offset[..., 1].flatten().tolist()) == set(range(cell - patch + 1))
+    assert set(offset[..., 0].flatten().tolist()) == set(range(cell - patch))
+    assert set(offset[..., 1].flatten().tolist()) == set(range(cell - patch))
     # Each position of the order holds each cell about equally often.
     for position in range(pieces):
         share = number[:, position].bincount(minlength=pieces) / count
@@ -190,8 +190,8 @@ def test_patches_lie_anywhere_in_their_cells_and_cover_the_crop(grid, cell, patc
 def test_undoing_the_order_puts_the_crop_together_again(grid, cell):
     images, pieces = small.images(5, side=30), grid**2
     each = views.PATCH_DRAWS + colors.JITTER_DRAWS + 1  # nothing blurred or distorted
-    table = StepRandom(2, 0, 5).table(views.FRAME_DRAWS + pieces * each)
-    order_of = table[:, views.FRAME_DRAWS :][:, :pieces].argsort(dim=1)
+    table = StepRandom(2, 0, 5).table(geometry.CROP_DRAWS + pieces * each)
+    order_of = table[:, geometry.CROP_DRAWS :][:, :pieces].argsort(dim=1)
     patches = views.jigsaw_patches(
         images, PLAIN, StepRandom(2, 0, 5), grid=grid, cell=cell, patch=cell
     )
@@ -203,6 +203,38 @@ def test_undoing_the_order_puts_the_crop_together_again(grid, cell):
             assembled[:, y : y + cell, x : x + cell] = patches[number, position]
         whole = views.whole_view(images[number : number + 1], 30)[0]
         assert (assembled - whole).abs().max() < 1e-4
+
+
+def test_patches_are_flipped_one_by_one():
+    settings = dataclasses.replace(PLAIN, flip=0.3)
+    sides = {"grid": 3, "cell": 20, "patch": 14}
+    made = views.jigsaw_patches(ramp(400, 60), settings, StepRandom(0, 0, 400), **sides)
+    columns = pixels(made)[:, :, 1, 0] * 255  # (400, 9, 14)
+    steps = columns.diff(dim=2)
+    flipped = steps[..., 0] < 0
+    assert torch.allclose(steps, (1 - 2 * flipped.float())[..., None], atol=1e-2)
+    share = flipped.float().mean(dim=0)
+    assert (share - 0.3).abs().max() < 0.08
+    assert 1.1 < flipped.sum(dim=1).float().std() < 1.7  # of nine patches apart: 1.37
+
+
+def test_grey_comes_after_the_photometric_distortion():
+    """Stretched before it became grey, a picture need not span 0 to 1."""
+    settings = dataclasses.replace(PLAIN, grayscale=1.0, photometric=1.0)
+    images = small.images(50, side=24)
+    sides = {"grid": 2, "cell": 12, "patch": 12}
+    patches = views.jigsaw_patches(images, settings, StepRandom(0, 0, 50), **sides)
+    view = views.random_view(images, settings, StepRandom(0, 0, 50))
+    for made in (view, patches):
+        shown = pixels(made).flatten(0, -4)
+        assert (shown.amax(1) - shown.amin(1)).abs().max() < 1e-5
+        spans = (shown.amax((1, 2, 3)) - shown.amin((1, 2, 3))).clamp(max=1)
+        assert spans.mean() < 0.99
+    half = dataclasses.replace(settings, grayscale=0.5)
+    made = views.random_view(images.repeat(8, 1, 1, 1), half, StepRandom(0, 0, 400))
+    shown = pixels(made)
+    is_gray = (shown.amax(1) - shown.amin(1)).amax((1, 2)) < 1e-5
+    assert abs(is_gray.float().mean() - 0.5) < 0.08
 
 
 def test_every_patch_has_its_own_colours():
@@ -290,6 +322,6 @@ def test_the_numbers_of_a_seed_stay_as_they_were():
     views.jigsaw_patches(images, settings, random, grid=2, cell=12, patch=8)
     views.random_view(images, RICH, random)
     expected = StepRandom(3, 5, 4)
-    for columns in (36, 36, 1, 23 + 4 * 16, 40):
+    for columns in (36, 36, 1, 22 + 4 * 17, 41):
         expected.table(columns)
     assert torch.equal(random.table(3), expected.table(3))
