@@ -163,7 +163,7 @@ def start(method: str, count: int, asked: Settings) -> sessions.Session:
     """A run with so many images resident, before its first step."""
     chosen = settings.configure(
         method,
-        "published",
+        "long",
         batch_size=asked.batch_size,
         size=asked.image_size,
         stem="imagenet",

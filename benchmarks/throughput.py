@@ -88,7 +88,7 @@ def measure(name: str, dataset: Dataset, asked: Settings) -> dict[str, Any]:
     gpu = hardware.device().type == "cuda"
     chosen = settings.configure(
         name,
-        "published",
+        "long",
         batch_size=asked.batch_size,
         size=asked.image_size,
         stem=asked.stem,

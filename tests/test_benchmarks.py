@@ -89,7 +89,7 @@ def test_the_loop_itself_is_measured_for_the_asked_number_of_steps(
 )
 @pytest.mark.parametrize("size", [40, 96])
 def test_the_peers_views_fit_our_networks(name, size):
-    options = settings.configure(name, "published", size=size).options
+    options = settings.configure(name, "long", size=size).options
     method = methods.get(name)(small.backbone(), 4, options)
     images = small.images(4, side=measuring.SIDE)
     ours = peers.pictures(method.views(images, StepRandom(0, 0, 4)))

@@ -98,7 +98,7 @@ class Settings:
     labels: int = 100
     """Labels per class of the protocols with few labels."""
     changes: str = "{}"
-    """Changes of the recipe published, as JSON by stage: {"pirl": {"epochs": 90}}."""
+    """Changes of the recipe long, as JSON by stage: {"pirl": {"epochs": 90}}."""
     commit: str = ""
     """Commit to write into the records where git cannot be asked."""
     rehearse: bool = False

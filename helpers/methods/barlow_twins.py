@@ -32,7 +32,8 @@ class BarlowTwinsOptions(base.PairOptions):
     """Barlow Twins' own options.
 
     Attributes:
-        redundancy: λ, the weight of the coordinates' correlations with each other.
+        redundancy: λ, the weight of the coordinates' correlations with each other; the
+            paper's.
     """
 
     redundancy: float = 5e-3
@@ -46,12 +47,13 @@ class BarlowTwins(base.Method):
     Options = BarlowTwinsOptions
     recipes = base.recipes(
         short={"hidden_dim": 512, "output_dim": 512},
-        # Adam, 2e-3 for 512 images: used with a ResNet-18 and 64 px on STL-10.
-        published={
+        # Adam, 2e-3 for 512 images: winci-ai/CW-RGP, which trains Barlow Twins and
+        # VICReg on STL-10 as W-MSE does, ResNet-18 and 64 px. Widths: solo-learn.
+        long={
             "optimizer": "adam",
             "learning_rate": 1e-3,
             "weight_decay": 1e-6,
-            "asymmetric": True,
+            **base.ASYMMETRIC,
         },
     )
     formula = (barlow_twins_loss.BarlowTwinsLoss.forward,)

@@ -76,7 +76,7 @@ class MoCo(base.Method):
         minutes={"queue_size": 1024},
         # 0.06 for 512 images: moco_cifar10_demo.ipynb of the authors' colab folder, as
         # are the defaults of queue, temperature, momentum and groups.
-        published={"learning_rate": 0.03},
+        long={"learning_rate": 0.03},
     )
     formula = (memory.Queue, ema)
 

@@ -41,6 +41,7 @@ class SimCLR(base.Method):
     """Chen et al. 2020, arXiv:2002.05709: NT-Xent, equation 1."""
 
     Options = SimCLROptions
+    # long: widths of lightly's Imagenette benchmark, τ of solo-learn for CIFAR-10.
     recipes = base.recipes()
     formula = (losses.contrastive,)
 

@@ -29,7 +29,7 @@ from helpers.methods import barlow_twins, base
 
 @dataclasses.dataclass(frozen=True)
 class VICRegOptions(base.PairOptions):
-    """VICReg's own options.
+    """VICReg's own options; the weights are the paper's.
 
     Attributes:
         invariance: λ, the weight of the distance between two views.

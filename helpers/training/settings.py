@@ -158,7 +158,7 @@ class PretrainingSettings(TrainingSettings):
     Attributes:
         method: the method that trains the backbone.
         recipe: minutes (for the demo images), hour (photographs, a small machine) or
-            published (a GPU); it has set the defaults of the other values.
+            long (a GPU); it has set the defaults of the other values.
         options: of the method.
         backbone: the network that is trained.
         stem: first layers of a ResNet: 7x7 convolution and max-pool (imagenet), 3x3
@@ -293,15 +293,15 @@ def configure(
     Args:
         method: one of ``methods.METHODS``.
         recipe: one of the method's ``recipes``: ``minutes`` for the demo images,
-            ``hour`` for photographs on a small machine, ``published`` for the paper's
-            or the best known values for small images.
+            ``hour`` for photographs on a small machine, ``long`` for a GPU, with values
+            from the literature on small images.
         **changes: fields of ``PretrainingSettings``, of the method's options, or of
             ``ViewSettings`` (``image_size`` means its ``size``).
 
     Raises:
         ValueError: on an unknown method, recipe or name.
     """
-    kind = methods.get(method)
+    kind, recipe = methods.get(method), base.FORMER_NAMES.get(recipe, recipe)
     if recipe not in kind.recipes:
         raise ValueError(
             f"Unknown recipe {recipe!r} of {method}: choose one of "

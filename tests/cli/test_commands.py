@@ -38,10 +38,10 @@ def test_the_method_comes_first_or_as_a_flag(method):
 
 def test_defaults_follow_what_they_depend_on(tmp_path):
     assert pretraining("") == settings.configure("byol")
-    chosen = pretraining("pirl --recipe=published --epochs 3")
-    assert chosen == settings.configure("pirl", "published", epochs=3)
-    assert pretraining("--recipe published --backbone vgg16").stem == "imagenet"
-    assert pretraining("--recipe published --init imagenet").stem == "imagenet"
+    chosen = pretraining("pirl --recipe=long --epochs 3")
+    assert chosen == settings.configure("pirl", "long", epochs=3)
+    assert pretraining("--recipe long --backbone vgg16").stem == "imagenet"
+    assert pretraining("--recipe long --init imagenet").stem == "imagenet"
     file = tmp_path / "backbone.safetensors"
     weight_files.save_backbone(file, torch.nn.Linear(1, 1), {"image_size": 72})
     for weights, size in ((str(file), 72), ("random", 48), ("nowhere", 48)):
@@ -152,7 +152,7 @@ def test_help_lists_the_commands(line, run):
         ("pretrain --help", "pretrain byol", "(default: byol)"),
         ("pretrain pirl --help", "pretrain pirl", "(default: pirl)"),
         ("pretrain --method pirl -h", "pretrain pirl", "(default: pirl)"),
-        ("pretrain pirl --recipe published --help", "pretrain pirl", "published)"),
+        ("pretrain pirl --recipe long --help", "pretrain pirl", "long)"),
         ("evaluate --help", "evaluate", "--weights"),
     ],
 )

@@ -70,7 +70,7 @@ def test_features_of_several_sizes_come_in_order_one_forward_a_size():
     ],
 )
 def test_cells_and_patches_follow_the_size_of_the_images(size, stem, grid, cell, patch):
-    chosen = settings.configure("pirl", "published", size=size, stem=stem, grid=grid)
+    chosen = settings.configure("pirl", "long", size=size, stem=stem, grid=grid)
     assert chosen.options.cut == {"grid": grid, "cell": cell, "patch": patch}
     assert chosen.options.smallest_side == patch
     fixed = dataclasses.replace(chosen.options, cell=30, patch=17)

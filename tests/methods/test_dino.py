@@ -103,4 +103,4 @@ def test_the_teacher_or_the_student_is_scored_and_saved(
     size = chosen.evaluation_size
     score = nearest_neighbors.accuracy(backbone, dataset.train, image_size=size)
     assert run.history[-1]["knn"] == score
-    assert settings.configure("dino", "published").options.result == "teacher"
+    assert settings.configure("dino", "long").options.result == "teacher"
