@@ -21,9 +21,18 @@ class LARS(torch.optim.Optimizer):
 
     - LARS: lr·r. Source: You et al. 2017, arXiv:1708.03888, algorithm 1.
     - LARC (``clip``): min(r, lr), so that no weight moves faster than under SGD.
-      Source: NVIDIA's apex, ``apex.parallel.LARC``.
+      Source: NVIDIA's apex, ``apex.parallel.LARC``; solo-learn's ``clip_lr``.
 
-    Vectors (biases, normalisation) have no ratio: their rate is lr.
+    Vectors (biases, normalisation) have no ratio: their rate is lr. So it is in
+    solo-learn (``exclude_bias_n_norm``); apex gives them one.
+
+    Others differ in two ways. Here, in the paper and in SimCLR's code the rate is
+    inside the momentum; in BYOL's, Barlow Twins', VICReg's, solo-learn's and apex's it
+    multiplies v. At a constant rate that is the same; in a warm-up of a few steps they
+    move further, in a decay less far. And the ratio is of ‖g‖ + λ‖w‖ here, in the
+    paper, solo-learn and apex, of ‖g + λ·w‖ in SimCLR's, BYOL's, Barlow Twins' and
+    VICReg's code. No recipe uses LARS or LARC. What SwAV's code calls LARC, with η =
+    0.001 and no clipping, is LARS here.
     """
 
     def __init__(
