@@ -73,6 +73,14 @@ def test_frozen_protocols_learn_and_record(name, protocol, features, dataset, tm
     results.save(record, tmp_path)
 
 
+def test_twenty_neighbours_vote(features, dataset):
+    """24 images are there: all of them would give other votes."""
+    votes = run("knn", features, dataset).classifier(features.test)
+    train = features.train, dataset.train.labels, features.test
+    assert torch.equal(votes, nearest_neighbors.classify(*train, k=20, temperature=0.1))
+    assert not torch.equal(votes, nearest_neighbors.classify(*train, k=24))
+
+
 @pytest.mark.parametrize("name", ["knn", "linear_probe", "mlp_head"])
 def test_the_test_split_only_scores(name, features, dataset):
     """Other test images and labels change the score and not the classifier."""

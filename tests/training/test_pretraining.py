@@ -311,6 +311,22 @@ def test_every_hook_is_called_in_its_place_and_progress_runs_once(dataset, tmp_p
     assert calls == expected
 
 
+@pytest.mark.parametrize("name", ["byol", "supcon"])
+def test_no_pretraining_touches_the_test_split(name, dataset, tmp_path):
+    class Untouchable:
+        def __getattribute__(self, attribute):
+            raise AssertionError(f"test.{attribute} was read")
+
+        def __getitem__(self, key):
+            raise AssertionError("test was read")
+
+        __len__ = __iter__ = __getitem__
+
+    sealed = dataclasses.replace(dataset, test=Untouchable())
+    run = pretraining.pretrain(configure(name), sealed, folder=tmp_path)
+    assert all("knn" in entry for entry in run.history)
+
+
 def test_stopping_before_the_first_epoch_is_refused(dataset, tmp_path):
     with pytest.raises(ValueError, match="stop_after must be at least 1, not 0"):
         pretraining.pretrain(configure(), dataset, folder=tmp_path, stop_after=0)
