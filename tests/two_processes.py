@@ -44,7 +44,7 @@ EPOCHS = 7  # of three steps; small ones, or rounding grows from step to step
 def train(name, folder, devices, stop_after=None):
     """Losses and final weights of a short training."""
     changes = small.SETTINGS | VARIANTS[name]
-    changes |= {"epochs": EPOCHS, "learning_rate": 0.05}
+    changes |= {"epochs": EPOCHS, "learning_rate": 0.02}
     chosen = settings.configure(name.split()[0], **changes)
     dataset = small.dataset()
     run = pretraining.pretrain(

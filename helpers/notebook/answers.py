@@ -24,7 +24,7 @@ FILE = "answers.json"
 RECIPES = {
     "minutes": "for the demo images",
     "hour": "for photographs on a small machine",
-    "published": "200 epochs, for a GPU",
+    "long": "200 epochs, for a GPU",
 }
 PRESET = ("STL_DATA", "STL_LABELS", "STL_RECIPE", "STL_EPOCHS", "STL_INIT")
 
@@ -98,7 +98,7 @@ def ask_pretraining(method: str | None = None) -> Pretraining:
     chosen = method or _ask_method()
     source, labels = _ask_images()
     usual = "hour" if not source.startswith("demo") else "minutes"
-    usual = "published" if torch.cuda.is_available() else usual
+    usual = "long" if torch.cuda.is_available() else usual
     recipe = questions.ask("Which recipe?", RECIPES, usual, "STL_RECIPE")
     epochs = methods.get(chosen).recipes[recipe]["epochs"]
     answers = Pretraining(

@@ -56,6 +56,7 @@ RANGES = {
     "small_views": (0, 1_000),
     "patch_blur": (0, 1),
     "grid": (2, 100),
+    "bn_splits": (1, 100_000),
 }
 COMPOSED = {"method", "recipe", "options", "view"}  # fields that configure itself sets
 

@@ -77,7 +77,7 @@ def test_another_projects_checkpoint_is_converted_first(
     network = torchvision.models.resnet18()
     state = {f"module.encoder_q.{k}": v for k, v in network.state_dict().items()}
     torch.save({"state_dict": state}, tmp_path / "moco.pth")
-    line = f"pretrain simclr {STILL} --recipe published --init {tmp_path}/moco.pth"
+    line = f"pretrain simclr {STILL} --recipe long --init {tmp_path}/moco.pth"
     status, printed, error = run(line)
     assert status == 0, error
     assert "under 'state_dict.module.encoder_q.'" in printed

