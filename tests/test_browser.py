@@ -1,7 +1,6 @@
 """The notebooks in JupyterLab and a real browser: typed answers, stop, restart.
 
-Skipped where there is no Chromium or no playwright: ``apt install chromium`` and
-``pip install playwright`` bring both.
+Skipped where there is no Chromium or Chrome: ``apt install chromium`` brings it.
 """
 
 import contextlib
@@ -17,14 +16,15 @@ import time
 import urllib.request
 
 import pytest
+from playwright import sync_api as playwright
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
 SECONDS = 240  # that a training may take
 # Without it, cells outside the window would not be in the page.
 SETTINGS = {"@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"}}
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing")
 if BROWSER is None:
     pytest.skip("there is no chromium", allow_module_level=True)
 

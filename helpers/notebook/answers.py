@@ -152,6 +152,19 @@ def ask_evaluation(*, fine_tuning: bool = False) -> Supervised:
     )
 
 
+def ask_folder() -> pathlib.Path | None:
+    """Ask for a folder of one's own images, on Drive or here; nothing is None."""
+
+    def check(typed: str) -> pathlib.Path | None:
+        path = pathlib.Path(typed).expanduser()
+        if typed and not path.is_dir():
+            raise ValueError(f"There is no folder {typed!r}: type its path or nothing.")
+        return path if typed else None
+
+    question = "Folder with images of your own (nothing for none)?"
+    return questions.ask(question, None, "", "STL_FOLDER", check)
+
+
 def _ask_mirror(question: str) -> pathlib.Path | None:
     kept = {"here": "this machine only", "drive": "Google Drive too"}
     usual = "drive" if colab.in_colab() else "here"

@@ -131,3 +131,9 @@ def test_any_backbone_file_may_be_the_start(keyboard, tmp_path):
     file = tmp_path / "run" / weight_files.BACKBONE_FILE
     keyboard("", "demo-tiny", "", "", "3", str(file))
     assert answers.ask_pretraining("byol").init == str(file)
+
+
+def test_a_folder_of_ones_own_is_a_path_or_nothing(keyboard, tmp_path):
+    keyboard(str(tmp_path / "none"), str(tmp_path), "")
+    assert answers.ask_folder() == tmp_path
+    assert answers.ask_folder() is None
