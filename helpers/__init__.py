@@ -15,5 +15,5 @@
 ``hardware`` (device, precision) and ``files`` (written whole or not at all) serve all.
 A room imports from itself and from rooms further left:
 hardware, files < data, views < models, methods, figures
-< training, notebook < evaluation < cli < __main__
+< training < notebook < evaluation < cli < __main__
 """

@@ -15,7 +15,7 @@ NOTEBOOKS = sorted(PACKAGE.parent.glob("*.ipynb"))
 # A room imports from itself and from the rooms before a "<" on its left.
 ORDER = (
     "hardware, files < data, views < models, methods, figures"
-    " < training, notebook < evaluation < cli < __main__"
+    " < training < notebook < evaluation < cli < __main__"
 )
 FLOOR = {
     room: floor

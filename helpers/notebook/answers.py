@@ -19,13 +19,16 @@ import torch
 from helpers import data, files, methods
 from helpers.models import weight_files
 from helpers.notebook import choices, colab, questions
+from helpers.training import pace
+from helpers.training.settings import configure
 
 FILE = "answers.json"
 RECIPES = {
     "minutes": "for the demo images",
     "hour": "for photographs on a small machine",
-    "long": "200 epochs, for a GPU",
+    "long": "200 epochs or what an hour has time for, for a GPU",
 }
+IMAGES = {"stl10": 105_000, "imagenette": 9_469, "cifar10": 50_000, "cifar100": 50_000}
 PRESET = ("STL_DATA", "STL_LABELS", "STL_RECIPE", "STL_EPOCHS", "STL_INIT")
 
 
@@ -100,7 +103,7 @@ def ask_pretraining(method: str | None = None) -> Pretraining:
     usual = "hour" if not source.startswith("demo") else "minutes"
     usual = "long" if torch.cuda.is_available() else usual
     recipe = questions.ask("Which recipe?", RECIPES, usual, "STL_RECIPE")
-    epochs = methods.get(chosen).recipes[recipe]["epochs"]
+    epochs = _usual_epochs(chosen, recipe, source)
     answers = Pretraining(
         method=chosen,
         source=source,
@@ -163,6 +166,19 @@ def ask_folder() -> pathlib.Path | None:
 
     question = "Folder with images of your own (nothing for none)?"
     return questions.ask(question, None, "", "STL_FOLDER", check)
+
+
+def _usual_epochs(method: str, recipe: str, source: str) -> int:
+    """The recipe's epochs; on a GPU so many of them as an hour has time for."""
+    epochs = methods.get(method).recipes[recipe]["epochs"]
+    known = recipe == "long" and source in IMAGES and not os.environ.get("STL_EPOCHS")
+    if not (known and torch.cuda.is_available()):
+        return epochs
+    print("Measuring how fast this machine trains ...")
+    fitting = pace.epochs_within(60, configure(method, recipe), IMAGES[source])
+    if fitting < epochs:
+        print(f"About {fitting} of the recipe's {epochs} epochs take an hour here.")
+    return fitting
 
 
 def _ask_mirror(question: str) -> pathlib.Path | None:

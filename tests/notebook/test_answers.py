@@ -9,6 +9,7 @@ import torch
 from helpers import data
 from helpers.models import weight_files
 from helpers.notebook import answers
+from helpers.training import pace
 
 
 @pytest.fixture(autouse=True)
@@ -37,15 +38,19 @@ def save_run(folder, done, **changes):
     )
 
 
-def test_enter_throughout_gives_the_defaults_of_this_machine(keyboard, monkeypatch):
+def test_enter_throughout_gives_the_defaults_of_this_machine(
+    keyboard, monkeypatch, capsys
+):
     keyboard(*[""] * 6)
     chosen = answers.ask_pretraining("pirl")
     assert (chosen.source, chosen.labels, chosen.recipe) == ("demo", None, "minutes")
     assert (chosen.method, chosen.init, chosen.mirror) == ("pirl", "random", None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(pace, "images_per_second", lambda chosen: 2_000.0)
     keyboard(*[""] * 6)
     on_gpu = answers.ask_pretraining("byol")
-    assert (on_gpu.source, on_gpu.recipe, on_gpu.epochs) == ("stl10", "long", 200)
+    assert (on_gpu.source, on_gpu.recipe, on_gpu.epochs) == ("stl10", "long", 58)
+    assert "About 58 of the recipe's 200 epochs take an hour" in capsys.readouterr().out
 
 
 def test_photographs_without_a_gpu_get_the_recipe_for_them(keyboard):

@@ -1,0 +1,52 @@
+"""How many epochs fit into an hour here: measured with a few steps, before any data."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+import tqdm
+
+from helpers.data import dataset
+from helpers.training import pretraining, sessions, settings
+
+STEPS = 12  # that are timed, after as many in which the machine gets ready
+SPARE = 0.85  # share of the time for steps; the rest is for reading, saving, the gauge
+
+
+def images_per_second(
+    chosen: settings.PretrainingSettings, image_size: int = 96
+) -> float:
+    """Train on noise for a few steps, which are as fast as with real images.
+
+    Args:
+        chosen: the settings; nothing is saved of this training.
+        image_size: side in pixels of the images.
+    """
+    count = STEPS * chosen.batch_size
+    generator = torch.Generator().manual_seed(0)
+    shape = (count, 3, image_size, image_size)
+    noise = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
+    split = dataset.Split(noise, torch.zeros(count, dtype=torch.int64))
+    images = dataset.Dataset("noise", ("noise",), split, count, split[:0])
+    state = torch.random.get_rng_state()
+    session = sessions.start(dataclasses.replace(chosen, epochs=2), images, 1, 1)
+    with tqdm.tqdm(disable=True) as bar:
+        warm_up, _ = pretraining.train_epoch(session, [], bar)
+        timed, _ = pretraining.train_epoch(session, [warm_up], bar)
+    torch.random.set_rng_state(state)
+    return count / timed["seconds"]
+
+
+def epochs_within(
+    minutes: float, chosen: settings.PretrainingSettings, count: int
+) -> int:
+    """How many epochs of some images take so long here: one at least.
+
+    Args:
+        minutes: of training; those of the settings' own epochs are never exceeded.
+        chosen: the settings.
+        count: images per epoch.
+    """
+    epochs = int(images_per_second(chosen) * 60 * SPARE * minutes / count)
+    return min(max(epochs, 1), chosen.epochs)

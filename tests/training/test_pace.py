@@ -1,0 +1,25 @@
+"""How many epochs fit into a time."""
+
+import small
+import torch
+
+from helpers.training import pace, settings
+
+
+def test_the_speed_is_measured_with_real_steps_and_leaves_no_trace(
+    small_backbone, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    chosen = settings.configure("byol", **small.SETTINGS)
+    state = torch.random.get_rng_state()
+    assert pace.images_per_second(chosen, image_size=24) > 0
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_epochs_fill_the_time_and_no_more(monkeypatch):
+    chosen = settings.configure("byol", "long")
+    monkeypatch.setattr(pace, "images_per_second", lambda chosen: 1_000.0)
+    assert pace.epochs_within(60, chosen, 105_000) == 29  # 85 % of 34
+    assert pace.epochs_within(60, chosen, 1_000) == chosen.epochs
+    assert pace.epochs_within(60, chosen, 10**9) == 1
