@@ -16,7 +16,14 @@ import time
 import urllib.request
 
 import pytest
+import safetensors.torch
+import torch
 from playwright import sync_api as playwright
+
+from helpers import data
+from helpers.models import weight_files
+from helpers.training import pretraining
+from helpers.training.settings import configure
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -31,7 +38,7 @@ if BROWSER is None:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """JupyterLab on a copy of the project; yields its address."""
+    """JupyterLab on a copy of the project; yields its address and its folder."""
     folder = tmp_path_factory.mktemp("lab")
     copy = folder / "project"
     shutil.copytree(PROJECT / "helpers", copy / "helpers")
@@ -65,7 +72,7 @@ def server(tmp_path_factory):
                 urllib.request.urlopen(f"{address}/api")
                 break
             time.sleep(0.5)
-        yield address
+        yield address, folder
     finally:
         lab.terminate()
         lab.wait()
@@ -125,7 +132,7 @@ class Notebook:
 
 
 def test_typed_answers_a_wrong_one_first_and_the_table_in_the_page(server, browser):
-    notebook = Notebook(browser, server, "baseline_accuracy_ResNet18")
+    notebook = Notebook(browser, server[0], "baseline_accuracy_ResNet18")
     notebook.run_all()
     # Where to keep; which images, wrong and right; labels, too many and right; epochs;
     # side; repetitions.
@@ -140,8 +147,8 @@ def test_typed_answers_a_wrong_one_first_and_the_table_in_the_page(server, brows
     assert table.bounding_box()["width"] > 100
 
 
-def test_stopped_and_restarted_in_the_middle_it_goes_on(server, browser):
-    notebook = Notebook(browser, server, "train_PIRL")
+def test_stopped_and_restarted_in_the_middle_it_goes_on(server, browser, tmp_path):
+    notebook = Notebook(browser, server[0], "train_PIRL")
     notebook.run_all()
     notebook.answer("", "demo-tiny", "all", "minutes", "6", "random")
     notebook.see(re.compile(r"pirl pre-training: +[1-9]"))
@@ -163,3 +170,9 @@ def test_stopped_and_restarted_in_the_middle_it_goes_on(server, browser):
     bars = notebook.page.locator(".jp-OutputArea-output", has_text="pre-training:")
     assert bars.count() <= 1
     assert bars.count() == 0 or bars.first.inner_text().count("pre-training:") == 1
+    # Whatever is measured of these weights is what an uninterrupted run would give.
+    (made,) = (server[1] / "checkpoints").rglob(weight_files.BACKBONE_FILE)
+    settings = configure("pirl", "minutes", epochs=6)
+    whole = pretraining.pretrain(settings, data.load("demo-tiny"), folder=tmp_path)
+    resumed, whole = map(safetensors.torch.load_file, (made, whole.backbone_file))
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
