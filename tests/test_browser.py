@@ -28,7 +28,7 @@ from helpers.training.settings import configure
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
-SECONDS = 240  # that a training may take
+SECONDS = 600  # that a training may take
 # Without it, cells outside the window would not be in the page.
 SETTINGS = {"@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"}}
 
