@@ -69,7 +69,7 @@ class Figure(figure.Figure):
             self.savefig(drawn, format="png")
         picture = Image.open(drawn).convert("RGB")
         if self.photographs:
-            picture.save(stored, "jpeg", quality=60)
+            picture.save(stored, "jpeg", quality=50)
         else:  # a line drawing has few colours
             picture.quantize(128).save(stored, "png", optimize=True)
         kind = "image/jpeg" if self.photographs else "image/png"
