@@ -108,3 +108,15 @@ SETTINGS = {
     "precision": "32-true",
     "size": 20,
 }
+
+
+class Sealed:
+    """Stands for a split that must not be looked at."""
+
+    def __getattribute__(self, attribute):
+        raise AssertionError(f"test.{attribute} was read")
+
+    def __getitem__(self, key):
+        raise AssertionError("test was read")
+
+    __len__ = __iter__ = __getitem__

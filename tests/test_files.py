@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pathlib
+import stat
 
 import pytest
 
@@ -121,3 +122,21 @@ def test_only_what_was_left_half_written_is_removed(tmp_path):
     files.remove_unfinished(tmp_path)
     files.remove_unfinished(tmp_path / "nowhere")
     assert sorted(os.listdir(tmp_path)) == [".hidden", ".x12-state.pt", "12-state.pt"]
+
+
+def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    calls, fsync, replace = [], os.fsync, os.replace
+
+    def watch(number):
+        is_folder = stat.S_ISDIR(os.fstat(number).st_mode)
+        calls.append("folder" if is_folder else "file")
+        fsync(number)
+
+    def rename(*names):
+        calls.append("name")
+        replace(*names)
+
+    monkeypatch.setattr(os, "fsync", watch)
+    monkeypatch.setattr(os, "replace", rename)
+    files.write(tmp_path / "some.txt", lambda path: path.write_text("x"))
+    assert calls == ["file", "name", "folder"]

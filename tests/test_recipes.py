@@ -2,12 +2,15 @@
 
 import ast
 import dataclasses
+import inspect
 import pathlib
 
 import pytest
 
 from helpers import methods
-from helpers.training import settings
+from helpers.evaluation import protocols, records
+from helpers.models import nearest_neighbors
+from helpers.training import settings, supervised
 
 PAGE = pathlib.Path(__file__).resolve().parents[1] / "docs" / "recipes.md"
 PIRL, PRESETS = ("paper", "mlp_blur"), "PIRL's `paper` and `mlp_blur`"
@@ -64,10 +67,30 @@ def test_the_page_has_every_value_and_the_recipe_has_those_of_the_page(
     assert needed - ELSEWHERE - set(written) == set()
 
 
+@pytest.mark.parametrize("protocol", ["k-NN", "MLP head", "fine-tuning"])
+def test_the_page_has_the_settings_of_the_protocols(protocol):
+    written = values("Evaluation", "all", protocol)
+    if protocol == "k-NN":
+        taken = inspect.signature(nearest_neighbors.classify).parameters
+        chosen = {name: taken[name].default for name in written}
+    else:
+        fine = protocol == "fine-tuning"
+        kind = protocols.supervised_settings if fine else protocols.head_settings
+        chosen = dataclasses.asdict(kind())
+        chosen |= chosen.get("view", {})
+        own = {field.name for field in dataclasses.fields(supervised.HeadSettings)}
+        own -= {field.name for field in dataclasses.fields(settings.TrainingSettings)}
+        assert own <= set(written)
+    wrong = {k: (chosen[k], v) for k, v in written.items() if not same(chosen[k], v)}
+    assert wrong == {}
+    assert len(written) > 1
+
+
 def test_every_row_names_a_known_owner_and_a_source():
     for title, owners in (
         ("`long`", {"all", *methods.METHODS}),
         (PRESETS, {"both", *PIRL}),
+        ("Evaluation", {*records.PROTOCOLS}),
     ):
         for owner, setting, value, source in rows(title):
             assert owner in owners

@@ -10,6 +10,11 @@ from helpers.training import supervised
 
 @pytest.fixture
 def curves(monkeypatch):
+    return measured(monkeypatch)
+
+
+def measured(monkeypatch):
+    """The curves, and with which labels and settings networks were trained."""
     monkeypatch.setattr(label_efficiency, "STEPS", 4)
     trained = []
     train = supervised.train_on_images
@@ -56,3 +61,21 @@ def test_fewer_labels_are_part_of_more():
     few, more = (set(label_efficiency._few(labels, n, 0).tolist()) for n in (2, 5))
     assert few < more
     assert len(few) == 6
+
+
+def test_a_single_label_takes_a_fixed_penalty_and_more_choose_theirs(monkeypatch):
+    asked = []
+    probe = label_efficiency.probes.linear_probe
+
+    def watch(features, labels, *, penalty):
+        asked.append(penalty)
+        return probe(features, labels, penalty=penalty)
+
+    monkeypatch.setattr(label_efficiency.probes, "linear_probe", watch)
+    measured(monkeypatch)
+    assert asked == [1e-2, None, None]
+
+
+def test_the_curve_has_the_amounts_of_stl10_and_every_point_200_steps():
+    assert label_efficiency.AMOUNTS == (1, 5, 20, 100, 500)
+    assert label_efficiency.STEPS == 200

@@ -157,3 +157,28 @@ def test_a_test_label_that_training_had_not_is_a_sentence(label):
     labels = torch.tensor([0, 1, 2, label])
     with pytest.raises(ValueError, match=f"1 test images .* number {label} of 3: give"):
         probes.score(torch.rand(4, 3), labels)
+
+
+def test_what_the_probe_chooses_among_and_how_it_is_solved(monkeypatch):
+    asked = []
+
+    class Watching(model_selection.GridSearchCV):
+        def fit(self, *data):
+            strengths = self.param_grid["logisticregression__C"]
+            asked.append((strengths, self.cv.n_splits, self.cv.shuffle))
+            return super().fit(*data)
+
+    monkeypatch.setattr(model_selection, "GridSearchCV", Watching)
+    features, labels = separable(60, seed=0)
+    layer = probes.linear_probe(features, labels).classifier[-1]
+    assert asked == [([1e-4, 1e-3, 1e-2, 1e-1], 5, True)]
+    assert (layer.max_iter, layer.tol) == (200, 1e-3)
+    given = probes.linear_probe(features[:3], labels[:3], penalty=0.02)
+    assert given.classifier[-1].C == 0.02
+    assert math.isnan(given.validation_top1)
+
+
+@pytest.mark.parametrize("classes", [5, 6])
+def test_top5_begins_with_six_classes(classes):
+    found = probes.score(torch.eye(classes), torch.arange(classes))
+    assert found.top5 == (None if classes == 5 else 100)

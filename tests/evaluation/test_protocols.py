@@ -258,3 +258,41 @@ def test_stl10s_folds_are_those_torchvision_reads(stl10, backbone):
         votes = nearest_neighbors.classify(keys, labels, features.test)
         right = (votes.argmax(dim=1) == whole.test.labels).float().mean()
         assert top1 == pytest.approx(100 * right.item())
+
+
+@pytest.mark.parametrize("name", ["knn", "linear_probe", "mlp_head", "fine_tune"])
+def test_no_fit_reads_the_test_split(name, features, dataset, monkeypatch):
+    ways = []
+    monkeypatch.setattr(protocols, "repeat", lambda way, _: ways.append(way))
+    seen, made = dataclasses.replace(dataset), dataclasses.replace(features)
+    if name == "fine_tune":
+        fine_tune(small.backbone, seen)
+    else:
+        run(name, made, seen)
+    for one in (seen, made):  # sealed from here on
+        object.__setattr__(one, "test", small.Sealed())
+    run_of_all = protocols.Repetition(torch.arange(24), 0, "seed 0")
+    classifier, _ = ways[0].fit(run_of_all, None)
+    assert callable(classifier)
+    with pytest.raises((AssertionError, TypeError)):
+        ways[0].predict(classifier)
+
+
+@pytest.mark.parametrize("name", ["mlp_head", "fine_tune"])
+def test_every_repetition_starts_from_weights_of_its_own_seed(
+    name, features, dataset, monkeypatch
+):
+    first = []
+
+    def watch(network, *_, **__):
+        head = getattr(network, "head", network)
+        first.append(next(head.parameters()).detach().clone())
+        return []
+
+    monkeypatch.setattr(supervised, "train_on_features", watch)
+    monkeypatch.setattr(supervised, "train_on_images", watch)
+    experiment = protocols.Experiment(dataset, "PIRL", seeds=(0, 1, 0), resume=False)
+    start = small.backbone if name == "fine_tune" else features
+    getattr(protocols, name)(start, experiment)
+    assert torch.equal(first[0], first[2])
+    assert not torch.equal(first[0], first[1])

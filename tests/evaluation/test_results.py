@@ -356,3 +356,14 @@ def test_no_records_make_an_empty_table():
     assert len(results.markdown([]).splitlines()) == 2
     assert len(results.frame([])) == 0
     assert results.table([]).to_html()
+
+
+@pytest.mark.parametrize("field", ["data", "hardware", "backbone"])
+def test_what_all_rows_share_is_never_markup(field):
+    both = [one | {field: HOSTILE} for one in (record(), record(method="BYOL"))]
+    page, text = results.table(both).to_html(), results.markdown(both)
+    assert "&lt;img" in page.partition("<caption>")[2]
+    pivot = results.markdown_pivot([whole("PIRL", 3, "k-NN", 5.0) | {field: HOSTILE}])
+    for shown in (page, text, pivot):
+        for markup in ("<img", "<!--", "\x1b"):
+            assert markup not in shown

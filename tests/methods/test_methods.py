@@ -82,3 +82,18 @@ def test_its_text_has_a_title_and_a_formula(name):
     assert rest.count("$$") in (2, 4)
     assert all(line.count("$") % 2 == 0 for line in rest.split("\n\n"))
     assert len(rest.split()) < 200
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_the_gauge_sees_what_the_network_makes_of_the_first_view(name, dataset):
+    """Not the targets', which spread out whatever the network does."""
+    method = tiny.create(name).eval()
+    for copy in {"target", "teacher"} & {n for n, _ in method.named_children()}:
+        tiny.move(getattr(method, copy))
+    views = tiny.views(method, dataset.pretraining.images[:12])
+    method(views, torch.arange(12), torch.full((12,), -1))
+    head = method.image_head if name == "pirl" else method.projection_head
+    expected = head(method.backbone(views[0]))
+    if name in ("swav", "moco"):
+        expected = torch.nn.functional.normalize(expected, dim=1)
+    assert torch.allclose(method.embedding, expected, atol=1e-5)

@@ -1,5 +1,6 @@
 """Every published variant of PIRL learns, and is what was published."""
 
+import dataclasses
 import itertools
 
 import pytest
@@ -8,9 +9,10 @@ import tiny
 import torch
 from torch import nn
 
-from helpers import methods
+from helpers import methods, views
 from helpers.methods import losses, pirl, pirl_variants
 from helpers.training import optimizers, settings
+from helpers.views.randomness import StepRandom
 
 PRETEXTS, LOSSES, HEADS = (
     pirl_variants.CHOICES[x] for x in ("pretext", "loss", "head")
@@ -296,3 +298,15 @@ def test_a_preset_goes_with_any_recipe():
         assert chosen.epochs == pirl_variants.RECIPES["hour"]["epochs"]
         assert chosen.options.head == pirl_variants.PRESETS[name]["head"]
     assert methods.get("pirl").recipes is pirl_variants.RECIPES
+
+
+@pytest.mark.parametrize("pretext", ["jigsaw", "both"])
+def test_jigsaws_have_the_crop_and_the_blur_of_their_own_options(pretext, images):
+    method = create(pretext=pretext, patch_scale=(0.3, 0.5), patch_blur=1.0)
+    image, transformed, _ = tiny.views(method, images[:4])
+    view, random = method.options.view, StepRandom(0, 0, 4)
+    assert torch.equal(image, views.random_view(images[:4], view, random))
+    its = dataclasses.replace(view, scale=(0.3, 0.5), blur=1.0)
+    expected = views.jigsaw_patches(images[:4], its, random, grid=3, cell=27, patch=20)
+    jigsaw = transformed[0] if pretext == "both" else transformed
+    assert torch.equal(jigsaw, expected)

@@ -208,3 +208,10 @@ def test_imagenet_weights_that_cannot_be_downloaded_are_one_sentence(
     expected = r"weights of resnet18 cannot be downloaded \(offline\): .*\.pth"
     with pytest.raises(OSError, match=expected):
         backbones.build("resnet18", weights="imagenet")
+
+
+@pytest.mark.parametrize("stem", ["pool", "small"])
+def test_another_stem_starts_as_torchvision_starts_its_convolutions(stem):
+    torch.manual_seed(0)
+    weight = backbones.build("resnet18", stem=stem).conv1.weight
+    assert weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.05)

@@ -54,3 +54,10 @@ def test_standardising_has_nothing_to_learn():
     network = build()
     names = {name for name, _ in network.named_parameters() if "backbone" not in name}
     assert names == {"head.weight", "head.bias"}
+
+
+def test_the_mlp_has_a_hidden_layer_of_128():
+    first, activation, last = heads.MLP(16, 3)
+    assert isinstance(activation, nn.ReLU)
+    assert (first.in_features, first.out_features) == (16, 128)
+    assert (last.in_features, last.out_features) == (128, 3)

@@ -100,3 +100,12 @@ def test_the_accuracy_encodes_no_more_images_than_it_may(monkeypatch):
             nn.Identity(), small.split(30, seed=0), image_size=8, max_images=most
         )
     assert seen == [10, 15, 30, 30]
+
+
+def test_the_accuracy_lets_no_image_vote_for_itself(monkeypatch):
+    """Its own vote would outweigh those of 19 strangers."""
+    features = torch.randn(60, 512, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(encoding, "encode", lambda *_, **__: features)
+    labelled = small.split(60, seed=0)
+    found = nearest_neighbors.accuracy(nn.Identity(), labelled, image_size=8)
+    assert found < 60

@@ -53,12 +53,22 @@ def test_a_killed_owners_run_is_taken_over(other, tmp_path):
     assert not (tmp_path / ".owner").exists()
 
 
-def test_workers_of_a_killed_owner_are_waited_for(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("owner", "machine", "seconds"),
+    [
+        ("dead", platform.node(), ownership.PATIENCE),
+        ("alive", platform.node(), 0),
+        ("dead", "another", 0),  # who knows?
+    ],
+)
+def test_workers_of_a_killed_owner_are_waited_for(
+    owner, machine, seconds, tmp_path, monkeypatch
+):
     """They hold its lock until they notice; then the owner's note is about nobody."""
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    about = {"process": dead.pid, "machine": platform.node()}
-    (tmp_path / ".owner").write_text(json.dumps(about))
+    about = {"process": dead.pid if owner == "dead" else os.getpid()}
+    (tmp_path / ".owner").write_text(json.dumps(about | {"machine": machine}))
     asked = []
     monkeypatch.setattr(
         filelock.FileLock, "acquire", lambda lock, timeout: asked.append(timeout)
@@ -66,7 +76,7 @@ def test_workers_of_a_killed_owner_are_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(filelock.FileLock, "release", lambda lock: None)
     with ownership.own(tmp_path):
         pass
-    assert asked == [ownership.PATIENCE]
+    assert asked == [seconds]
 
 
 def test_an_unreadable_note_changes_only_the_sentence(tmp_path):

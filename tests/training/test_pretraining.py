@@ -1,12 +1,14 @@
 """The loop: stopped or not, the weights are the same; what fails says so."""
 
 import dataclasses
+import itertools
 import json
 import math
 import os
 import signal
 import subprocess
 import sys
+import types
 
 import killed_run
 import pytest
@@ -16,6 +18,7 @@ import torch
 from helpers import methods
 from helpers.models import backbones, weight_files
 from helpers.training import checkpoints, optimizers, pretraining, settings, signals
+from helpers.views.randomness import StepRandom
 
 pytestmark = pytest.mark.usefixtures("small_backbone")
 
@@ -311,18 +314,54 @@ def test_every_hook_is_called_in_its_place_and_progress_runs_once(dataset, tmp_p
     assert calls == expected
 
 
+def test_the_loop_is_ten_lines_of_torch(dataset, tmp_path):
+    chosen = configure("simclr", epochs=2, seed=3)
+    run = pretraining.pretrain(chosen, dataset, folder=tmp_path)
+    torch.manual_seed(3)
+    method = methods.get("simclr")(small.backbone(), 48, chosen.options).train()
+    peak, decay = chosen.peak_learning_rate, chosen.weight_decay
+    optimizer = optimizers.build(
+        method.groups(), "sgd", learning_rate=peak, weight_decay=decay
+    )
+    for step in range(6):
+        epoch, part = divmod(step, 3)
+        shuffle = torch.Generator().manual_seed(3 * 100_003 + epoch)
+        index = torch.randperm(48, generator=shuffle).split(16)[part]
+        batch, labels = dataset.pretraining[index].images, torch.full((16,), -1)
+        factor = chosen.rate_factor(step, 3, [])
+        optimizers.set_learning_rate(optimizer, peak, factor)
+        loss = method(method.views(batch, StepRandom(3, step, 16)), index, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    expected = method.state_dict()
+    for name, value in run.method.state_dict().items():
+        assert torch.allclose(value, expected[name], atol=1e-5), name
+
+
+def test_the_bank_of_a_run_is_filled_once_before_its_first_step(dataset, tmp_path):
+    calls = []
+
+    class Watching(methods.METHODS["pirl"]):
+        def start(self, batches):
+            calls.append(f"start, training {self.training}")
+            super().start(batches)
+
+        def before_step(self, progress):
+            calls.append("step")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods, "METHODS", methods.METHODS | {"pirl": Watching})
+        for stop in (1, 2):
+            pretraining.pretrain(
+                configure("pirl"), dataset, folder=tmp_path, stop_after=stop
+            )
+    assert calls == ["start, training True", *["step"] * 6]
+
+
 @pytest.mark.parametrize("name", ["byol", "supcon"])
 def test_no_pretraining_touches_the_test_split(name, dataset, tmp_path):
-    class Untouchable:
-        def __getattribute__(self, attribute):
-            raise AssertionError(f"test.{attribute} was read")
-
-        def __getitem__(self, key):
-            raise AssertionError("test was read")
-
-        __len__ = __iter__ = __getitem__
-
-    sealed = dataclasses.replace(dataset, test=Untouchable())
+    sealed = dataclasses.replace(dataset, test=small.Sealed())
     run = pretraining.pretrain(configure(name), sealed, folder=tmp_path)
     assert all("knn" in entry for entry in run.history)
 
@@ -602,6 +641,23 @@ def test_a_signal_between_epochs_stops_after_the_epoch(dataset, tmp_path):
     with pytest.raises(KeyboardInterrupt, match="Stopped after epoch 1 of 4; run"):
         pretraining.pretrain(configure(), dataset, folder=tmp_path, on_epoch=ask)
     assert len(list(tmp_path.glob("*/state-*"))) == 1
+
+
+def test_the_time_before_a_stop_within_an_epoch_is_counted(
+    dataset, tmp_path, monkeypatch
+):
+    """A clock that goes on by a second whenever it is looked at."""
+    seconds = itertools.count()
+    clock = types.SimpleNamespace(perf_counter=lambda: next(seconds))
+    monkeypatch.setattr(pretraining, "time", clock)
+    whole = pretraining.pretrain(configure(), dataset, folder=tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(patch, "byol", 5)
+        with pytest.raises(signals.StoppedError):
+            pretraining.pretrain(configure(), dataset, folder=tmp_path / "parts")
+    parts = pretraining.pretrain(configure(), dataset, folder=tmp_path / "parts")
+    taken = [[e["seconds"] for e in run.history] for run in (whole, parts)]
+    assert taken == [[4] * 4] * 2
 
 
 def test_layers_that_draw_random_numbers_go_on_bit_for_bit(

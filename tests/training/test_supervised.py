@@ -8,11 +8,12 @@ import small
 import torch
 from test_sessions import half_precision
 
-from helpers import hardware
+from helpers import hardware, views
 from helpers.data.dataset import Split, stratified_split
 from helpers.evaluation import probes
 from helpers.models import encoding, heads
 from helpers.training import checkpoints, optimizers, supervised
+from helpers.views.randomness import StepRandom
 from helpers.views.settings import ViewSettings
 
 SETTINGS = supervised.FineTuningSettings(
@@ -286,19 +287,21 @@ def test_label_smoothing_reaches_the_loss():
     assert losses[1] == pytest.approx(0.5 * 20 / 3, rel=0.01)
 
 
-@pytest.mark.parametrize("drops", [False, True])
+@pytest.mark.parametrize("kind", ["plain", "drops", "scaled"])
 def test_a_training_that_goes_on_ends_with_the_same_weights(
-    drops, tmp_path, monkeypatch
+    kind, tmp_path, monkeypatch
 ):
-    """Also where layers draw from the global generator."""
+    """Also where layers draw from the global generator, or a loss scaler adapts."""
     monkeypatch.setattr(supervised, "SAVING_PAYS", 0)
-    settings = dataclasses.replace(SETTINGS, epochs=5, optimizer="sgd")
+    if kind == "scaled":
+        monkeypatch.setattr(lightning_fabric, "Fabric", half_precision)
+    settings = dataclasses.replace(SETTINGS, epochs=5, optimizer="sgd", batch_size=2)
     features = torch.randn(24, 4, generator=torch.Generator().manual_seed(0))
     store = checkpoints.Store(tmp_path)
 
     def train(epochs, store=None):
         torch.manual_seed(1)
-        dropout = [torch.nn.Dropout(0.5)] if drops else []
+        dropout = [torch.nn.Dropout(0.5)] if kind == "drops" else []
         head = torch.nn.Sequential(*dropout, torch.nn.Linear(4, 3))
         chosen = dataclasses.replace(settings, schedule="constant", epochs=epochs)
         labels = torch.arange(24) % 3
@@ -313,3 +316,32 @@ def test_a_training_that_goes_on_ends_with_the_same_weights(
     expected, all_losses = train(5)
     assert torch.equal(weight, expected)
     assert losses == all_losses
+
+
+def test_every_step_has_random_views_of_its_own_and_validation_whole_ones(
+    dataset, monkeypatch
+):
+    drawn, sides = [], []
+    random_view, whole_view = views.random_view, views.whole_view
+
+    def watch(images, view, random):
+        drawn.append((view, random.generator.initial_seed()))
+        return random_view(images, view, random)
+
+    def watch_side(images, size):
+        sides.append(size)
+        return whole_view(images, size)
+
+    monkeypatch.setattr(views, "random_view", watch)
+    monkeypatch.setattr(views, "whole_view", watch_side)
+    settings = dataclasses.replace(SETTINGS, epochs=2, seed=7)
+    supervised.train_on_images(classifier(), dataset.train, settings)
+    seeds = [StepRandom(7, step, 8).generator.initial_seed() for step in range(4)]
+    assert drawn == [(settings.view, seed) for seed in seeds]
+    assert set(sides) == {20}
+
+
+def test_what_is_taken_where_a_protocol_says_nothing():
+    usual = supervised.FineTuningSettings()
+    assert (usual.epochs, usual.learning_rate) == (50, 1e-3)
+    assert usual.view == ViewSettings(scale=(0.4, 1.0), jitter=0.5)

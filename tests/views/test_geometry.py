@@ -110,3 +110,14 @@ def test_blur_equals_torchvision_inside_and_keeps_what_is_not_drawn():
         expected = reference.gaussian_blur(plain[number], [31, 31], [sigma, sigma])
         inside = (..., slice(8, 24), slice(8, 24))  # borders are treated differently
         assert (made[number][inside] - expected[inside]).abs().max() < 2e-3
+
+
+def test_blurs_are_as_strong_and_as_frequent_as_asked():
+    settings = ViewSettings(blur=0.3, blur_sigma=(0.6, 3.0))
+    draws = Draws(StepRandom(0, 0, 6_000).table(geometry.BLUR_DRAWS))
+    row = geometry.blur_matrix(settings, 33, draws)[:, 16]  # of the middle
+    blurred = row[:, 16] < 1
+    assert abs(blurred.float().mean() - 0.3) < 0.02
+    fall = row[blurred, 16] / row[blurred, 17]  # exp(1 / 2σ²)
+    sigma = (0.5 / fall.log()).sqrt()
+    assert stats.kstest(sigma, stats.uniform(0.6, 2.4).cdf).pvalue > 0.01

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import small
 import torch
+import torchvision
 from torchvision.transforms.v2 import functional as reference
 
 from helpers import views
@@ -325,3 +326,29 @@ def test_the_numbers_of_a_seed_stay_as_they_were():
     for columns in (36, 36, 1, 22 + 4 * 17, 41):
         expected.table(columns)
     assert torch.equal(random.table(3), expected.table(3))
+
+
+def test_pixels_are_normalised_as_torchvisions_weights_want_them():
+    wanted = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.transforms()
+    assert (list(views.MEAN), list(views.STD)) == (wanted.mean, wanted.std)
+
+
+def test_a_blurred_view_is_blurred_along_rows_and_columns_once():
+    blurred = dataclasses.replace(PLAIN, blur=1.0, blur_sigma=(1.2, 1.2))
+    images, position = small.images(5), torch.arange(24.0)
+    kernel = torch.exp(-0.5 * ((position[:, None] - position) / 1.2) ** 2)
+    kernel = kernel / kernel.sum(dim=1, keepdim=True)
+    expected = kernel @ views.whole_view(images, 24) @ kernel.T
+    made = views.random_view(images, blurred, StepRandom(0, 0, 5))
+    assert (made - expected).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("share", [0.25, 0.64])
+def test_crops_have_the_share_of_the_image_that_was_asked_for(share):
+    settings = dataclasses.replace(PLAIN, size=20, scale=(share, share))
+    made = views.random_view(ramp(200, 60), settings, StepRandom(0, 0, 200))
+    shown = pixels(made) * 255  # rows in red, columns in green
+    tall = (shown[:, 0, 15, 10] - shown[:, 0, 5, 10]) * 2
+    wide = (shown[:, 1, 10, 15] - shown[:, 1, 10, 5]) * 2
+    assert (tall * wide / 60**2 - share).abs().max() < 0.03
+    assert (wide / tall).log().std() > 0.1

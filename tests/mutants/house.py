@@ -1,0 +1,83 @@
+"""Files, hardware, commands, notebooks and figures that say or keep something else."""
+
+FILES = "test_files.py"
+HARDWARE = "test_hardware.py"
+
+FAULTS = {
+    "files.py": {
+        f"{FILES}::test_a_failing_write_keeps_the_old_file_and_leaves_no_litter": [
+            ("        save(beside)\n", "        save(path)\n        save(beside)\n"),
+            ("            beside.unlink()\n", "            pass\n"),
+        ],
+        f"{FILES}::test_a_digest_is_the_start_of_the_sha256": [
+            ('file_digest(file, "sha256")', 'file_digest(file, "md5")'),
+            (".hexdigest()[:8]", ".hexdigest()[:4]"),
+        ],
+        f"{FILES}::test_only_what_was_left_half_written_is_removed": [
+            ('if re.match(r"\\.\\d+-", file.name):', "if True:"),
+        ],
+        f"{FILES}::test_a_folder_that_has_gone_is_not_made_again_if_so_wished": [
+            ("        if make_folder:\n", "        if True:\n"),
+        ],
+        f"{FILES}::test_what_is_written_is_on_the_disk_before_it_has_its_name": [
+            ("            os.fsync(file.fileno())\n", "            pass\n"),
+            ("        _flush_folder(path.parent)\n", ""),
+        ],
+    },
+    "hardware.py": {
+        f"{HARDWARE}::test_mixed_precision_only_where_the_hardware_has_it": [
+            ("get_device_capability()[0] >= 8", "get_device_capability()[0] >= 7"),
+            ('return "bf16-mixed" if recent else "16-mixed"', 'return "bf16-mixed"'),
+        ],
+        f"{HARDWARE}::test_convolutions_get_the_order_they_like_and_hand_it_on": [
+            (
+                "memory_format=torch.channels_last)",
+                "memory_format=torch.preserve_format)",
+            ),
+        ],
+        f"{HARDWARE}::test_evaluation_computes_in_the_precision_of_training": [
+            (
+                'torch.bfloat16 if precision() == "bf16-mixed"',
+                'torch.bfloat16 if precision() == "16-mixed"',
+            ),
+        ],
+        f"{HARDWARE}::test_processes_share_the_cores_and_the_memory": [
+            ("return free / _processes()", "return free"),
+        ],
+    },
+    "cli/report.py": {
+        "cli/test_commands.py::test_of_several_processes_one_prints_and_saves": [
+            (
+                "        if not hardware.is_first_process():  # the",
+                "        if False:  # the",
+            ),
+        ],
+        "cli/test_commands.py::test_unbalanced_classes_are_said": [
+            ("if outcome.scores.is_unbalanced:", "if False:"),
+        ],
+    },
+    "notebook/inspection.py": {
+        "notebook/test_inspection.py::test_no_image_votes_for_itself": [
+            (
+                "features, labels, features, leave_one_out=True",
+                "features, labels, features",
+            ),
+        ],
+        "notebook/test_inspection.py::"
+        "test_every_network_sees_the_same_images_of_all_classes": [
+            (
+                "dataset.train if dataset.train_count else dataset.pretraining",
+                "dataset.test",
+            ),
+        ],
+    },
+    "figures/charts.py": {
+        "figures/test_charts.py::test_a_single_run_has_no_error_bar": [
+            ('record.get("seeds", 1) > 1', 'record.get("seeds", 1) > 0'),
+        ],
+        "figures/test_charts.py::"
+        "test_a_method_has_the_same_colour_whatever_stands_beside_it": [
+            ("if key.startswith(name)), None)", "if name in key), None)"),
+        ],
+    },
+}
