@@ -14,6 +14,7 @@ import argparse
 import collections
 import compileall
 import contextlib
+import gc
 import importlib
 import os
 import pathlib
@@ -44,6 +45,9 @@ from . import (
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 COPIED = ("helpers", "tests", "docs", "README.md", "pyproject.toml")
 PATIENCE = 300  # seconds that a test may take
+# Only failed or not is asked for: nothing that costs a test seconds.
+QUICKLY = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:unraisableexception"]
+QUICKLY += ["--assert=plain", "--tb=short"]
 # What pytest returns when all tests passed, and when one of them failed.
 PASSED, FAILED = int(pytest.ExitCode.OK), int(pytest.ExitCode.TESTS_FAILED)
 
@@ -106,8 +110,8 @@ def run(copy: pathlib.Path, tests: Sequence[str]) -> tuple[int, str]:
     if process == 0:
         _be_the_copy(copy, log)
         names = [str(copy / "tests" / test) for test in tests]
-        options = ["-x", "-q", "-p", "no:cacheprovider", f"--rootdir={copy}"]
-        os._exit(pytest.main([*options, f"--basetemp={copy.parent / 'tmp'}", *names]))
+        folders = [f"--rootdir={copy}", f"--basetemp={copy.parent / 'tmp'}"]
+        os._exit(pytest.main([*QUICKLY, *folders, *names]))
     end = time.monotonic() + PATIENCE
     try:
         done, status = os.waitpid(process, os.WNOHANG)
@@ -141,6 +145,7 @@ def _prepare(copy: pathlib.Path) -> None:
     # Bytecode of a fault could be taken for that of the next one.
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)  # a fork of a process with more may hang
     for name in ("helpers.cli.commands", "sklearn.manifold", "nbformat"):
@@ -151,7 +156,9 @@ def _prepare(copy: pathlib.Path) -> None:
             shutil.copytree(PROJECT / name, copy / name, ignore=ignored)
         else:
             shutil.copyfile(PROJECT / name, copy / name)
-    compileall.compile_dir(copy / "helpers", quiet=1)
+    for name in ("helpers", "tests"):
+        compileall.compile_dir(copy / name, quiet=1)
+    gc.freeze()  # no fork has to look through what is imported now
 
 
 def hunt(chosen: Sequence[Fault], copy: pathlib.Path) -> dict[Fault, str]:
