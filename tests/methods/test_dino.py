@@ -90,8 +90,15 @@ def test_dinos_head_starts_as_the_authors_does():
 
 @pytest.mark.parametrize("result", ["teacher", "student"])
 def test_the_teacher_or_the_student_is_scored_and_saved(
-    result, dataset, tmp_path, small_backbone
+    result, dataset, tmp_path, small_backbone, monkeypatch
 ):
+    scored, accuracy = [], nearest_neighbors.accuracy
+
+    def watch(backbone, labelled, *, image_size):
+        scored.append((backbone, image_size))
+        return accuracy(backbone, labelled, image_size=image_size)
+
+    monkeypatch.setattr(nearest_neighbors, "accuracy", watch)
     chosen = settings.configure("dino", **small.SETTINGS, result=result)
     run = pretraining.pretrain(chosen, dataset, folder=tmp_path)
     method = run.method
@@ -101,6 +108,7 @@ def test_the_teacher_or_the_student_is_scored_and_saved(
     saved = safetensors.torch.load_file(run.backbone_file)
     assert all(torch.equal(saved[k], v) for k, v in backbone.state_dict().items())
     size = chosen.evaluation_size
-    score = nearest_neighbors.accuracy(backbone, dataset.train, image_size=size)
+    assert scored == [(backbone, size)] * chosen.epochs
+    score = accuracy(backbone, dataset.train, image_size=size)
     assert run.history[-1]["knn"] == score
     assert settings.configure("dino", "long").options.result == "teacher"

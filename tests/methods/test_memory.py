@@ -145,3 +145,21 @@ def test_similarities_are_not_rounded_by_mixed_precision():
     for one, other in zip(exact, mixed, strict=True):
         assert other.dtype == torch.float32
         assert torch.equal(one, other)
+
+
+def test_averages_are_those_of_all_processes(monkeypatch):
+    """The other process's numbers, in one message, are twice those of this one."""
+    sent = []
+
+    def all_reduce(flat):
+        sent.append(len(flat))
+        flat.mul_(3)
+
+    monkeypatch.setattr(memory.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(memory.distributed, "all_reduce", all_reduce)
+    monkeypatch.setattr(memory.dist, "world_size", lambda: 2)
+    one, two = torch.tensor([2.0, 4.0]), torch.tensor([[6.0], [8.0], [10.0]])
+    memory.average([one, two])
+    assert one.tolist() == [3, 6]
+    assert two.tolist() == [[9], [12], [15]]
+    assert sent == [5]

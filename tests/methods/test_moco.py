@@ -109,3 +109,15 @@ def test_groups_that_cannot_be_are_named(images):
     method = tiny.create("moco", bn_splits=4)
     with pytest.raises(ValueError, match=r"6 images .* 4 groups .* lower bn_splits"):
         tiny.batch(method, images)
+
+
+def test_groups_keep_what_a_backbone_has_learned_before():
+    backbone = small.backbone()
+    tiny.move(backbone)
+    backbone(torch.randn(8, 3, 20, 20))  # running statistics too
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    method = moco.MoCo(backbone, 48, tiny.create("moco", bn_splits=2).options)
+    assert isinstance(method.backbone[1], moco.SplitBatchNorm)
+    for network in (method.backbone, method.target[0]):
+        for name, value in network.state_dict().items():
+            assert torch.equal(value, before[name]), name

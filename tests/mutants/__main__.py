@@ -68,11 +68,11 @@ class Fault(NamedTuple):
 
 def faults(only: Sequence[str]) -> list[Fault]:
     """All faults, or those with one of these texts in file, test or change."""
-    rooms = recipes, losses, methods, rates, training, views, models, evaluation
+    lists = recipes, losses, methods, rates, training, views, models, evaluation, data
     found = [
         Fault(file, test, *change)
-        for room in (*rooms, data, house)
-        for file, tests in room.FAULTS.items()
+        for one in (*lists, house)
+        for file, tests in one.FAULTS.items()
         for test, changes in tests.items()
         for change in changes
     ]

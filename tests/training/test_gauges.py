@@ -16,6 +16,6 @@ def test_the_spread_is_one_for_noise_and_nothing_for_a_collapse():
 
 
 def test_collapse_is_a_spread_near_nothing():
-    assert gauges.is_collapsed([{"spread": 0.9}, {"spread": 0.05}])
-    assert not gauges.is_collapsed([{"spread": 0.05}, {"spread": 0.9}])
+    assert gauges.is_collapsed([{"spread": 0.9}, {"spread": 0.09}])
+    assert not gauges.is_collapsed([{"spread": 0.05}, {"spread": 0.11}])
     assert not gauges.is_collapsed([])

@@ -69,7 +69,8 @@ def test_a_negative_loss_must_fall_to_count_as_falling():
 
 
 def network():
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
+    layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2), nn.Linear(2, 2)
+    return nn.Sequential(*layers)
 
 
 @pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
