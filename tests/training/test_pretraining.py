@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import math
+import operator
 import os
 import signal
 import subprocess
@@ -378,14 +379,16 @@ def test_fewer_images_than_a_batch_is_one_sentence(dataset, tmp_path):
     assert not any(tmp_path.rglob("state-*"))
 
 
-def test_a_loss_that_is_no_number_keeps_the_state_before(dataset, tmp_path):
+@pytest.mark.parametrize("spoil", [operator.mul, operator.add])
+def test_a_loss_that_is_no_number_keeps_the_state_before(spoil, dataset, tmp_path):
+    """Whether its gradients, and so the weights, are numbers or not."""
     chosen = configure("simclr")
     before = pretraining.pretrain(chosen, dataset, folder=tmp_path, stop_after=2)
     kept = state(before)
 
     class Broken(methods.METHODS["simclr"]):
         def loss(self, views, index, labels):
-            return super().loss(views, index, labels) * float("nan")
+            return spoil(super().loss(views, index, labels), float("nan"))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(methods, "METHODS", methods.METHODS | {"simclr": Broken})

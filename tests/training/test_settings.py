@@ -5,10 +5,13 @@ import itertools
 import re
 
 import pytest
+import small
+import torch
 import tyro
 
 from helpers import methods
 from helpers.data.dataset import Split, limit_labels
+from helpers.models import weight_files
 from helpers.training import optimizers, settings, supervised
 from helpers.views.settings import ViewSettings
 
@@ -214,3 +217,18 @@ def test_the_schedule_can_be_given_on_the_command_line():
     given = tyro.cli(settings.PretrainingSettings, default=chosen, args=flags)
     assert given.image_size_schedule == ((0.5, 64), (0.75, 96))
     assert given.compile == "off"
+
+
+def test_a_run_is_named_by_the_content_of_its_first_weights(dataset, tmp_path):
+    torch.manual_seed(0)
+    network, names, about = small.backbone(), [], {"backbone": "resnet18"}
+    for place in ("here", "there", "other"):
+        if place == "other":
+            network[0].weight.data[0] += 1
+        file = tmp_path / place / "b.safetensors"
+        weight_files.save_backbone(file, network, about)
+        chosen = settings.configure("byol", init=str(file))
+        names.append(chosen.run_name(dataset))
+        history = [{"images": 48, "seconds": 1.0}]
+        assert str(tmp_path) not in str(chosen.about(dataset, history))
+    assert names[0] == names[1] != names[2]

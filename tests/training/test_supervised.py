@@ -119,10 +119,13 @@ def test_every_image_is_learned_from_over_the_epochs_in_its_own_order():
             seen.append(features[:, 0].int().tolist())
             return super().forward(features)
 
-    supervised.train_on_features(
-        Watching(1, 3), torch.arange(9.0)[:, None], torch.arange(9) % 3, settings
-    )
-    assert len(seen) == 24
+    for seed in (1, 2):
+        settings = dataclasses.replace(settings, seed=seed)
+        supervised.train_on_features(
+            Watching(1, 3), torch.arange(9.0)[:, None], torch.arange(9) % 3, settings
+        )
+    assert len(seen) == 48
+    assert seen[:24] != seen[24:]
     epochs = [sorted(a + b) for a, b in zip(seen[::2], seen[1::2], strict=True)]
     assert all(len(set(epoch)) == 8 for epoch in epochs)
     assert set().union(*epochs) == set(range(9))
