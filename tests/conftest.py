@@ -20,7 +20,9 @@ import small  # noqa: E402
 from helpers.data import demo  # noqa: E402
 from helpers.models import backbones  # noqa: E402
 
-# A suite that nohup or a job scheduler has started would ignore what tests send.
+# A suite that nohup, a job scheduler or a shell's "&" has started would ignore what
+# tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):  # Windows has none
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 

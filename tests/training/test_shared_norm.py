@@ -66,3 +66,6 @@ def test_only_the_class_of_a_layer_changes():
     kinds = [type(m) for m in network.modules() if "BatchNorm" in type(m).__name__]
     assert set(kinds) == {shared_norm.SharedBatchNorm}
     assert len(kinds) == 3
+    assert all(module.training for module in network.modules())
+    frozen = shared_norm.convert(small.backbone().eval())
+    assert not any(module.training for module in frozen.modules())

@@ -62,15 +62,18 @@ def test_one_change_equals_torchvisions(name, drawn):
     ],
 )
 def test_changes_come_in_the_drawn_order(order):
-    pixels = middle()
-    amounts = {"brightness": 0.1, "contrast": 0.2, "saturation": 0.9}
+    """They commute but for what is clamped in between."""
+    pixels = small.images(1, side=12) / 255
+    amounts = {"brightness": 0.9, "contrast": 0.1, "saturation": 0.9}
     turns = [order.index(name) / 10 for name in ADJUST] + [0.9]
     numbers = forced([amounts[name] for name in ADJUST] + [0.5], turns)
-    made = apply(pixels, numbers, **dict.fromkeys(ADJUST, 0.4))
-    expected = pixels
-    for name in order:
-        expected = ADJUST[name](expected, 1 + (2 * amounts[name] - 1) * 0.4)
-    assert (made - expected).abs().max() < 2e-3
+    made = apply(pixels, numbers, **dict.fromkeys(ADJUST, 0.8))
+    for sequence in (order, order[::-1]):
+        expected = pixels
+        for name in sequence:
+            expected = ADJUST[name](expected, 1 + (2 * amounts[name] - 1) * 0.8)
+        wrong = (made - expected).abs().max()
+        assert wrong < 2e-3 if sequence is order else wrong > 0.05
 
 
 def test_strengths_are_drawn_as_torchvision_draws_them():
@@ -107,12 +110,14 @@ def hue_of_red(made):
     return torch.where(green > blue, green + 1 - red, -blue - 1 + red) / 6
 
 
-def test_grayscale_equals_torchvisions_and_follows_the_other_changes():
+@pytest.mark.parametrize("last", ADJUST)
+def test_grayscale_equals_torchvisions_and_follows_the_other_changes(last):
     pixels = middle()
     amounts = (0.9, 0.1, 0.8, 0.5)
+    order = [0.5 if name == last else 0.1 for name in ADJUST] + [0.9]
     strengths = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3}
-    changed = apply(pixels, forced(amounts), **strengths)
-    gray = forced(amounts, drop=0.1)
+    changed = apply(pixels, forced(amounts, order), **strengths)
+    gray = forced(amounts, order, drop=0.1)
     made = apply(pixels, gray, grayscale=0.2, **strengths)
     expected = reference.rgb_to_grayscale(changed, num_output_channels=3)
     assert (made - expected).abs().max() < 2e-3
