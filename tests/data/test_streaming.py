@@ -214,3 +214,11 @@ def test_workers_finish_their_batch_when_all_processes_are_asked_to_stop(stored)
 
 def test_no_batches_are_no_error(stored):
     assert list(streaming.batches(stored[1], [], CPU)) == []
+
+
+def test_chosen_files_know_which_of_them_have_labels():
+    whole = streaming.Files(["a", "b", "c", "d"], 8, 0, labelled=2)
+    chosen = whole.select(torch.tensor([3, 1, 2]))
+    assert chosen.is_labelled.tolist() == [False, True, False]
+    assert chosen.paths.tolist() == [b"d", b"b", b"c"]
+    assert whole.select(slice(1, 3)).is_labelled.tolist() == [True, False]

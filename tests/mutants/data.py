@@ -94,7 +94,7 @@ FAULTS = {
         f"{STREAM}::test_the_next_image_stands_in_for_a_broken_one": [
             ("range(first, first + tries)", "range(first, first + 1)"),
         ],
-        STREAM: [
+        f"{STREAM}::test_chosen_files_know_which_of_them_have_labels": [
             (
                 "chosen.paths, chosen.is_labelled = self.paths[where], "
                 "self.is_labelled[where]",
