@@ -11,7 +11,7 @@ import small
 import torch
 
 from helpers import data, hardware
-from helpers.data import decoding, streaming
+from helpers.data import decoding, folder, streaming
 from helpers.evaluation import protocols
 from helpers.training import pretraining, settings
 
@@ -306,3 +306,17 @@ def test_how_long_images_become_squares_is_part_of_what_they_are(tmp_path, stora
     assert corner["squash"] == corner["pad"] == 200
     with pytest.raises(ValueError, match="Unknown fit 'stretch'"):
         data.load(f"folder:{tmp_path / 'pets'}", root=tmp_path, fit="stretch")
+
+
+def test_files_are_told_apart_by_size_start_middle_and_end(tmp_path):
+    plain = bytes(8 * folder.PIECE)
+    half, last = len(plain) // 2, len(plain) - 1
+    contents = [plain, plain, plain + bytes(8)]  # two alike, and a longer one
+    for place in (0, half, last):
+        contents.append(plain[:place] + b"x" + plain[place + 1 :])
+    files = [tmp_path / str(number) for number in range(len(contents))]
+    for file, content in zip(files, contents, strict=True):
+        file.write_bytes(content)
+    found = folder._contents([(file, 0) for file in files])
+    assert found[0] == found[1]
+    assert len(set(found)) == 5

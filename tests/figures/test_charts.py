@@ -115,6 +115,8 @@ def test_a_method_has_the_same_colour_whatever_stands_beside_it():
 
     assert color(["BYOL", "PIRL"], "PIRL") == color(["PIRL"], "PIRL")
     assert color(["BYOL", "PIRL"], "PIRL") != color(["BYOL", "PIRL"], "BYOL")
+    assert charts.color_of("PIRL, own recipe") == charts.color_of("pirl")
+    assert charts.color_of("not PIRL") == charts.color_of("another")
 
 
 def test_label_efficiency():
