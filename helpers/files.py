@@ -47,8 +47,8 @@ def check_folder(folder: pathlib.Path) -> None:
             file.write(b"tried")
     except OSError as error:
         raise OSError(
-            f"Cannot write into {str(folder)!r} ({error}): free some space or choose "
-            "another folder."
+            f"Cannot write into {str(folder)!r} ({error.strerror or error}): free some "
+            "space or choose another folder."
         ) from error
 
 
