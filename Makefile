@@ -67,4 +67,4 @@ zip:  ## pack the committed project, for Google Drive
 	@echo "Upload $(ZIP) to My Drive."
 
 clean:  ## remove what running and testing left behind, but for your records
-	@rm -rf $(filter-out runs/results,$(wildcard runs/*)) .pytest_cache .ruff_cache
+	@rm -rf $(filter-out runs/results,$(wildcard runs/*)) .pytest_cache .ruff_cache .hypothesis

@@ -14,6 +14,8 @@ results    print the table of results, or write the tables of README and docs
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 import warnings
 from typing import Any
@@ -45,10 +47,12 @@ def main() -> int:
             command(flags)
     except ValueError as error:
         return _stop(str(error), 2)
-    except (OSError, FloatingPointError) as error:
+    except FloatingPointError as error:
         return _stop(str(error), 1)
+    except OSError as error:
+        return _stop(_about_files(error), 1)
     except (MemoryError, RuntimeError) as error:
-        sentence = _about_memory(error)
+        sentence = _about_memory(error) or _about_processes(error)
         if not sentence:
             raise
         return _stop(sentence, 1)
@@ -70,15 +74,42 @@ def _about_memory(error: MemoryError | RuntimeError) -> str | None:
     return None
 
 
+def _about_processes(error: RuntimeError) -> str | None:
+    """A sentence if another process of the run has gone, None otherwise."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    said = re.search("gloo|NCCL|Connection (closed|reset) by peer", str(error))
+    if os.environ.get("WORLD_SIZE", "1") == "1" or not (said or "DistError" in kinds):
+        return None
+    return (
+        "Another process of this run has ended or cannot be reached. What was saved is "
+        "kept: see what that process has said, and start all of them again."
+    )
+
+
+def _about_files(error: OSError) -> str:
+    """The error's own sentence, or one made of what the system says."""
+    if error.strerror is None:
+        return str(error)
+    where = f" {str(error.filename)!r}" if error.filename else ""
+    return (
+        f"The system refuses{where}: {error.strerror}. Check the path, its rights and "
+        "the free space, and run again; what was saved is kept."
+    )
+
+
 def _stop(sentence: str, status: int) -> int:
-    print(sentence, file=sys.stderr)
+    print(_on_a_line(sentence), file=sys.stderr)
     return status
+
+
+def _on_a_line(text: str) -> str:
+    """A text without line ends, or what else could change a terminal."""
+    return files.printable(" ".join(text.split()))
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
     """Print a warning as one plain sentence, on a line that no progress bar is on."""
-    sentence = " ".join(str(message).split())
-    tqdm.tqdm.write(f"Note: {files.printable(sentence)}", file=sys.stderr)
+    tqdm.tqdm.write(f"Note: {_on_a_line(str(message))}", file=sys.stderr)
 
 
 if __name__ == "__main__":

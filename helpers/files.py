@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import pathlib
 import re
 import tempfile
 from collections.abc import Callable
+from typing import Any
 
 
 def checkpoints_folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
@@ -45,8 +47,8 @@ def check_folder(folder: pathlib.Path) -> None:
             file.write(b"tried")
     except OSError as error:
         raise OSError(
-            f"Cannot write into {str(folder)!r} ({error}): free some space or choose "
-            "another folder."
+            f"Cannot write into {str(folder)!r} ({error.strerror or error}): free some "
+            "space or choose another folder."
         ) from error
 
 
@@ -115,6 +117,18 @@ def digest(path: pathlib.Path) -> str:
     """The first eight hexadecimal digits of a file's SHA-256."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:8]
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text, which may come from anyone.
+
+    Raises:
+        ValueError: when it is none, or is nested deeper than Python can follow.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("It is no JSON that can be read.") from None
 
 
 def printable(text: str | os.PathLike[str]) -> str:

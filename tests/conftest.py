@@ -6,6 +6,7 @@ import pathlib
 import signal
 import sys
 
+import hypothesis
 import pytest
 import torchvision
 
@@ -25,6 +26,15 @@ from helpers.models import backbones  # noqa: E402
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):  # Windows has none
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# The same examples in every run; `--hypothesis-profile long` draws others, and more.
+SLOW = (hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture)
+shared = {"deadline": None, "database": None, "suppress_health_check": SLOW}
+hypothesis.settings.register_profile(
+    "suite", max_examples=60, derandomize=True, **shared
+)
+hypothesis.settings.register_profile("long", max_examples=1_000, **shared)
+hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -62,6 +63,28 @@ def test_no_limit_but_the_oldest_set_is_exact():
     everything = [*ABOUT["dependencies"], *EXTRAS["notebooks"], *EXTRAS["dev"]]
     parts = [part for one in everything for part in Requirement(one).specifier]
     assert {part.operator for part in parts} == {">=", "<"}
+
+
+def test_jupyterlab_opens_for_an_administrator_too(tmp_path):
+    """In a container everybody is one, and JupyterLab asks to be told so."""
+    if not shutil.which("make"):
+        pytest.skip("there is no make")
+    for user, told in (("0", True), ("1000", False)):
+        file = tmp_path / user / "id"
+        file.parent.mkdir()
+        file.write_text(f"#!/bin/sh\necho {user}\n")
+        file.chmod(0o755)
+        path = f"{file.parent}{os.pathsep}{os.environ['PATH']}"
+        shown = subprocess.run(
+            ["make", "--dry-run", "lab"],
+            cwd=PROJECT,
+            env=os.environ | {"PATH": path},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "jupyter lab" in shown.stdout
+        assert ("--allow-root" in shown.stdout) is told
 
 
 def imported(tree):

@@ -44,7 +44,7 @@ from helpers.training import (  # noqa: E402
 
 EPOCHS = 6  # of 3 steps
 SAVE_SECONDS = 0.2  # between two states within an epoch
-PATIENCE = 120  # seconds that a sitting may take
+PATIENCE = 1_200  # seconds that a sitting may take, on a busy machine
 # Calls that touch files, and which of their arguments is a file that they write.
 OPERATIONS = (
     (torch, "save", 1),
@@ -70,8 +70,8 @@ class Case:
     """A run that is tortured: its method, its folders, and where it has got to."""
 
     def __init__(self, root: pathlib.Path, name: str, seed: int) -> None:
-        changes = small.SETTINGS | {"epochs": EPOCHS, "seed": seed}
-        self.settings = settings.configure(name, **changes)
+        changes = {"epochs": EPOCHS, "seed": seed, "hidden_dim": 64}
+        self.settings = settings.configure(name, **small.SETTINGS | changes)
         self.root, self.log = root, root / "output"
         self.here, self.drive = root / "here", root / "drive"
         self.name = self.settings.run_name(DATASET)
@@ -371,12 +371,14 @@ def main() -> int:
     begun, share = time.monotonic(), 60 * args.minutes / len(args.methods)
     with tempfile.TemporaryDirectory() as folder:
         torture = Torture(pathlib.Path(folder), args.seed)
-        for number, name in enumerate(args.methods, start=1):
-            goal = args.kills * number // len(args.methods)
-            until = begun + share * number
-            torture.torture(name, goal - torture.tried.total(), until)
-            print(f"{name}: {torture.tried.total()} of {args.kills}", flush=True)
-    print(torture.table())
+        try:
+            for number, name in enumerate(args.methods, start=1):
+                goal = args.kills * number // len(args.methods)
+                until = begun + share * number
+                torture.torture(name, goal - torture.tried.total(), until)
+                print(f"{name}: {torture.tried.total()} of {args.kills}", flush=True)
+        finally:  # also of what was tried before an error or Ctrl-C
+            print(torture.table(), flush=True)
     return int(bool(torture.broke))
 
 

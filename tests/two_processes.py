@@ -36,15 +36,15 @@ VARIANTS = {
     "simclr": {},
     "swav": {},
     "moco": {},
-    "dino": {},
+    "dino": {"hidden_dim": 128},
 }
 EPOCHS = 7  # of three steps; small ones, or rounding grows from step to step
 
 
-def train(name, folder, devices, stop_after=None):
+def train(name, folder, devices, stop_after=None, epochs=EPOCHS):
     """Losses and final weights of a short training."""
     changes = small.SETTINGS | VARIANTS[name]
-    changes |= {"epochs": EPOCHS, "learning_rate": 0.02}
+    changes |= {"epochs": epochs, "learning_rate": 0.02}
     chosen = settings.configure(name.split()[0], **changes)
     dataset = small.dataset()
     run = pretraining.pretrain(

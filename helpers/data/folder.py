@@ -160,6 +160,15 @@ class Checked:
     all_flat: bool = True
     count: int = 0
 
+    def check(self) -> None:
+        """Raise a TypeError if this is no such list, which a file may hold."""
+        fields = zip(vars(self).values(), vars(Checked()).values(), strict=True)
+        reasons = self.broken.values() if isinstance(self.broken, dict) else [None]
+        if any(type(value) is not type(usual) for value, usual in fields) or not all(
+            isinstance(reason, str) for reason in reasons
+        ):
+            raise TypeError("a list of checked files has fields of other types")
+
     def add(self, file: pathlib.Path, decoded: decoding.Decoded) -> None:
         """Note what is special about a file."""
         if decoded.pixels is None:
@@ -231,7 +240,9 @@ def _check(
 ) -> Checked:
     """Decode files once, and keep the outcome for the next time."""
     try:
-        return Checked(**json.loads(list_file.read_text("utf-8")))
+        kept = Checked(**files.parse_json(list_file.read_text("utf-8")))
+        kept.check()
+        return kept
     except (OSError, ValueError, TypeError):  # none yet, or a damaged one
         checked = Checked()
     decoded = _examined(items, image_size, "checking images with labels")

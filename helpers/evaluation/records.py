@@ -183,11 +183,11 @@ def read(file: pathlib.Path) -> dict[str, Any]:
     try:
         if not file.is_file() or file.stat().st_size > 1 << 20:
             raise ValueError("It is no file of at most 1 MiB.")
-        record = json.loads(file.read_text("utf-8"))
+        record = files.parse_json(file.read_text("utf-8"))
         check(record)
-    except (ValueError, OSError, RecursionError) as error:
+    except (ValueError, OSError) as error:
         plain = type(error) is ValueError
-        reason = files.printable(str(error)) if plain else "It is no JSON to be read."
+        reason = files.printable(str(error)) if plain else "It is no text to be read."
         raise ValueError(
             f"{files.printable(file)} is not a record of a result. {reason} Repair it "
             "or remove it."

@@ -317,16 +317,11 @@ class _Work:
         saved = engine.on_first(fabric, begin)
         if saved is None:
             return nothing
-        try:
+        with self.store.restoring():
             self.classifier = self.protocol.unpack(saved.pop("classifier"))
             scores = [probes.Scores(**one) for one in saved["scores"]]
             state = {key: saved[key] for key in nothing} | {"scores": scores}
-        except (KeyError, TypeError, RuntimeError, AttributeError) as error:
-            raise ValueError(
-                f"What is kept in {str(self.store.folder)!r} does not fit "
-                f"({str(error).splitlines()[0]}): begin again with resume=False "
-                "(--no-resume)."
-            ) from None
+            self._check(state, count)
         if fabric.global_rank == 0:
             what = f"{self.protocol.name}, {self.experiment.method}"
             said = (
@@ -337,6 +332,20 @@ class _Work:
             )
             print(files.printable(f"{what}: {said}"))
         return state
+
+    def _check(self, state: dict[str, Any], count: int) -> None:
+        """Raise an error for a state that is not of this work; see ``load``."""
+        test, classes = len(self.experiment.dataset.test), self.experiment.dataset
+        done, width = len(state["scores"]), len(classes.classes)
+        shapes = [tuple(one.confusion.shape) for one in state["scores"]]
+        shapes += [(test, width), tuple(state["outputs"].shape)]
+        good = 0 < done <= count and len(state["minutes"]) == done
+        good &= set(shapes) <= {(width, width), (test, width)}
+        if not good or (state["record"] is None) != (done < count):
+            raise ValueError(f"it has {done} of {count} repetitions")
+        if state["record"] is not None:
+            records.check(state["record"])
+        checkpoints.check_history(state["history"], len(state["history"]))
 
     def fit(self, run: Repetition) -> tuple[Any, list[dict[str, Any]]]:
         """Train for a repetition, or go on with its training."""

@@ -7,7 +7,6 @@ was made and scored. A file is checked before it is used: it may come from anywh
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import pathlib
@@ -121,11 +120,8 @@ def read_about(path: pathlib.Path) -> dict[str, Any]:
         raise ValueError(
             f"{path.name} is not a classifier: choose a .safetensors file."
         )
-    try:
-        about = weight_files.read_about(path)
-    except (json.JSONDecodeError, RecursionError):
-        about = None
-    if isinstance(about, dict) and "backbone" in about:
+    about = weight_files.read_about(path)
+    if "backbone" in about:
         raise ValueError(
             f"{path.name} is a backbone without a head: make a classifier of it with "
             f"`python -m helpers evaluate --weights {path}` and your labelled images."
@@ -160,8 +156,8 @@ def describe(about: Mapping[str, Any]) -> str:
     return f"classifier of {count} classes: {', '.join(words) or 'origin unknown'}"
 
 
-def _passes(about: Any, key: str, good: Any) -> bool:
-    return isinstance(about, dict) and key in about and bool(good(about[key]))
+def _passes(about: Mapping[str, Any], key: str, good: Any) -> bool:
+    return key in about and bool(good(about[key]))
 
 
 def _is_text(value: Any) -> bool:

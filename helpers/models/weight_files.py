@@ -86,14 +86,12 @@ def read_about(path: pathlib.Path) -> dict[str, Any]:
             f"{path} is not a whole safetensors file: download or copy it again."
         ) from error
     try:
-        about = json.loads(text)
+        about = files.parse_json(text)
         _check_about(about)
-    except (ValueError, RecursionError) as error:
-        plain = type(error) is ValueError
-        reason = files.printable(str(error)) if plain else "It is not JSON to be read."
+    except ValueError as error:
         raise ValueError(
-            f"{path} has metadata that cannot be right. {reason} Get the file again, "
-            "or remove it."
+            f"{path} has metadata that cannot be right. {files.printable(str(error))} "
+            "Get the file again, or remove it."
         ) from None
     return about
 

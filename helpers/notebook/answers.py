@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from helpers import data, files, methods
-from helpers.models import weight_files
+from helpers.models import backbones, weight_files
 from helpers.notebook import choices, colab, questions
 from helpers.training import pace
 from helpers.training.settings import configure
@@ -228,14 +228,16 @@ def _remember(
     for folder in folders:
         text = json.dumps({**_read(folder), method or "other": kept}, indent=1)
         try:
-            files.write(folder / FILE, lambda path, text=text: path.write_text(text))
+            files.write(
+                folder / FILE, lambda path, text=text: path.write_text(text, "utf-8")
+            )
         except OSError as error:  # the run will say what it means for itself
             print(f"The answers could not be kept: {error}")
 
 
 def _read(folder: pathlib.Path) -> dict[str, Any]:
     try:
-        content = json.loads((folder / FILE).read_text())
+        content = files.parse_json((folder / FILE).read_text("utf-8"))
         return content if isinstance(content, dict) else {}
     except (OSError, ValueError):  # none yet, or not ours
         return {}
@@ -254,7 +256,13 @@ def _find(
         data.check(kept["source"], kept["labels"])
         name = data.name_of(kept["source"], kept["labels"])
         wanted = {key: kept[key] for key in ("method", "recipe", "epochs", "init")}
-    except (ValueError, TypeError, AttributeError):  # the images have gone
+        known = methods.get(kept["method"]).recipes[kept["recipe"]]
+        first = (
+            kept["init"] in backbones.WEIGHTS or pathlib.Path(kept["init"]).is_file()
+        )
+        if not first or type(kept["epochs"]) is not type(known["epochs"]):
+            return None
+    except (ValueError, TypeError, AttributeError, LookupError, OSError):  # or gone
         return None
     done = [
         about.get("epochs_done", 0)

@@ -20,11 +20,10 @@ import filecmp
 import functools
 import json
 import pathlib
-import pickle
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -118,6 +117,23 @@ class Store:
             )
         return None
 
+    @contextlib.contextmanager
+    def restoring(self) -> Iterator[None]:
+        """Restore a loaded state within a ``with``.
+
+        Raises:
+            ValueError: for whatever goes wrong there: the state is of something else.
+        """
+        try:
+            yield
+        except Exception as error:
+            reason = files.printable(" ".join(str(error).split())[:200])
+            raise ValueError(
+                f"{self.loaded or self.folder} does not fit this training ({reason}): "
+                "another version may have saved it; remove it, or start again with "
+                "--no-resume (in Python resume=False)."
+            ) from error
+
     def clear(self) -> None:
         """Delete all states, so that the run begins again with its first step."""
         for state in self._states():
@@ -204,6 +220,26 @@ class Store:
             )
 
 
+def check_history(
+    history: Any, most: int, names: Sequence[str] = ("loss", "seconds")
+) -> None:
+    """Raise an error unless a history has numbers, of so many epochs at most.
+
+    Args:
+        history: as it comes from a state.
+        most: number of epochs.
+        names: of the numbers that every entry has beside ``epoch``, from 1 on.
+    """
+    if not isinstance(history, list) or len(history) > most:
+        raise ValueError(f"its history is not that of {most} epochs")
+    for number, entry in enumerate(history, start=1):
+        values = [entry[name] for name in ("epoch", *names)] + [*entry.values()]
+        if values[0] != number or not all(
+            type(value) in (int, float) and abs(float(value)) >= 0 for value in values
+        ):
+            raise ValueError(f"its history has {str(entry)[:80]} for epoch {number}")
+
+
 def _with_room(folder: pathlib.Path, write: Callable[[], Written]) -> Written:
     """Write into a folder; without room, in the place of the state before the last.
 
@@ -237,7 +273,7 @@ def _is_whole(state: pathlib.Path) -> bool:
 def _read(file: pathlib.Path) -> dict[str, Any]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, LookupError) as error:
+    except Exception as error:  # damaged pickles raise anything
         reason = files.printable(str(error).split("\n")[0])
         raise ValueError(
             f"{file} is not a state of tensors and plain types, and is not read "

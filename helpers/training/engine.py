@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -24,6 +25,7 @@ Result = TypeVar("Result")
 
 # Its notes on precision and devices repeat what our records say.
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+warnings.filterwarnings("ignore", message=".*broadcast_buffers. is deprecated")
 
 
 def start(

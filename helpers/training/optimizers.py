@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,8 @@ from torch import nn
 
 OPTIMIZERS = ("sgd", "nesterov", "adam", "adamw", "lars", "larc")
 SCHEDULES = ("cosine", "plateau", "constant")
+# What optimizers remember of a weight: SGD, LARS and LARC, Adam and AdamW.
+MOMENTS = ({"momentum_buffer"}, {"velocity"}, {"step", "exp_avg", "exp_avg_sq"})
 
 
 class LARS(torch.optim.Optimizer):
@@ -204,6 +206,33 @@ def plateau(losses: Sequence[float], patience: int, threshold: float = 1e-4) -> 
         if waited > patience:
             factor, waited = factor * 0.1, 0
     return factor
+
+
+def load_moments(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
+    """Load what an optimizer remembers of earlier gradients, from its ``state_dict``.
+
+    Rates and the like stay those of the settings. The file may come from anyone, and
+    fused kernels do not look at shapes: they would write over foreign memory.
+
+    Raises:
+        ValueError: when there is a moment that does not belong to its weight.
+    """
+    own = optimizer.state_dict()["param_groups"]
+    for mine, other in zip(own, saved["param_groups"], strict=True):
+        if mine["params"] != other["params"]:
+            raise ValueError("the optimizer has other weights")
+    optimizer.load_state_dict({"state": saved["state"], "param_groups": own})
+    weights = {weight for group in optimizer.param_groups for weight in group["params"]}
+    for weight, moments in optimizer.state.items():
+        names = set(moments)
+        if weight not in weights or (names and names not in MOMENTS):
+            raise ValueError(f"the optimizer remembers {str(names)[:80]}")
+        for name, moment in moments.items():
+            form = () if name == "step" else weight.shape
+            if moment is None and name == "momentum_buffer":  # of SGD, before a step
+                continue
+            if moment.shape != form or moment.dtype != torch.float32:
+                raise ValueError(f"the optimizer's {name} has another shape or type")
 
 
 def set_learning_rate(

@@ -78,7 +78,7 @@ def _lock(folder: pathlib.Path) -> filelock.BaseFileLock | None:
 def _about(folder: pathlib.Path) -> dict[str, object]:
     """What the owner has written; empty where that cannot be read."""
     with contextlib.suppress(OSError, ValueError):
-        about = json.loads((folder / ".owner").read_text("utf-8"))
+        about = files.parse_json((folder / ".owner").read_text("utf-8"))
         if isinstance(about, dict):
             return about
     return {}

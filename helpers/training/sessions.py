@@ -12,11 +12,11 @@ import lightning_fabric
 import torch
 from torch import Tensor, nn
 
-from helpers import files, hardware, methods
+from helpers import hardware, methods
 from helpers.data import streaming
 from helpers.data.dataset import Dataset
 from helpers.models import small_maps, weight_files
-from helpers.training import checkpoints, engine
+from helpers.training import checkpoints, engine, optimizers
 from helpers.training.settings import PretrainingSettings
 
 # Compiling takes minutes and saves a part of every step: a rule of thumb.
@@ -168,32 +168,25 @@ def resume_or_begin(session: Session, store: checkpoints.Store) -> Progress:
         session.method.train()
         session.method.module.start(session.in_order())
         return Progress([], Part.none(session))
-    try:
+    with store.restoring():
         return _restore(session, saved)
-    except (LookupError, RuntimeError, TypeError, ValueError, AttributeError) as error:
-        reason = files.printable(" ".join(str(error).split())[:200])
-        raise ValueError(
-            f"{store.loaded or 'The saved state'} does not fit this run ({reason}): "
-            "another version has saved it; remove it, or start again with --no-resume."
-        ) from error
 
 
 def _restore(session: Session, saved: dict[str, Any]) -> Progress:
     """Load what ``save`` has saved; any error means that it is something else."""
     session.method.load_state_dict(saved["method"])
-    session.optimizer.load_state_dict(saved["optimizer"])
+    optimizers.load_moments(session.optimizer, saved["optimizer"])
     if saved["scaler"]:  # there is none when another precision was used before
         session.fabric.strategy.precision.load_state_dict(saved["scaler"])
     progress = Progress(saved["history"], Part.none(session))
-    for number, entry in enumerate(progress.history, start=1):
-        known = {name: float(entry[name]) for name in ENTRY}
-        if known["epoch"] != number or number > session.settings.epochs:
-            raise ValueError(f"its history has epoch {known['epoch']:g}")
+    checkpoints.check_history(progress.history, session.settings.epochs, ENTRY)
     progress.extended_from = int(saved.get("extended_from", 0))
     part, saved_part = progress.part, saved.get("part")
     if saved_part:  # earlier versions saved between epochs only
-        part.losses.copy_(saved_part["losses"])
-        part.spreads.copy_(saved_part["spreads"])
+        for name in ("losses", "spreads"):
+            if saved_part[name].shape != part.losses.shape:
+                raise ValueError(f"it has {len(saved_part[name])} {name}")
+            getattr(part, name).copy_(saved_part[name])
         part.done, part.seconds = int(saved_part["done"]), float(saved_part["seconds"])
         if not 0 <= part.done <= session.steps:
             raise ValueError(f"it is at step {part.done} of {session.steps}")

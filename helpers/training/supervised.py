@@ -195,7 +195,7 @@ def fit(
     )
     generator = torch.Generator().manual_seed(settings.seed)
     torch.manual_seed(settings.seed)
-    states = _States(store, fabric, network, optimizer)
+    states = _States(store, fabric, network, optimizer, settings.epochs)
     history = states.load()
     for _ in history:  # the order of every epoch follows from that before
         torch.randperm(len(kept), generator=generator)
@@ -260,6 +260,7 @@ class _States:
         fabric: the engine; of its processes, the first reads and writes.
         network: that is trained.
         optimizer: of its weights.
+        epochs: of the whole training.
         saved: when the last was saved, in seconds of a clock.
         cost: seconds that it took.
     """
@@ -268,6 +269,7 @@ class _States:
     fabric: lightning_fabric.Fabric
     network: nn.Module
     optimizer: torch.optim.Optimizer
+    epochs: int
     saved: float = dataclasses.field(default_factory=time.monotonic)
     cost: float = 0.0
 
@@ -278,19 +280,14 @@ class _States:
         state = engine.on_first(self.fabric, self.store.load_state)
         if state is None:
             return []
-        try:
+        with self.store.restoring():
             self.network.load_state_dict(state["network"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            optimizers.load_moments(self.optimizer, state["optimizer"])
             if state["scaler"]:  # there is none where the precision was another
                 self.fabric.strategy.precision.load_state_dict(state["scaler"])
             torch.set_rng_state(state["random"])
-            return state["history"]
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(
-                f"What is kept in {str(self.store.folder)!r} does not fit "
-                f"({str(error).splitlines()[0]}): begin again with resume=False "
-                "(--no-resume)."
-            ) from None
+            checkpoints.check_history(state["history"], self.epochs)
+        return state["history"]
 
     def save(self, history: list[dict[str, Any]]) -> None:
         """Save the state after an epoch, if it is time to.

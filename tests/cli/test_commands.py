@@ -117,6 +117,8 @@ def test_a_wrong_flag_is_named_without_a_traceback(line, complaint, run):
     ("raised", "status", "complaint"),
     [
         (OSError("Cannot write a file."), 1, "Cannot write a file."),
+        (OSError(122, "Disk quota exceeded"), 1, "The system refuses: Disk quota exc"),
+        (OSError(5, "No", "a\nb"), 1, r"The system refuses 'a\nb': No. Check the path"),
         (FloatingPointError("The loss is not a number."), 1, "The loss is not a num"),
         (torch.OutOfMemoryError("CUDA"), 1, "memory is full: lower --batch-size"),
         (MemoryError(), 1, "The memory is full: lower --batch-size, --size or"),
@@ -136,6 +138,19 @@ def test_what_goes_wrong_on_the_way_has_its_own_status(
     found, _, error = run("baseline")
     assert found == status
     assert complaint in error
+
+
+def test_only_of_several_processes_another_one_can_have_gone(run, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer")
+
+    monkeypatch.setattr(data, "load", fail)
+    with pytest.raises(RuntimeError, match="gloo"):
+        run("baseline")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    status, _, error = run("baseline")
+    assert (status, error.count("\n")) == (1, 1)
+    assert error.startswith("Another process of this run has ended")
 
 
 @pytest.mark.parametrize("line", ["", "--help", "-h"])

@@ -257,6 +257,6 @@ def test_a_state_that_does_not_fit_is_a_sentence(place, dataset, tmp_path, steps
     store = checkpoints.Store(folder if place == "repetitions" else folder / "seed-0")
     assert store.load_state()
     store.save_state({"other": 1, "classifier": {}, "network": {}}, 99)
-    with pytest.raises(ValueError, match=r"does not fit .*: begin again with resume=F"):
+    with pytest.raises(ValueError, match=r"does not fit .* again with .*resume=F"):
         evaluate("fine_tune", dataset, tmp_path)
     evaluate("fine_tune", dataset, tmp_path, resume=False)

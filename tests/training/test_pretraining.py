@@ -469,7 +469,7 @@ def test_a_whole_state_of_something_else_is_one_sentence(harm, dataset, tmp_path
     harm(saved)
     store.clear()
     store.save_state(saved, 1)
-    with pytest.raises(ValueError, match=r"state-00001-.*\.pt does not fit this run"):
+    with pytest.raises(ValueError, match=r"state-00001-.*\.pt does not fit this tra"):
         pretraining.pretrain(chosen, dataset, folder=tmp_path)
     again = pretraining.pretrain(chosen, dataset, folder=tmp_path, resume=False)
     assert len(again.history) == 2
