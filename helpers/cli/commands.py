@@ -148,7 +148,7 @@ def evaluate(args: flags.Evaluate) -> None:
                 try:
                     outcome = score(protocol, label_set)
                 except ValueError as error:  # the other protocols may still run
-                    kept.remarks.append(f"{protocol}: not run. {error}")
+                    kept.refuse(protocol, error)
                     continue
                 kept.add(outcome, dataset.classes)
                 if args.figures and label_set == "all":

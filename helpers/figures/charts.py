@@ -71,7 +71,7 @@ def tsne(
         ValueError: for fewer than 5 images.
     """
     if len(labels) < 5:
-        raise ValueError(f"t-SNE of {len(labels)} features: give at least 5.")
+        raise ValueError(f"A t-SNE map needs at least 5 images, not {len(labels)}.")
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(labels), generator=generator)[:500]
     label_of = labels.cpu()[chosen].numpy()
