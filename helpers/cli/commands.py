@@ -81,15 +81,17 @@ def pretrain(args: flags.Pretrain) -> None:
     # Before images are read, which may take minutes.
     hardware.check_processes(location.devices, location.nodes)
     _check_folders(location.checkpoints, location.mirror)
+    dataset = args.images.load(args.settings.evaluation_size)
+    chosen = args.settings.suited_to(dataset)
 
     def on_epoch(history: list[dict[str, Any]]) -> None:
         begins = gauges.is_collapsed(history) and not gauges.is_collapsed(history[:-1])
-        if begins and len(history) < args.settings.epochs:  # at the end it is said too
+        if begins and len(history) < chosen.epochs:  # at the end it is said too
             tqdm.tqdm.write(f"Epoch {len(history)}: {COLLAPSED}")
 
     run = pretraining.pretrain(
-        args.settings,
-        args.images.load(args.settings.evaluation_size),
+        chosen,
+        dataset,
         folder=location.checkpoints,
         mirror=location.mirror,
         on_epoch=on_epoch,
@@ -146,7 +148,7 @@ def evaluate(args: flags.Evaluate) -> None:
                 try:
                     outcome = score(protocol, label_set)
                 except ValueError as error:  # the other protocols may still run
-                    kept.remarks.append(f"{protocol}: not run. {error}")
+                    kept.refuse(protocol, error)
                     continue
                 kept.add(outcome, dataset.classes)
                 if args.figures and label_set == "all":

@@ -24,6 +24,7 @@ class Report:
     args: flags.EvaluationFlags
     records: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     remarks: list[str] = dataclasses.field(default_factory=list)
+    refused: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     errors: list[str] = dataclasses.field(default_factory=list)
 
     def add(self, outcome: protocols.Outcome, classes: Sequence[str]) -> None:
@@ -43,6 +44,10 @@ class Report:
         except OSError as error:
             self.errors.append(str(error))
 
+    def refuse(self, protocol: str, error: ValueError) -> None:
+        """Note that a protocol cannot run, and why; the others still may."""
+        self.refused.setdefault(str(error), []).append(protocol)
+
     def __enter__(self) -> Report:
         """See the class."""
         return self
@@ -54,6 +59,9 @@ class Report:
             ValueError: when none could run.
             OSError: when something could not be saved.
         """
+        for reason, names in self.refused.items():
+            names = dict.fromkeys(names)  # a reason may hold for folds as well
+            self.remarks.append(f"{', '.join(names)}: not run. {reason}")
         if kind is None and not self.records:
             raise ValueError(" ".join(self.remarks))
         if not self.records or not hardware.is_first_process():

@@ -6,13 +6,14 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from helpers.data.dataset import Dataset
-from helpers.evaluation import probes, protocols
-from helpers.models import backbones, encoding, heads
+from helpers.evaluation import probes, protocols, repetitions
+from helpers.models import backbones
 from helpers.training import supervised
 
 AMOUNTS = (1, 5, 20, 100, 500)  # labels per class, as far as there are as many
@@ -28,12 +29,16 @@ def measure(
     network: tuple[str, str] = ("resnet18", "imagenet"),
     image_size: int,
     amounts: Sequence[int] = AMOUNTS,
+    **kept: Any,
 ) -> dict[str, dict[int, float]]:
     """Train on few labels and on more: from random weights, frozen, and fine-tuned.
 
     Smaller choices of labels are part of the larger ones. The number of labels is the
     only thing that differs along a curve, but for the epochs, which are more where
     labels are so few that an epoch has hardly a step.
+
+    Every training is kept as it goes on, and the accuracy of its point as it ends: see
+    ``repetitions``. Asked again, what is there is not computed again.
 
     Args:
         create: returns the pre-trained backbone, a new copy at every call.
@@ -43,6 +48,7 @@ def measure(
         image_size: side of the whole images that the frozen backbone sees, in pixels.
         amounts: labels per class; those that are not there are left out, and the
             number that the smallest class has is added.
+        **kept: ``folder``, ``mirror`` and ``resume`` of ``Experiment``.
 
     Returns:
         Top-1 accuracy in percent by labels per class, for ``baseline``, ``linear
@@ -51,8 +57,9 @@ def measure(
     smallest = int(dataset.train.labels.bincount().min())
     amounts = [*(n for n in amounts if n < smallest), smallest]
     features = protocols.encode(create(), dataset, image_size=image_size)
-    name, stem = network
-    fresh = functools.partial(backbones.build, name, stem=stem)
+    about = dict(zip(("backbone", "stem"), network, strict=True))
+    fresh = functools.partial(backbones.build, network[0], stem=network[1])
+    starts = {"baseline": ("random", fresh), "fine-tuning": ("pre-trained", create)}
     curves: dict[str, dict[int, float]] = {
         "baseline": {},
         "linear probe": {},
@@ -60,26 +67,30 @@ def measure(
     }
     for amount in amounts:
         index = _few(dataset.train.labels, amount, settings.seed)
-        labels = dataset.train.labels[index]
-        probe = probes.linear_probe(
-            features.train[index], labels, penalty=PENALTY if amount == 1 else None
+        part = dataclasses.replace(
+            dataset, pretraining=dataset.train[index], train_count=len(index), folds=()
         )
-        outputs = {"linear probe": probe(features.test)}
+        probe = probes.linear_probe(
+            features.train[index],
+            part.train.labels,
+            penalty=PENALTY if amount == 1 else None,
+        )
+        found = probes.score(probe(features.test), dataset.test.labels)
+        curves["linear probe"][amount] = found.top1
         steps = math.ceil(len(index) / settings.batch_size)
         epochs = max(settings.epochs, math.ceil(STEPS / steps))
         chosen = dataclasses.replace(settings, epochs=epochs, validation=0.0)
-        for start, build in (("baseline", fresh), ("fine-tuning", create)):
-            torch.manual_seed(settings.seed)
-            classifier = heads.Classifier(build(), len(dataset.classes))
-            label = f"{start}, {amount} labels per class"
-            supervised.train_on_images(
-                classifier, dataset.train[index], chosen, label=label
+        for way, (method, build) in starts.items():
+            experiment = protocols.Experiment(
+                part, method, about, seeds=[settings.seed], **kept
             )
-            outputs[start] = encoding.outputs(
-                classifier, dataset.test.images, image_size=settings.view.size
+            name = f"{way}, {amount} labels per class"
+            training = protocols.all_layers(build, experiment, chosen, name)
+            # A point is an accuracy: its weights would only fill the disk.
+            point = dataclasses.replace(
+                training, pack=lambda _: {}, unpack=lambda _: None
             )
-        for way, scores in outputs.items():
-            curves[way][amount] = probes.score(scores, dataset.test.labels).top1
+            curves[way][amount] = repetitions.repeat(point, experiment).scores.top1
     return curves
 
 

@@ -152,7 +152,18 @@ def fine_tune(
         settings: of the training; ``supervised_settings()`` by default.
         protocol: name in the table.
     """
-    settings, dataset = settings or supervised_settings(), experiment.dataset
+    settings = settings or supervised_settings()
+    return repeat(all_layers(create, experiment, settings, protocol), experiment)
+
+
+def all_layers(
+    create: Callable[[], nn.Module],
+    experiment: Experiment,
+    settings: supervised.FineTuningSettings,
+    name: str,
+) -> Protocol:
+    """How backbone and head are trained together and scored; see ``fine_tune``."""
+    dataset = experiment.dataset
 
     def build() -> heads.Classifier:
         return heads.Classifier(create(), len(dataset.classes))
@@ -164,7 +175,7 @@ def fine_tune(
             classifier,
             dataset.train[run.index],
             dataclasses.replace(settings, seed=run.seed),
-            label=f"{protocol}, {experiment.method}, {run.name}",
+            label=f"{name}, {experiment.method}, {run.name}",
             store=store,
             on_epoch=experiment.on_epoch,
         )
@@ -178,8 +189,8 @@ def fine_tune(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # random weights are told apart too
         weights = records.weights(create())
-    way = Protocol(
-        name=protocol,
+    return Protocol(
+        name=name,
         fit=fit,
         predict=lambda classifier: encoding.outputs(
             classifier, dataset.test.images, image_size=settings.view.size
@@ -191,7 +202,6 @@ def fine_tune(
         pack=lambda classifier: classifier.state_dict(),
         unpack=unpack,
     )
-    return repeat(way, experiment)
 
 
 def baseline(

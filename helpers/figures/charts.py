@@ -35,9 +35,10 @@ def confusion(matrix: Tensor | np.ndarray, classes: Sequence[str]) -> Figure:
     ax.grid(False)
     ax.spines[:].set_visible(False)
     image = ax.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+    names = list(map(pictures.short, classes))
     slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-    ax.set_xticks(range(len(classes)), classes, **slanted)
-    ax.set_yticks(range(len(classes)), classes)
+    ax.set_xticks(range(len(classes)), names, **slanted)
+    ax.set_yticks(range(len(classes)), names)
     ax.set(xlabel="predicted class", ylabel="true class (a row is 100 %)")
     ax.tick_params(length=0)
     if len(classes) > 20:  # numbers would not be legible
@@ -70,7 +71,7 @@ def tsne(
         ValueError: for fewer than 5 images.
     """
     if len(labels) < 5:
-        raise ValueError(f"t-SNE of {len(labels)} features: give at least 5.")
+        raise ValueError(f"A t-SNE map needs at least 5 images, not {len(labels)}.")
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(labels), generator=generator)[:500]
     label_of = labels.cpu()[chosen].numpy()
@@ -82,7 +83,7 @@ def tsne(
         unit = functional.normalize(rows[chosen.to(rows.device)].float(), dim=1)
         method = manifold.TSNE(perplexity=perplexity, init="pca", random_state=seed)
         points = method.fit_transform(unit.detach().cpu().numpy())
-        ax.set(xticks=[], yticks=[], title=name)
+        ax.set(xticks=[], yticks=[], title=pictures.short(name))
         for label in sorted(set(label_of.tolist())):
             x, y = points[label_of == label].T
             ax.scatter(
@@ -212,7 +213,7 @@ def comparison(records: Sequence[dict[str, Any]]) -> Figure:
             text = f"{mean:.1f}" + (f" ± {std:.1f}" if repeated else "")
             ax.text(mean + (std or 0) + 1, y, text, va="center", fontsize=8.5)
             network = f", {record.get('backbone')}" if len(networks) > 1 else ""
-            ticks[y] = record["method"] + network
+            ticks[y] = pictures.short(record["method"] + network, 40)
             y += 1
         y += 0.35
     ax.set_yticks(list(ticks), list(ticks.values()))

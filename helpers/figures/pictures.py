@@ -1,7 +1,8 @@
 """Pictures in rows and columns, and the style of every figure.
 
 A figure that is the last value of a cell is shown once, in a file small enough to be
-kept in the notebook. Nothing here uses pyplot or depends on its backend.
+kept in the notebook. Nothing here uses pyplot or depends on its backend. Names of
+classes and networks come from folders and files: ``short`` makes any of them fit.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +21,7 @@ from matplotlib import patches as shapes
 from PIL import Image
 from torch import Tensor, nn
 
-from helpers import views
+from helpers import files, views
 from helpers.data.dataset import Split
 
 # Colour-blind readers can tell these apart.
@@ -34,6 +36,7 @@ STYLE: dict[str, Any] = {
     "savefig.facecolor": "white",
     "font.size": 9.5,
     "text.color": INK,
+    "text.parse_math": False,  # class names may have dollar signs
     "axes.labelcolor": INK,
     "axes.edgecolor": FAINT,
     "axes.spines.top": False,
@@ -62,11 +65,18 @@ class Figure(figure.Figure):
 
     photographs = False
 
+    def savefig(self, *args: Any, **kwargs: Any) -> None:
+        """Write the figure to a file, as matplotlib does."""
+        # Some texts are made while a figure is drawn.
+        with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+            # An emoji that the font lacks is drawn as a box.
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
+            super().savefig(*args, **kwargs)
+
     def mime_bundle(self) -> dict[str, str]:
         """Return the figure as a notebook keeps it: base64 by MIME type."""
         drawn, stored = io.BytesIO(), io.BytesIO()
-        with matplotlib.rc_context(STYLE):
-            self.savefig(drawn, format="png")
+        self.savefig(drawn, format="png")
         picture = Image.open(drawn).convert("RGB")
         if self.photographs:
             picture.save(stored, "jpeg", quality=50)
@@ -108,8 +118,7 @@ def image_grid(
 def class_examples(split: Split, classes: Sequence[str], per_class: int = 8) -> Figure:
     """Draw some pictures of each class, one class per row, at most 20 classes."""
     classes = classes[:20]
-    names = [name.replace("_", " ") for name in classes]
-    fig, ax = _sheet(per_class, len(classes), names, cell=0.68)
+    fig, ax = _sheet(per_class, len(classes), list(map(short, classes)), cell=0.68)
     for row in range(len(classes)):
         members = split[split.labels == row].sample(per_class)
         for column, picture in enumerate(_pictures(members.images[:])):
@@ -185,12 +194,13 @@ def neighbors(
         _show(ax, picture, 0, row * 1.3)
     for group, (title, nearest) in enumerate(found.items()):
         left = 1.4 + group * (k + 0.4)
-        ax.text(left, -0.12, title, weight="bold", va="bottom")
+        ax.text(left, -0.12, short(title), weight="bold", va="bottom")
         for number, picture in enumerate(_pictures(nearest.images[:])):
             x, y = left + number % k, number // k * 1.3
-            other = name_of(int(nearest.labels[number]), classes)
-            same = other == names[number // k]
-            color, text = (RIGHT, "✓") if same else (WRONG, f"✗ {_short(other)}")
+            label = int(nearest.labels[number])
+            same = label == int(queries.labels[number // k])
+            other = f"✗ {name_of(label, classes, 12)}"
+            color, text = (RIGHT, "✓") if same else (WRONG, other)
             _show(ax, picture, x, y)
             frame = shapes.Rectangle((x, y), SIDE, SIDE, fill=False, ec=color, lw=2)
             frame.set_linestyle("-" if same else (0, (3, 1.5)))
@@ -220,7 +230,8 @@ def mistakes(
     worst = wrong[sure[wrong].argsort(descending=True)[:count]]
     pairs = zip(said[worst].tolist(), images.labels[worst].tolist(), strict=True)
     titles = [
-        f"{_short(classes[wrong])}?\n{_short(classes[true])}!" for wrong, true in pairs
+        f"{name_of(wrong, classes, 12)}?\n{name_of(true, classes, 12)}!"
+        for wrong, true in pairs
     ]
     return image_grid(images[worst].images[:], titles, columns=8)
 
@@ -240,7 +251,7 @@ def filters(networks: Mapping[str, nn.Module]) -> Figure:
     columns = 32
     rows = [math.ceil(len(grid) / columns) for grid in grids]
     names = [
-        name if not row else ""
+        short(name) if not row else ""
         for name, count in zip(networks, rows, strict=True)
         for row in range(count)
     ]
@@ -251,14 +262,14 @@ def filters(networks: Mapping[str, nn.Module]) -> Figure:
     return fig
 
 
-def name_of(label: int, classes: Sequence[str]) -> str:
-    """The name of a label's class; labels below 0 have no class."""
-    return classes[label].replace("_", " ") if label >= 0 else "no label"
+def name_of(label: int, classes: Sequence[str], letters: int = 24) -> str:
+    """The name of a label's class as a figure shows it; below 0 there is none."""
+    return short(classes[label], letters) if label >= 0 else "no label"
 
 
-def _short(name: str, letters: int = 12) -> str:
-    """A name that fits below a picture."""
-    name = name.replace("_", " ")
+def short(name: str, letters: int = 24) -> str:
+    """A name as a figure shows it: short, on one line, without stray bytes."""
+    name = files.printable(name.replace("_", " "))
     return name if len(name) <= letters else name[: letters - 1].rstrip() + "…"
 
 

@@ -82,9 +82,11 @@ def start(
     """
     images, labels = dataset.pretraining.images, dataset.pretraining.labels
     if len(images) < settings.batch_size:
+        count = len(images)
+        advice = f"set batch_size to at most {count}" if count > 1 else "add images"
         raise ValueError(
-            f"{dataset.name} has {len(images)} images to learn from, fewer than one "
-            f"batch of {settings.batch_size}: set batch_size to at most {len(images)}."
+            f"{dataset.name} has {count} image(s) to learn from, fewer than one batch "
+            f"of {settings.batch_size}: {advice}."
         )
     if methods.get(settings.method).needs_labels and not (labels >= 0).any():
         raise ValueError(

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from helpers import methods, views
+from helpers import hardware, methods, views
 from helpers.data.dataset import Dataset
 from helpers.methods import base
 from helpers.models import backbones, weight_files
@@ -192,6 +192,11 @@ class PretrainingSettings(TrainingSettings):
     def __post_init__(self) -> None:
         """Check the values before any data is read."""
         super().__post_init__()
+        if self.batch_size < 2:
+            raise ValueError(
+                "batch_size must be at least 2: BatchNorm and the losses compare the "
+                "images of a batch."
+            )
         methods.get(self.method)
         weight_files.check_first(
             self.init, self.backbone, stem=self.stem, norm=self.norm
@@ -239,11 +244,13 @@ class PretrainingSettings(TrainingSettings):
     def suited_to(self, dataset: Dataset) -> PretrainingSettings:
         """The same settings, with a smaller batch where there are fewer images."""
         count = len(dataset.pretraining)
-        if count >= self.batch_size:
+        if count >= self.batch_size or count < 2:  # one is too few for any batch
             return self
-        print(
-            f"The batch size is {count} and not {self.batch_size}: that is all images."
-        )
+        if hardware.is_first_process():
+            print(
+                f"The batch size is {count} and not {self.batch_size}: that is all "
+                "images."
+            )
         return dataclasses.replace(self, batch_size=count)
 
     def identity(self) -> dict[str, Any]:

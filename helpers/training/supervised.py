@@ -81,7 +81,10 @@ class FineTuningSettings(HeadSettings):
         """Check the values before any data is read."""
         super().__post_init__()
         if self.batch_size < 2:
-            raise ValueError("batch_size is at least 2: features are standardised.")
+            raise ValueError(
+                "batch_size must be at least 2: BatchNorm compares the images of a "
+                "batch."
+            )
 
 
 def train_on_images(
@@ -109,7 +112,8 @@ def train_on_images(
         ``validation`` (top-1 accuracy in percent).
 
     Raises:
-        ValueError: when the processes that torchrun has started cannot share a batch.
+        ValueError: when the processes that torchrun has started cannot share a batch,
+            or there is only one image to learn from.
     """
     view = settings.view
 
@@ -185,6 +189,11 @@ def fit(
     if settings.validation > 0:
         kept, held = stratified_split(train.labels, settings.validation, settings.seed)
     batch_size = min(settings.batch_size, len(kept))
+    if batch_size < min(settings.batch_size, 2):
+        raise ValueError(
+            f"{len(kept)} image(s) cannot be trained on: give at least two labels, "
+            "beside those that are held out for validation."
+        )
     steps = len(kept) // batch_size
     fabric = _start(network, batch_size)
     optimizer = settings.build_optimizer(groups, settings.learning_rate)

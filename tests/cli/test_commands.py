@@ -373,6 +373,15 @@ def test_a_protocol_that_cannot_run_does_not_stop_the_others(run, tmp_path):
     assert "A linear probe needs two labelled images" in error
 
 
+def test_what_keeps_all_protocols_from_running_is_said_once(run, tmp_path):
+    for number in range(2):
+        pixels = PIL.Image.effect_noise((32, 32), 50)
+        pixels.save(tmp_path / f"{number}.png")
+    status, _, error = run(f"evaluate --weights random --data folder:{tmp_path}")
+    assert (status, error.count("has no labels")) == (2, 1)
+    assert error.startswith("k-nn, linear-probe, mlp-head, fine-tuning: not run. ")
+
+
 @pytest.mark.usefixtures("small_backbone")
 def test_of_several_processes_one_prints_and_saves(run, tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")

@@ -60,9 +60,9 @@ def test_a_side_of_zero_is_not_the_default(pets, run):
 
 def test_a_warning_is_one_plain_sentence(pets):
     (pets / "cat" / "notes.txt").write_text("no image")
-    (pets / "dog" / "bro\x1b[2Jken\n.jpg").write_text("no image")
-    # It ends before training, because there are too few images.
-    line = f"pretrain supcon --data folder:{pets} --batch-size 99"
+    (pets / "cat" / "bro\x1b[2Jken\n.jpg").write_text("no image")
+    # It ends before training, because there are no labels.
+    line = f"pretrain supcon --data folder:{pets / 'cat'}"
     command = [sys.executable, "-m", "helpers", *line.split()]
     done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT)
     *notes, error = done.stderr.splitlines()
@@ -73,7 +73,26 @@ def test_a_warning_is_one_plain_sentence(pets):
     )
     assert "Pillow knows no image like it" in note
     assert "\x1b" not in done.stderr
-    assert "fewer than one batch" in error
+    assert "learns from labels" in error
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_a_batch_is_no_larger_than_all_images(pets, run):
+    line = f"pretrain simclr --epochs 1 --size 32 --data folder:{pets}"
+    status, printed, error = run(f"{line} --batch-size 64")
+    assert status == 0, error
+    assert "The batch size is 8 and not 64: that is all images.\n" in printed
+
+
+def test_a_single_image_to_learn_from_is_one_sentence(pets, run):
+    for file in list(pets.rglob("*.png"))[1:]:
+        file.unlink()
+    status, _, error = run(f"pretrain simclr --data folder:{pets}")
+    assert (status, error) == (
+        2,
+        "folder:pets has 1 image(s) to learn from, fewer than one batch of 64: add "
+        "images.\n",
+    )
 
 
 def test_a_name_cannot_change_what_a_terminal_shows(run, tmp_path):

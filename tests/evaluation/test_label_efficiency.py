@@ -4,18 +4,38 @@ import pytest
 import small
 import torch
 
+from helpers import files
 from helpers.evaluation import label_efficiency, protocols
 from helpers.training import supervised
 
 
+def measure(**kept):
+    """Three points of each way, of a small network on a small data set."""
+    torch.manual_seed(0)
+    backbone = small.backbone()
+
+    def create():
+        network = small.backbone()
+        network.load_state_dict(backbone.state_dict())
+        return network
+
+    return label_efficiency.measure(
+        create,
+        small.dataset(),
+        protocols.supervised_settings(32, epochs=1),
+        image_size=32,
+        amounts=(1, 5, 100),
+        **kept,
+    )
+
+
 @pytest.fixture
-def curves(monkeypatch):
-    return measured(monkeypatch)
-
-
-def measured(monkeypatch):
-    """The curves, and with which labels and settings networks were trained."""
+def quick(monkeypatch, small_backbone):
     monkeypatch.setattr(label_efficiency, "STEPS", 4)
+
+
+@pytest.fixture
+def curves(monkeypatch, quick):
     trained = []
     train = supervised.train_on_images
 
@@ -24,17 +44,7 @@ def measured(monkeypatch):
         return train(classifier, split, settings, **names)
 
     monkeypatch.setattr(supervised, "train_on_images", recorded)
-    monkeypatch.setattr(
-        label_efficiency.backbones, "build", lambda *_, **__: small.backbone()
-    )
-    torch.manual_seed(0)
-    found = label_efficiency.measure(
-        small.backbone,
-        small.dataset(),
-        protocols.supervised_settings(32, epochs=1),
-        image_size=32,
-        amounts=(1, 5, 100),
-    )
+    found = measure()
     return found, trained
 
 
@@ -56,6 +66,42 @@ def test_baseline_and_fine_tuning_are_trained_alike(curves):
     assert all(settings.validation == 0 for _, settings in trained)
 
 
+@pytest.mark.usefixtures("quick")
+def test_points_are_kept_as_they_end(monkeypatch, tmp_path):
+    whole = measure(folder=tmp_path / "whole")
+    trained = []
+    train = supervised.train_on_images
+
+    def stopped_in_the_fourth(classifier, split, settings, **names):
+        trained.append(names["label"])
+        if len(trained) == 4:
+            raise KeyboardInterrupt
+        return train(classifier, split, settings, **names)
+
+    monkeypatch.setattr(supervised, "train_on_images", stopped_in_the_fourth)
+    places = {"folder": tmp_path / "here", "mirror": tmp_path / "mirror"}
+    places["mirror"].mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        measure(**places)
+    trained.append("stopped")
+    assert measure(**places) == whole
+    assert len(trained) == 4 + 1 + 3  # three points, one cut short; the three left
+    # Another machine has the mirror alone; nothing is trained again.
+    assert measure(folder=tmp_path / "new", mirror=places["mirror"]) == whole
+    assert len(trained) == 8
+    assert measure(**places, resume=False) == whole
+    assert len(trained) == 8 + 6
+
+
+@pytest.mark.usefixtures("quick")
+def test_points_take_no_room_for_weights():
+    measure()
+    kept = list(files.checkpoints_folder().rglob("state-*.pt"))
+    assert len(kept) == 6
+    for file in kept:
+        assert torch.load(file, weights_only=True)["classifier"] == {}
+
+
 def test_fewer_labels_are_part_of_more():
     labels = torch.arange(30) % 3
     few, more = (set(label_efficiency._few(labels, n, 0).tolist()) for n in (2, 5))
@@ -63,6 +109,7 @@ def test_fewer_labels_are_part_of_more():
     assert len(few) == 6
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_single_label_takes_a_fixed_penalty_and_more_choose_theirs(monkeypatch):
     asked = []
     probe = label_efficiency.probes.linear_probe
@@ -72,7 +119,7 @@ def test_a_single_label_takes_a_fixed_penalty_and_more_choose_theirs(monkeypatch
         return probe(features, labels, penalty=penalty)
 
     monkeypatch.setattr(label_efficiency.probes, "linear_probe", watch)
-    measured(monkeypatch)
+    measure()
     assert asked == [1e-2, None, None]
 
 

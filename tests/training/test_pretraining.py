@@ -374,7 +374,7 @@ def test_stopping_before_the_first_epoch_is_refused(dataset, tmp_path):
 
 def test_fewer_images_than_a_batch_is_one_sentence(dataset, tmp_path):
     few = dataclasses.replace(dataset, pretraining=dataset.pretraining[:10])
-    with pytest.raises(ValueError, match=r"10 images to learn from, .* at most 10"):
+    with pytest.raises(ValueError, match=r"10 image\(s\) to learn .* at most 10"):
         pretraining.pretrain(configure(), few, folder=tmp_path)
     assert not any(tmp_path.rglob("state-*"))
 

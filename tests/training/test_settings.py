@@ -74,6 +74,7 @@ def test_the_learning_rate_follows_the_batch_size():
         ({"options": 1}, "Unknown setting 'options' of byol: see `python -m helpers"),
         ({"epochs": 0}, "epochs must be at least 1, not 0"),
         ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        ({"batch_size": 1}, "batch_size must be at least 2: BatchNorm"),
         ({"monitor_every": -1}, "monitor_every must be at least 1, not -1"),
         ({"compile": "yes"}, "Unknown compile 'yes': choose one of auto, on, off"),
         ({"image_size_schedule": ((1.5, 96),)}, "growing shares between 0 and 1"),

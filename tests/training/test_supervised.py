@@ -197,9 +197,14 @@ def test_a_plateau_of_the_training_loss_lowers_the_rate(dataset, rates):
 
 
 def test_a_batch_of_one_image_is_refused():
-    with pytest.raises(ValueError, match="batch_size is at least 2"):
+    with pytest.raises(ValueError, match="batch_size must be at least 2"):
         supervised.FineTuningSettings(batch_size=1)
     assert supervised.HeadSettings(batch_size=1).batch_size == 1
+
+
+def test_a_single_image_to_train_on_is_one_sentence(dataset):
+    with pytest.raises(ValueError, match=r"1 image\(s\) cannot be trained on"):
+        supervised.train_on_images(classifier(), dataset.train[:1], SETTINGS)
 
 
 @pytest.mark.parametrize("name", ["validation", "label_smoothing"])
