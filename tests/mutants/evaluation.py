@@ -163,9 +163,16 @@ FAULTS = {
             ("epochs=epochs, validation=0.0", "epochs=epochs"),
             ("max(settings.epochs, math.ceil(STEPS / steps))", "settings.epochs"),
             (
-                "classifier, dataset.train[index], chosen",
-                "classifier, dataset.train, chosen",
+                "pretraining=dataset.train[index], train_count=len(index)",
+                "pretraining=dataset.train, train_count=len(dataset.train)",
             ),
+        ],
+        f"{AMOUNTS}::test_points_are_kept_as_they_end": [
+            ("seeds=[settings.seed], **kept", "seeds=[settings.seed]"),
+            ("[settings.seed], **kept", '[settings.seed], **kept | {"resume": True}'),
+        ],
+        f"{AMOUNTS}::test_points_take_no_room_for_weights": [
+            ("pack=lambda _: {}, unpack=lambda _: None", ""),
         ],
         f"{AMOUNTS}::test_every_way_has_a_point_for_every_amount_that_is_there": [
             (

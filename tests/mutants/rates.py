@@ -16,6 +16,16 @@ FAULTS = {
         ],
     },
     "training/optimizers.py": {
+        f"{OPTIMIZERS}::test_moments_of_other_weights_are_refused": [
+            ('if mine["params"] != other["params"]:', "if False:"),
+            ("moment.shape != form or moment.dtype", "moment.dtype"),
+            (" or moment.dtype != torch.float32:", ":"),
+            ("weight not in weights or (names and names not in MOMENTS)", "False"),
+        ],
+        f"{OPTIMIZERS}::test_moments_come_back_and_rates_stay_those_of_the_settings": [
+            ('"param_groups": own}', '"param_groups": saved["param_groups"]}'),
+            ("    optimizer.load_state_dict({", "    print({"),
+        ],
         f"{OPTIMIZERS}::test_only_weights_are_decayed": [
             (
                 '"params": rest, "weight_decay": 0.0',
@@ -78,6 +88,9 @@ FAULTS = {
         ],
     },
     "training/settings.py": {
+        f"{SETTINGS}::test_what_is_wrong_is_one_sentence": [
+            ("if self.batch_size < 2:", "if self.batch_size < 1:"),
+        ],
         f"{SETTINGS}::test_the_learning_rate_follows_the_batch_size": [
             ("self.learning_rate * self.batch_size / 256", "self.learning_rate"),
         ],
@@ -190,7 +203,11 @@ FAULTS = {
         f"{SUPERVISED}::test_a_training_that_goes_on_ends_with_the_same_weights": [
             ('self.fabric.strategy.precision.load_state_dict(state["scaler"])', "pass"),
             ('            self.network.load_state_dict(state["network"])\n', ""),
-            ('            self.optimizer.load_state_dict(state["optimizer"])\n', ""),
+            (
+                "            "
+                'optimizers.load_moments(self.optimizer, state["optimizer"])\n',
+                "",
+            ),
             (
                 "        torch.randperm(len(kept), generator=generator)\n    bar",
                 "        pass\n    bar",

@@ -120,7 +120,10 @@ FAULTS = {
     "training/sessions.py": {
         f"{SITTINGS}[byol-adamw]": [
             ('    session.method.load_state_dict(saved["method"])\n', ""),
-            ('    session.optimizer.load_state_dict(saved["optimizer"])\n', ""),
+            (
+                '    optimizers.load_moments(session.optimizer, saved["optimizer"])\n',
+                "",
+            ),
             ("self.settings.seed * 100_003 + epoch", "torch.initial_seed() + epoch"),
         ],
         f"{SITTINGS}[simclr-sgd]": [
@@ -140,8 +143,9 @@ FAULTS = {
             ),
         ],
         f"{MIDDLE}[pirl]": [
-            ('        part.losses.copy_(saved_part["losses"])\n', ""),
-            ('        part.spreads.copy_(saved_part["spreads"])\n', ""),
+            ('for name in ("losses", "spreads"):', 'for name in ("spreads",):'),
+            ('for name in ("losses", "spreads"):', 'for name in ("losses",):'),
+            ("getattr(part, name).copy_(", "part.losses.copy_("),
             ("batches[skipped : self.steps]", "batches[: self.steps]"),
             ('"done": part.done,', '"done": 0,'),
         ],
@@ -179,6 +183,11 @@ FAULTS = {
         ],
         f"{LOOP}::test_a_whole_state_of_something_else_is_one_sentence": [
             ("if not 0 <= part.done <= session.steps:", "if False:"),
+            ("if saved_part[name].shape != part.losses.shape:", "if False:"),
+            (
+                "    checkpoints.check_history(progress.history",
+                "    print(progress.history",
+            ),
         ],
     },
     "training/checkpoints.py": {
@@ -191,6 +200,12 @@ FAULTS = {
         ],
         f"{STORE}::test_a_damaged_state_falls_back_to_the_one_before": [
             ('return files.digest(state) == state.stem.split("-")[-1]', "return True"),
+        ],
+        f"{STORE}::test_a_history_is_numbers_of_so_many_epochs": [
+            ("or len(history) > most:", "or False:"),
+            ("if values[0] != number or not all(", "if not all("),
+            ("abs(float(value)) >= 0 for", "True for"),
+            ("type(value) in (int, float) and", "float(value) is not None and"),
         ],
         f"{STORE}::test_states_are_data_and_not_code": [
             ("weights_only=True", "weights_only=False"),

@@ -269,3 +269,16 @@ def test_an_old_state_that_cannot_be_removed_stops_nothing(store, monkeypatch):
         store.save_state({"epoch": epoch}, epoch)
     assert len(names(store.mirror)) == 3
     assert len(names(store.folder)) == 2
+
+
+def test_a_history_is_numbers_of_so_many_epochs():
+    good = [{"epoch": n, "loss": 1.5, "seconds": 2} for n in (1, 2)]
+    checkpoints.check_history(good, 2)
+    checkpoints.check_history([], 0)
+    wrong = [(good, 1), (good[::-1], 2), ((1,), 2), ([{"epoch": 1, "loss": 1.0}], 2)]
+    for value in (float("nan"), True, "1.5", None):
+        wrong.append(([good[0] | {"loss": value}], 2))
+        wrong.append(([good[0] | {"more": value}], 2))
+    for history, most in wrong:
+        with pytest.raises((ValueError, LookupError, AttributeError, TypeError)):
+            checkpoints.check_history(history, most)

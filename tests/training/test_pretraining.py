@@ -460,6 +460,7 @@ def test_diverged_weights_are_not_saved_within_an_epoch_either(dataset, tmp_path
         lambda saved: saved["history"].append(dict(saved["history"][0])),
         lambda saved: saved["part"].update(done=99),
         lambda saved: saved["part"].update(losses=torch.zeros(7)),
+        lambda saved: saved["part"].update(spreads=torch.zeros(1)),
     ],
 )
 def test_a_whole_state_of_something_else_is_one_sentence(harm, dataset, tmp_path):
