@@ -128,7 +128,7 @@ def parse_json(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise ValueError("It is no JSON that can be read.") from None
+        raise ValueError("It is not JSON that can be read.") from None
 
 
 def printable(text: str | os.PathLike[str]) -> str:
