@@ -228,3 +228,30 @@ def test_two_steps_move_weights_in_any_memory_order_by_the_formula(name):
             update = gradient + 0.9 * first if name == "nesterov" else first
             weight = weight - 0.1 * update
     assert (layer.weight - weight).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_moments_and_rate_come_from_a_file_and_nothing_else_does(name):
+    def made(rate):
+        torch.manual_seed(0)
+        weight = nn.Parameter(torch.randn(3, 2))
+        groups = [{"params": [weight]}]
+        built = optimizers.build(groups, name, learning_rate=rate, weight_decay=0.1)
+        return weight, built
+
+    weight, first = made(0.5)
+    weight.grad = torch.ones(3, 2)
+    first.step()
+    saved = first.state_dict()
+    saved["param_groups"][0] |= {"weight_decay": "much", "scale": None}
+    other_weight, other = made(0.1)
+    optimizers.load_moments(other, saved)
+    assert other.param_groups[0]["lr"] == 0.5
+    assert other.param_groups[0]["weight_decay"] == 0.1
+    assert other.param_groups[0]["scale"] == 1.0
+    for key, moment in first.state[weight].items():
+        assert torch.equal(other.state[other_weight][key], moment)
+        for wrong in (torch.zeros(2, 3), torch.zeros(0), "much"):
+            harmed = {"state": {0: {**saved["state"][0], key: wrong}}}
+            with pytest.raises((ValueError, AttributeError)):
+                optimizers.load_moments(made(0.1)[1], saved | harmed)
