@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -11,6 +12,8 @@ import re
 import tempfile
 from collections.abc import Callable
 from typing import Any
+
+MOST_NESTED = 50  # lists and dictionaries within each other
 
 
 def checkpoints_folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
@@ -123,12 +126,18 @@ def parse_json(text: str) -> Any:
     """The value of a JSON text, which may come from anyone.
 
     Raises:
-        ValueError: when it is none, or is nested deeper than Python can follow.
+        ValueError: when it is none, or is nested deeper than anything of this project.
     """
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise ValueError("It is no JSON that can be read.") from None
+    with contextlib.suppress(ValueError, RecursionError):
+        value = json.loads(text)
+        level = [value]
+        for _ in range(MOST_NESTED):
+            nested = [one for one in level if isinstance(one, dict | list)]
+            if not nested:
+                return value
+            parts = (one.values() if isinstance(one, dict) else one for one in nested)
+            level = [*itertools.chain.from_iterable(parts)]
+    raise ValueError("It is not JSON that can be read.")
 
 
 def printable(text: str | os.PathLike[str]) -> str:

@@ -16,13 +16,13 @@ NUMBERS = (
     *("18446744073709551616", "1" + 400 * "0", 5_000 * "9", "", " ", "text", "0x10"),
     *("1_000", "٣", "½", "1,5", "True", "None", "--", "10%", "\ud800", "a\nb"),
 )
-DEEP = "<deep>"
+DEEP = {"<deep>": 40, "<deeper>": 700, "<deepest>": 9_999}  # lists in lists
 VALUES = (
     *(None, True, False, 0, 1, -1, 7, 10**30, -(10**30), 10**400, 0.0, -0.5, 1e308),
     *(float("nan"), float("inf"), -float("inf"), "", "x", "0", "nan", "../../x", "\0"),
     *("\x1b[2J", "<img src=x onerror=alert(1)>", "a|b\nc", "\ud800", "é" * 2_000),
     *([], {}, [[]], [None], {"": None}, [1, 2, 3], {"a": {"b": []}}, ["x"] * 300),
-    DEEP,
+    *DEEP,
 )
 
 
@@ -77,7 +77,9 @@ def odd_values():
 def as_json(value):
     """JSON as anybody may write it: NaN, halves of letters, as deep as they like."""
     text = json.dumps(value)
-    return text.replace(f'"{DEEP}"', 9_999 * "[" + 9_999 * "]").encode()
+    for name, levels in DEEP.items():
+        text = text.replace(f'"{name}"', levels * "[" + levels * "]")
+    return text.encode()
 
 
 def paths(value, path=(), depth=4):

@@ -124,6 +124,14 @@ def test_only_what_was_left_half_written_is_removed(tmp_path):
     assert sorted(os.listdir(tmp_path)) == [".hidden", ".x12-state.pt", "12-state.pt"]
 
 
+def test_json_of_anybody_is_read_or_refused():
+    assert files.parse_json('{"a": [1, null, "[["]}') == {"a": [1, None, "[["]}
+    assert files.parse_json("3") == 3
+    for text in ("", "{", "[1,]", 60 * "[" + 60 * "]", 100_000 * "["):
+        with pytest.raises(ValueError, match=r"^It is not JSON that can be read"):
+            files.parse_json(text)
+
+
 def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     calls, fsync, replace = [], os.fsync, os.replace
 

@@ -114,6 +114,8 @@ def use_classifier(file, photo):
     with hostile.one_sentence(file.name):
         about = classifier_files.read_about(file)
         assert classifier_files.describe(about)
+        classifier_files.load(file)
+    with hostile.one_sentence():
         found = prediction.predict(file, [photo])
         assert all(line.isprintable() for line in found.lines())
         assert found.probabilities.isfinite().all()

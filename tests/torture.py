@@ -75,7 +75,8 @@ class Case:
         self.root, self.log = root, root / "output"
         self.here, self.drive = root / "here", root / "drive"
         self.name = self.settings.run_name(DATASET)
-        self.shared = mmap.mmap(-1, 8)  # seconds of finished steps that are not saved
+        # Seconds of finished steps that are not saved; whether the mirror was seen.
+        self.shared = mmap.mmap(-1, 9)
         root.mkdir(parents=True)
 
     def train(self) -> None:
@@ -91,12 +92,19 @@ class Case:
     @property
     def unsaved(self) -> float:
         """Seconds of training, in finished steps, that would be lost now."""
-        return struct.unpack("d", self.shared[:])[0]
+        return struct.unpack("d", self.shared[:8])[0]
 
     def count(self) -> None:
         """In the process that trains: keep that number up to date."""
         after_step, begin_anew = watch.Watch.after_step, watch.Watch.begin_anew
         train_epoch, since = pretraining.train_epoch, time.monotonic()
+        begin_with_mirror = checkpoints.Store.begin
+
+        def looked(*args, **kwargs):
+            begin_with_mirror(*args, **kwargs)
+            self.shared[8] = 1
+
+        checkpoints.Store.begin = looked
 
         def begin(*args):
             nonlocal since
@@ -106,14 +114,14 @@ class Case:
         def step(watching):
             nonlocal since
             now = time.monotonic()
-            self.shared[:] = struct.pack("d", self.unsaved + now - since)
+            self.shared[:8] = struct.pack("d", self.unsaved + now - since)
             since = now
             return after_step(watching)
 
         def saved(watching):
             nonlocal since
             begin_anew(watching)
-            self.shared[:], since = bytes(8), time.monotonic()
+            self.shared[:8], since = bytes(8), time.monotonic()
 
         pretraining.train_epoch = begin
         watch.Watch.after_step, watch.Watch.begin_anew = step, saved
@@ -125,7 +133,7 @@ class Case:
             prepare: called in that process before.
             meanwhile: called in this one with the number of that process.
         """
-        self.shared[:] = bytes(8)
+        self.shared[:] = bytes(9)
         process = os.fork()
         if process == 0:
             status = 99
@@ -281,7 +289,10 @@ class Torture:
                 os.kill(process, signal.SIGKILL if number == 0 else signal.SIGTERM)
 
         def without_mirror(process):
-            gone = case.drive.with_name("unmounted")
+            gone, began = case.drive.with_name("unmounted"), time.monotonic()
+            # One that is not there at the start is made: nobody can know better.
+            while not case.shared[8] and time.monotonic() - began < PATIENCE:
+                time.sleep(0.005)
             time.sleep(pause)
             if case.drive.is_dir():
                 case.drive.rename(gone)

@@ -261,6 +261,8 @@ class Export:
     def __post_init__(self) -> None:
         """Reject what can be rejected before weights are read."""
         export.check(self.output)
+        if self.size is not None:
+            settings.check_range("size", self.size, 1, data.LARGEST_SIDE)
 
 
 @dataclasses.dataclass(frozen=True)

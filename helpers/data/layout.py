@@ -16,6 +16,7 @@ from collections.abc import Iterable
 
 import torch
 
+from helpers import files
 from helpers.data import decoding
 from helpers.data.dataset import stratified_split
 
@@ -58,7 +59,7 @@ class LeftOut:
         """All of it in one sentence; empty when nothing was left out."""
         parts = []
         for reason, names in self.names.items():
-            examples = list(dict.fromkeys(names))
+            examples = list(dict.fromkeys(map(files.printable, names)))
             shown = [name for name in examples[:3] if len(name) < 40] or examples[:1]
             parts.append(f"{len(names):,} {reason} ({', '.join(shown)})")
         return f"Left out: {'; '.join(parts)}." if parts else ""

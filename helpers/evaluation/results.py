@@ -356,7 +356,7 @@ def _accuracy(result: Record) -> str:
 def _comparable(result: Record) -> tuple[Hashable, ...]:
     """Equal for records of which one can be called better: all but the weights."""
     group = GROUPS.get(result["protocol"], result["protocol"])
-    same = (result.get(key) for key in ("data", "content", "labels"))
+    same = (_shown(result.get(key)) for key in ("data", "content", "labels"))
     settings = json.dumps(result.get("settings"), sort_keys=True)
     return *same, result.get("folds") or 0, result["backbone"], group, settings
 

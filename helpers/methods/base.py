@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from helpers import views
 from helpers.views.randomness import StepRandom
-from helpers.views.settings import ViewSettings
+from helpers.views.settings import LARGEST, ViewSettings
 
 _SHORT = {
     "batch_size": 64,
@@ -159,6 +159,10 @@ class JigsawOptions(MethodOptions):
         """Check that there are several cells and that patches fit into them."""
         if self.grid < 2:
             raise ValueError(f"grid must be at least 2, not {self.grid}.")
+        for name in ("cell", "patch"):
+            side = getattr(self, name)
+            if side is not None and not 1 <= side <= LARGEST:
+                raise ValueError(f"{name} must be 1 to {LARGEST:,} px, not {side}.")
         cell, patch = self.cut["cell"], self.cut["patch"]
         if not 0 < patch <= cell:
             raise ValueError(

@@ -136,7 +136,10 @@ def read_about(path: pathlib.Path) -> dict[str, Any]:
             "missing or wrong): choose a file that baseline or evaluate has written."
         )
     network = dict(about["network"])
-    backbones.check(network.pop("backbone"), **network)
+    try:
+        backbones.check(network.pop("backbone"), **network)
+    except ValueError as error:
+        raise ValueError(f"{path.name} cannot be used. {error}") from None
     for key, expected in NORMALIZATION.items():
         if about[key] != expected:
             raise ValueError(
@@ -188,7 +191,7 @@ CHECKS = {
     ),
     "image_size": _is_side,
     "stored_size": _is_side,
-    "fit": lambda value: value in decoding.FITS,
+    "fit": lambda value: value in tuple(decoding.FITS),
     "mean": _is_color,
     "std": _is_color,
 }

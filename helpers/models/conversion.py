@@ -108,10 +108,10 @@ def read(path: pathlib.Path, *, allow_unsafe_pickle: bool = False) -> Any:
         needed = re.search(r"GLOBAL (\S+)", str(error))
         if isinstance(error, pickle.UnpicklingError) and needed:
             raise ValueError(
-                f"{path.name} was not read: it needs {needed[1]}, which is more than "
-                "tensors and plain types, and such a pickle can run any code; if you "
-                "trust its maker, convert it with `python -m helpers convert "
-                f"--path {path.name} --allow-unsafe-pickle`."
+                f"{path.name} was not read: it needs {files.printable(needed[1])}, "
+                "which is more than tensors and plain types, and such a pickle can run "
+                "any code; if you trust its maker, convert it with `python -m helpers "
+                f"convert --path {path.name} --allow-unsafe-pickle`."
             ) from None
         raise ValueError(
             f"{path.name} is not a whole checkpoint of torch.save or safetensors: "

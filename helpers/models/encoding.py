@@ -33,6 +33,9 @@ def outputs(
 
     Returns:
         float32 (N, D) on the CPU: a backbone's features, or a classifier's logits.
+
+    Raises:
+        ValueError: when there are NaN or infinities among them.
     """
     device = hardware.device()
     if device.type == "cpu":
@@ -46,7 +49,13 @@ def outputs(
         with hardware.autocast():
             parts.append(network(view).float())  # (B, D)
     network.train(was_training)
-    return torch.cat(parts).cpu()
+    found = torch.cat(parts).cpu()
+    if not found.isfinite().all():
+        raise ValueError(
+            "The network's outputs are NaN or infinite: its weights are of no use, and "
+            "its training may have diverged; take others."
+        )
+    return found
 
 
 def encode(backbone: nn.Module, images: streaming.Images, *, image_size: int) -> Tensor:

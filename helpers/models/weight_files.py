@@ -302,6 +302,8 @@ def _fault(name: str, tensor: Tensor) -> str | None:
         return f"is of type {str(tensor.dtype).removeprefix('torch.')}"
     if not tensor.float().isfinite().all():
         return "holds NaN or infinity"
+    if not tensor.float().norm().isfinite():  # nor could training go on from them
+        return "holds numbers that are too large to compute with"
     if name.endswith("running_var") and (tensor.float() < 0).any():
         return "holds a negative variance"
     return None

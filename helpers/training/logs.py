@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import pathlib
@@ -39,6 +40,7 @@ class Log:
     ) -> None:
         """See the class."""
         self.folder, self.earlier = pathlib.Path(folder), list(history)
+        self.steps = steps
         self.table = loggers.CSVLogger(self.folder, name="", version="")
         # What an earlier sitting logged after the state that was resumed is done again.
         again = len(history) * steps + 1 if history else None
@@ -46,12 +48,22 @@ class Log:
             self.folder, name="", version="", purge_step=again
         )
 
-    def add(self, entry: Mapping[str, Any], losses: Tensor) -> None:
+    def catch_up(self) -> None:
+        """Add what a kill has kept from the logs of a run that trains no more."""
+        there = 0
+        with contextlib.suppress(OSError):
+            there = len((self.folder / "metrics.csv").read_text().splitlines()) - 1
+        missing = self.earlier[max(0, there) :]
+        self.earlier = self.earlier[: max(0, there)]
+        for entry in missing:
+            self.add(entry)
+
+    def add(self, entry: Mapping[str, Any], losses: Tensor | None = None) -> None:
         """Add an epoch.
 
         Args:
             entry: its numbers, with ``epoch`` counted from 1.
-            losses: of its steps, (steps,).
+            losses: of its steps, (steps,); None if they are not known any more.
         """
         with warnings.catch_warnings():
             # It warns that the old table is deleted; the history has all of it.
@@ -60,11 +72,12 @@ class Log:
                 self.table.log_metrics(dict(row), step=row["epoch"])
             self.earlier = []
             self.table.save()
-        epoch, steps = entry["epoch"], len(losses)
+        epoch, steps = entry["epoch"], self.steps
         for name in entry.keys() - {"epoch"}:
             self.board.log_metrics({f"epoch/{name}": entry[name]}, step=epoch * steps)
-        values = losses.tolist()  # all at once: the GPU is waited for only here
-        for step in range(0, steps, math.ceil(steps / STEPS_PER_EPOCH)):
+        # All at once: the GPU is waited for only here.
+        values = [] if losses is None else losses.tolist()
+        for step in range(0, len(values), math.ceil(steps / STEPS_PER_EPOCH)):
             number = (epoch - 1) * steps + step + 1
             self.board.log_metrics({"step/loss": values[step]}, step=number)
         self.board.save()

@@ -211,8 +211,9 @@ def plateau(losses: Sequence[float], patience: int, threshold: float = 1e-4) -> 
 def load_moments(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
     """Load what an optimizer remembers of earlier gradients, from its ``state_dict``.
 
-    Rates and the like stay those of the settings. The file may come from anyone, and
-    fused kernels do not look at shapes: they would write over foreign memory.
+    Other values, such as betas, stay those of the settings. The file may come from
+    anyone, and fused kernels do not look at shapes: they would write over foreign
+    memory.
 
     Raises:
         ValueError: when there is a moment that does not belong to its weight.
@@ -221,6 +222,7 @@ def load_moments(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> 
     for mine, other in zip(own, saved["param_groups"], strict=True):
         if mine["params"] != other["params"]:
             raise ValueError("the optimizer has other weights")
+        mine["lr"] = float(other["lr"])  # for whoever saves before the next step
     optimizer.load_state_dict({"state": saved["state"], "param_groups": own})
     weights = {weight for group in optimizer.param_groups for weight in group["params"]}
     for weight, moments in optimizer.state.items():

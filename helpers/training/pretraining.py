@@ -229,6 +229,8 @@ def _train(
             f"{epochs} epochs in one go, and the backbone's file says so."
         )
     log = logs.Log(store.folder / "logs", history, steps)
+    if is_first and len(history) >= epochs:
+        log.catch_up()
     bar = tqdm.tqdm(
         total=epochs * steps,
         initial=len(history) * steps + progress.part.done,

@@ -98,6 +98,8 @@ def test_what_cannot_be_used_is_one_sentence(line, complaint, run):
         ("baseline --optimizer adagrad", "invalid choice 'adagrad'"),
         ("baseline --validation 1", "validation is in"),
         ("export --weights random --output a.h5", "a.h5 has no known ending"),
+        ("export --weights random --output a.pth --size 0", "size must be at least 1"),
+        ("pretrain pirl --cell 18446744073709551616", "cell must be 1 to 10,000 px"),
         ("predict --weights a", "Name the images: python -m helpers predict"),
         ("predict --weights a b.jpg --output c.txt", "c.txt has no known ending"),
         ("embed --weights a --images b --output c.txt", "c.txt has no known ending"),

@@ -82,6 +82,7 @@ def rewritten(file, change=None, tensors=None, raw=None):
     [
         *({key: None} for key in classifier_files.CHECKS if key != "fit"),
         {"fit": "stretch"},
+        {"fit": ["crop"]},
         {"network": {"backbone": 3}},
         {"network": {"backbone": "resnet18", "weights": "imagenet"}},
         {"network": "resnet18"},

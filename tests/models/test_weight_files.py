@@ -245,6 +245,7 @@ def test_control_characters_do_not_reach_a_terminal(tmp_path):
         ("layer1.0.bn1.weight", lambda t: t.fill_(torch.nan), "NaN or infinity"),
         ("bn1.running_mean", lambda t: t.fill_(torch.inf), "NaN or infinity"),
         ("bn1.running_var", lambda t: t.fill_(-1e-3), "a negative variance"),
+        ("bn1.bias", lambda t: t.fill_(3e38), "too large to compute with"),
         ("bn1.bias", lambda t: t.to(torch.int8), "is of type int8"),
         ("bn1.bias", lambda t: t.to(torch.complex64), "is of type complex64"),
     ],

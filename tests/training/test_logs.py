@@ -62,6 +62,22 @@ def test_a_run_that_goes_on_keeps_all_rows_and_doubles_none(tmp_path, recwarn):
     assert [step for step, _ in found["step/loss"]] == list(range(1, 10))
 
 
+@pytest.mark.parametrize("known", [0, 1, 2, 3])
+def test_a_run_that_trains_no_more_gets_the_rows_that_it_lacks(known, tmp_path):
+    first = logs.Log(tmp_path, [], 3)
+    for number in range(1, known + 1):
+        first.add(entry(number), torch.zeros(3))
+    first.close()
+    history = [entry(number) for number in (1, 2, 3)]
+    files = set(tmp_path.iterdir())
+    log = logs.Log(tmp_path, history, 3)
+    log.catch_up()
+    log.close()
+    assert [row["epoch"] for row in rows(tmp_path)] == ["1", "2", "3"]
+    assert [step for step, _ in scalars(tmp_path)["epoch/loss"]] == [3, 6, 9]
+    assert (set(tmp_path.iterdir()) == files) is (known == 3)  # or nothing is written
+
+
 @pytest.mark.parametrize(("steps", "kept"), [(3, 3), (20, 20), (21, 11), (100, 20)])
 def test_some_steps_of_every_epoch_are_kept(steps, kept, tmp_path):
     log = logs.Log(tmp_path, [], steps)

@@ -447,6 +447,9 @@ def test_diverged_weights_are_not_saved_within_an_epoch_either(dataset, tmp_path
     assert not any(tmp_path.rglob("state-*"))
 
 
+SMALL = torch.zeros(1)
+
+
 @pytest.mark.parametrize(
     "harm",
     [
@@ -455,6 +458,11 @@ def test_diverged_weights_are_not_saved_within_an_epoch_either(dataset, tmp_path
         lambda saved: saved["method"].update(backbone=torch.zeros(1)),
         lambda saved: saved.update(optimizer={"state": {}, "param_groups": []}),
         lambda saved: saved.update(optimizer=7),
+        lambda saved: saved["optimizer"]["param_groups"][0].update(params=[5]),
+        lambda saved: saved["optimizer"]["state"][0].update(momentum_buffer=SMALL),
+        lambda saved: saved["optimizer"]["state"][0].update(exp_avg=SMALL),
+        lambda saved: saved["history"][0].update(loss="3"),
+        lambda saved: saved["part"].update(spreads=SMALL),
         lambda saved: saved["history"][0].pop("loss"),
         lambda saved: saved.update(history=[7]),
         lambda saved: saved["history"].append(dict(saved["history"][0])),

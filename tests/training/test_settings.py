@@ -100,8 +100,8 @@ def test_what_is_wrong_is_one_sentence(wrong, message):
         settings.configure(**{"method": "byol"} | wrong)
 
 
-# Numbers that are checked elsewhere: by the views, or where a jigsaw is cut.
-ELSEWHERE = {"small_size", "small_scale", "patch_scale", "cell", "patch"}
+# Numbers that are checked elsewhere: by the views.
+ELSEWHERE = {"small_size", "small_scale", "patch_scale"}
 
 
 def numbers(owner):
