@@ -33,14 +33,6 @@ def test_the_first_five_count_where_there_are_more_classes():
     assert scores.confusion.sum() == 200
 
 
-def test_images_of_a_class_that_was_not_learned_count_as_wrong():
-    """Votes have a column per class up to the largest that was learned."""
-    scores = probes.score(torch.tensor([[3.0, 2.0], [0.0, 5.0]]), torch.tensor([0, 3]))
-    assert scores.top1 == pytest.approx(50.0)
-    assert scores.confusion.shape == (4, 4)
-    assert scores.confusion[3, 1] == 1
-
-
 def separable(count, seed):
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 3
