@@ -61,7 +61,7 @@ def test_what_else_is_in_a_folder_is_said(photos, monkeypatch):
         embedding.find([photos])
     for file in photos.rglob("*.???"):
         file.unlink()
-    with pytest.raises(ValueError, match=r"check the path\. Left out: 1 that need `pip"):
+    with pytest.raises(ValueError, match=r"the path\. Left out: 1 that need `pip"):
         embedding.find([photos])
 
 
