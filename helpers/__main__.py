@@ -8,7 +8,7 @@ export     write a network for use elsewhere: .pth, .safetensors, .pt2, .onnx, .
 predict    say the classes of new images, by a classifier from a file
 embed      write the features of images, with their paths
 search     find the images that are most like a given one
-list       list the backbones on this machine
+list       list the backbones and classifiers on this machine
 results    print the table of results, or write the tables of README and docs
 """
 

@@ -265,13 +265,25 @@ def search(args: flags.Search) -> None:
         print(f"Written: {args.output}.")
 
 
-def list_backbones(args: flags.List) -> None:
-    """Print the backbones in a folder with runs."""
-    found = weight_files.find_backbones([args.folder])
-    for file, about in found:
-        print(f"{files.printable(file)}: {weight_files.describe(about)}")
-    if not found:
-        print(f"No backbones in {args.folder}: make one with `pretrain`.")
+def list_files(args: flags.List) -> None:
+    """Print the backbones and the classifiers in a folder with runs."""
+    name, read = classifier_files.CLASSIFIER_FILE, classifier_files.read_about
+    for found, describe, nothing in (
+        (
+            weight_files.find_backbones([args.folder]),
+            weight_files.describe,
+            "No backbones in {}: make one with `pretrain`.",
+        ),
+        (
+            weight_files.find([args.folder], name, read),
+            classifier_files.describe,
+            "No classifiers in {}: make one with `baseline` or `evaluate`.",
+        ),
+    ):
+        for file, about in found:
+            print(f"{files.printable(file)}: {files.printable(describe(about))}")
+        if not found:
+            print(nothing.format(args.folder))
 
 
 def show_results(args: flags.Results) -> None:
@@ -321,8 +333,8 @@ def _folder_of(file: pathlib.Path | None) -> pathlib.Path | None:
 
 
 def _print_left_out(found: embedding.Embedding) -> None:
-    for path in found.unread:
-        print(f"Left out: {embedding.complaint(path)}", file=sys.stderr)
+    for path, reason in found.unread.items():
+        print(f"Left out: {embedding.complaint(path, reason)}", file=sys.stderr)
 
 
 def _peek(arguments: Sequence[str], *names: str) -> dict[str, str]:
@@ -352,6 +364,6 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {
     "predict": (flags.Predict, predict),
     "embed": (flags.Embed, embed),
     "search": (flags.Search, search),
-    "list": (flags.List, list_backbones),
+    "list": (flags.List, list_files),
     "results": (flags.Results, show_results),
 }

@@ -137,7 +137,10 @@ def limit_labels(dataset: Dataset, labels: int | str, seed: int = 0) -> Dataset:
     """
     amount, is_share = _amount(labels)
     if not dataset.classes:
-        raise ValueError(f"{dataset.name} has no labels: leave labels at None.")
+        raise ValueError(
+            f"{dataset.name} has no labels to choose from: leave out --labels "
+            "(labels=None)."
+        )
     classes = dataset.train.labels
     generator = torch.Generator().manual_seed(seed)
     shuffled = torch.randperm(len(classes), generator=generator)

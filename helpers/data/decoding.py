@@ -37,6 +37,7 @@ FITS = {  # how long images become squares, as the summary of a data set says it
 NOT_READ = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PALM", "PDF", "WMF"}
 # No images are written here that could be bombs; their size is checked below.
 warnings.filterwarnings("ignore", category=PIL.Image.DecompressionBombWarning)
+HEIC = (".heic", ".heif")
 LARGE = 20_000_000  # pixels
 ONE_AT_A_TIME = threading.Lock()
 REDUCIBLE = ("L", "RGB", "RGBA", "CMYK")
@@ -113,8 +114,11 @@ def examine(file: pathlib.Path, size: int, fit: str = "crop") -> Decoded:
     except PIL.Image.DecompressionBombError:
         return Decoded(None, TOO_LARGE)
     except PIL.UnidentifiedImageError:
-        is_tiff = file.suffix.lower() in (".tif", ".tiff")
-        more = "; a TIFF may have four channels at most" if is_tiff else ""
+        ending, more = file.suffix.lower(), ""
+        if ending in (".tif", ".tiff"):
+            more = "; a TIFF may have four channels at most"
+        elif ending in HEIC and ending not in endings():
+            more = "; it needs `pip install pillow-heif`"
         return Decoded(None, f"Pillow knows no image like it{more}")
     # A damaged file can raise anything: struct.error, RuntimeError, MemoryError ...
     except Exception as error:

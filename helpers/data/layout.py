@@ -263,7 +263,7 @@ def _is_image(file: pathlib.Path, left_out: LeftOut) -> bool:
     """Whether it is an image by its name and its kind; its content is not read."""
     ending, is_hidden = file.suffix.lower(), file.name.startswith(".")
     if ending not in decoding.endings():
-        if ending in (".heic", ".heif") and not is_hidden:
+        if ending in decoding.HEIC and not is_hidden:
             left_out.add("that need `pip install pillow-heif`", ending)
         elif file.name.lower() not in SYSTEM_FILES and not is_hidden:
             left_out.add("with an ending that no image has", ending or file.name)

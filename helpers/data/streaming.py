@@ -109,7 +109,8 @@ class Files:
         broken = (wanted != shown).nonzero()[:, 0]
         if len(broken) == 0:
             return
-        name = repr(os.fsdecode(self.paths[wanted[broken[0]]]))
+        path = os.fsdecode(self.paths[wanted[broken[0]]])
+        name = repr(path)
         missing = wanted[shown < 0]
         lost = missing[torch.from_numpy(self.is_labelled)[missing]]
         if len(lost):
@@ -124,9 +125,10 @@ class Files:
             )
         if not self.warned:
             self.warned = True
+            reason = decoding.examine(pathlib.Path(path), self.size, self.fit).reason
             warnings.warn(
-                f"{name} cannot be read: the next readable image stands in for it, as "
-                "for any other such file; replace or delete it.",
+                f"{name} cannot be read ({reason}): the next readable image stands in "
+                "for it, as for any other such file; replace or delete it.",
                 stacklevel=2,
             )
 

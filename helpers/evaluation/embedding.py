@@ -11,7 +11,8 @@ import functools
 import importlib.util
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas
@@ -37,12 +38,12 @@ class Embedding:
     Attributes:
         paths: of the images that could be read.
         features: float32 (N, D), one row per path.
-        unread: paths of the images that could not.
+        unread: why the others could not, by their paths.
     """
 
     paths: tuple[pathlib.Path, ...]
     features: Tensor
-    unread: tuple[pathlib.Path, ...]
+    unread: Mapping[pathlib.Path, str]
 
 
 def find(places: Sequence[str | os.PathLike[str]]) -> list[pathlib.Path]:
@@ -50,20 +51,21 @@ def find(places: Sequence[str | os.PathLike[str]]) -> list[pathlib.Path]:
 
     Args:
         places: files, which are taken whatever their names end in, and folders, whose
-            images are found at any depth and sorted.
+            images are found at any depth and sorted; a warning says what else is in
+            them.
 
     Raises:
         ValueError: when the folders hold no image and no file is given.
     """
-    found = []
+    found, left_out = [], layout.LeftOut()
     for place in map(pathlib.Path, places):
-        found += layout.image_files(place) if place.is_dir() else [place]
+        found += layout.image_files(place, left_out) if place.is_dir() else [place]
+    also = files.printable(left_out.sentence())
     if not found:
         names = ", ".join(repr(str(place)) for place in places) or "nothing"
-        raise ValueError(
-            f"No images were found in {names}: their names end in "
-            f"{', '.join(sorted(decoding.endings()))}."
-        )
+        raise ValueError(f"No images were found in {names}: check the path. {also}")
+    if also:
+        warnings.warn(also, stacklevel=2)
     return list(dict.fromkeys(found))
 
 
@@ -88,22 +90,23 @@ def embed(
     Raises:
         ValueError: when none of the images can be read.
     """
-    read, unread, features = [], [], []
+    read, unread, features = [], {}, []
     for part, images, broken in _parts(paths, stored_size or image_size, fit):
-        unread += broken
+        unread |= broken
         if part:
             read += part
             features.append(encoding.encode(backbone, images, image_size=image_size))
     if not read:
-        raise ValueError(f"None of the images can be used. {complaint(unread[0])}")
-    return Embedding(tuple(read), torch.cat(features), tuple(unread))
+        first = complaint(*next(iter(unread.items())))
+        raise ValueError(f"None of the images can be used. {first}")
+    return Embedding(tuple(read), torch.cat(features), unread)
 
 
-def complaint(path: pathlib.Path) -> str:
-    """Say in a sentence why an image was left out."""
+def complaint(path: pathlib.Path, reason: str) -> str:
+    """Say in a sentence that an image was left out, and why."""
     if not path.exists():
         return f"There is no file or folder {files.printable(path)!r}: check the path."
-    return f"{files.printable(path)!r} cannot be read: check that it is a whole image."
+    return files.printable(f"{str(path)!r} cannot be read: {reason}.")
 
 
 def check(path: pathlib.Path) -> None:
@@ -185,20 +188,19 @@ def read(paths: Sequence[pathlib.Path], size: int) -> Tensor:
 
 def _parts(
     paths: Sequence[pathlib.Path], size: int, fit: str = "crop"
-) -> Iterator[tuple[list[pathlib.Path], Tensor, list[pathlib.Path]]]:
+) -> Iterator[tuple[list[pathlib.Path], Tensor, dict[pathlib.Path, str]]]:
     """Read images part by part: paths, images uint8 (B, 3, size, size), broken ones."""
-    decode: Callable = functools.partial(decoding.decode, size=size, fit=fit)
+    examine: Callable = functools.partial(decoding.examine, size=size, fit=fit)
     starts = range(0, len(paths), CHUNK)
     bar = tqdm.tqdm(starts, desc="images", unit_scale=CHUNK, disable=len(starts) < 8)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         for start in bar:
             part = paths[start : start + CHUNK]
-            decoded = list(pool.map(decode, part))
-            pairs = list(zip(part, decoded, strict=True))
-            good = [image for image in decoded if image is not None]
+            pairs = list(zip(part, pool.map(examine, part), strict=True))
+            good = [image.pixels for _, image in pairs if image.pixels is not None]
             images = np.stack(good) if good else np.empty((0, 3, size, size), np.uint8)
             yield (
-                [path for path, image in pairs if image is not None],
+                [path for path, image in pairs if image.pixels is not None],
                 torch.from_numpy(images),
-                [path for path, image in pairs if image is None],
+                {path: image.reason for path, image in pairs if image.pixels is None},
             )

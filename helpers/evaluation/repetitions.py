@@ -51,8 +51,8 @@ class Experiment:
         on_epoch: called after every epoch of a training with its history so far.
 
     Raises:
-        ValueError: for ``folds`` of a data set that has none, or one without labels or
-            without test images.
+        ValueError: for ``folds`` of a data set that has none, or one without labels,
+            without a second class, or without test images.
     """
 
     dataset: Dataset
@@ -66,12 +66,17 @@ class Experiment:
     on_epoch: Callable[[list[dict[str, Any]]], object] | None = None
 
     def __post_init__(self) -> None:
-        """Check that there are labels, test images, and folds to repeat over."""
+        """Check that there are classes, test images, and folds to repeat over."""
         if not self.dataset.train_count or not len(self.dataset.test):
             lacks = "test images" if self.dataset.train_count else "labels"
             raise ValueError(
                 f"{self.dataset.name} has no {lacks}, so nothing can be scored: put "
                 "images into a folder per class."
+            )
+        if len(self.dataset.classes) < 2:
+            raise ValueError(
+                f"{self.dataset.name} has a single class, so there is nothing to tell "
+                "apart: give it at least two class folders."
             )
         if self.folds and not self.dataset.folds:
             raise ValueError(

@@ -10,7 +10,7 @@ import json
 import os
 import pathlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import safetensors
@@ -218,23 +218,37 @@ def first_name(weights: str) -> str:
 
 
 def find_backbones(
-    folders: Sequence[pathlib.Path],
+    folders: Sequence[str | os.PathLike[str]],
 ) -> list[tuple[pathlib.Path, dict[str, Any]]]:
-    """Return every backbone file of the runs in these folders, with its metadata.
+    """Return every backbone file of the runs in these folders; see ``find``."""
+    return find(folders, BACKBONE_FILE, read_about)
+
+
+def find(
+    folders: Sequence[str | os.PathLike[str]],
+    name: str,
+    read: Callable[[pathlib.Path], dict[str, Any]],
+) -> list[tuple[pathlib.Path, dict[str, Any]]]:
+    """Return the files of a name in the runs of some folders, with their metadata.
 
     The newest comes first. Files that cannot be used are left out with a warning.
+
+    Args:
+        folders: with runs.
+        name: of the files.
+        read: reads the metadata of one.
     """
     files = {
         file.resolve(): file
         for folder in folders
-        for file in pathlib.Path(folder).glob(f"*/{BACKBONE_FILE}")
+        for file in pathlib.Path(folder).glob(f"*/{name}")
         if file.is_file()  # no dangling link, nor a pipe that would be waited for
     }
     newest = sorted(files.values(), key=lambda f: f.stat().st_mtime, reverse=True)
     found = []
     for file in newest:
         try:
-            found.append((file, read_about(file)))
+            found.append((file, read(file)))
         except ValueError as error:
             warnings.warn(str(error), stacklevel=2)
     return found

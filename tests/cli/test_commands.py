@@ -183,7 +183,9 @@ def test_help_shows_the_defaults_of_what_was_chosen(line, usage, default, run):
 @pytest.mark.usefixtures("small_backbone")
 def test_the_whole_story_from_a_shell(dataset, run, tmp_path, monkeypatch):
     monkeypatch.setitem(data.LOADERS, "demo", lambda root: dataset)
-    assert run("list")[1].startswith("No backbones in ")
+    listed = run("list")[1]
+    assert listed.startswith("No backbones in ")
+    assert "\nNo classifiers in " in listed
     status, printed, _ = run(f"pretrain simclr {SHORT} 2 --stop-after 1")
     assert status == 0
     (folder,) = (tmp_path / "checkpoints").iterdir()
@@ -232,6 +234,9 @@ def test_the_whole_story_from_a_shell(dataset, run, tmp_path, monkeypatch):
         f"small-simclr-resnet18-1ep-{protocol}"
         for protocol in ("fine-tuning", "linear-probe", "mlp-head")
     ]
+    listed = run("list")[1]
+    assert listed.count("classifier.safetensors: classifier of 3 classes: ") == 4
+    assert "classifier of 3 classes: MLP head, SimCLR, small, " in listed
 
     for ending in ("pth", "safetensors"):
         output = tmp_path / f"model.{ending}"
@@ -275,8 +280,8 @@ def test_a_classifier_and_features_are_taken_home(
     assert len(lines) == len(dataset.test) + 1
     assert error.splitlines() == [
         f"Left out: There is no file or folder {str(missing)!r}: check the path.",
-        f"Left out: {str(photos / 'broken.jpg')!r} cannot be read: check that it is a "
-        "whole image.",
+        f"Left out: {str(photos / 'broken.jpg')!r} cannot be read: Pillow knows no "
+        "image like it.",
     ]
     with open(table, newline="") as opened:
         said = {row["file"]: row["class"] for row in csv.DictReader(opened)}

@@ -84,6 +84,20 @@ def test_a_batch_is_no_larger_than_all_images(pets, run):
     assert "The batch size is 8 and not 64: that is all images.\n" in printed
 
 
+@pytest.mark.parametrize("command", ["baseline", "evaluate --weights random"])
+def test_a_single_class_is_one_sentence(command, pets, run):
+    for kind in ("train", "test"):
+        (pets.parent / "one" / kind).mkdir(parents=True)
+    (pets / "cat").rename(pets.parent / "one" / "train" / "cat")
+    (pets / "dog").rename(pets.parent / "one" / "test" / "cat")
+    status, _, error = run(f"{command} --data folder:{pets.parent / 'one'}")
+    assert (status, error.count("\n")) == (2, 1)
+    assert error.endswith(
+        "folder:one has a single class, so there is nothing to tell apart: give it at "
+        "least two class folders.\n"
+    )
+
+
 def test_a_single_image_to_learn_from_is_one_sentence(pets, run):
     for file in list(pets.rglob("*.png"))[1:]:
         file.unlink()

@@ -206,7 +206,7 @@ def test_images_alone_can_be_learned_from_but_not_scored(
     assert run.backbone_file.is_file()
     with pytest.raises(ValueError, match="has no labels, so nothing can be scored: pu"):
         protocols.Experiment(dataset, "random")
-    with pytest.raises(ValueError, match="has no labels: leave labels at None"):
+    with pytest.raises(ValueError, match="has no labels to choose from: leave out"):
         data.load(f"folder:{place}", image_size=32, labels=3)
     with pytest.raises(ValueError, match=r"supcon learns from labels, and .* has none"):
         supcon = settings.configure("supcon", **small.SETTINGS)

@@ -49,8 +49,27 @@ def test_images_are_found_once_and_in_order(photos):
     assert len(found) == len(set(found)) == 8
     assert embedding.find([photos / "notes.txt"]) == [photos / "notes.txt"]
     (photos / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"No images were found in .*empty.*\.jpg"):
+    with pytest.raises(ValueError, match=r"No images were found in .*empty"):
         embedding.find([photos / "empty"])
+
+
+def test_what_else_is_in_a_folder_is_said(photos, monkeypatch):
+    monkeypatch.setattr(decoding, "endings", lambda: frozenset([".png", ".jpg"]))
+    (photos / "x" / "IMG_1.HEIC").write_text("a telephone's")
+    said = r"1 with an ending that no image has \(\.txt\).*1 that need `pip install pil"
+    with pytest.warns(UserWarning, match=said):
+        embedding.find([photos])
+    for file in photos.rglob("*.???"):
+        file.unlink()
+    with pytest.raises(ValueError, match=r"the path\. Left out: 1 that need `pip"):
+        embedding.find([photos])
+
+
+def test_a_heic_that_was_named_says_what_it_needs(photos, backbone, monkeypatch):
+    (photos / "IMG_1.HEIC").write_text("a telephone's")
+    monkeypatch.setattr(decoding, "endings", lambda: frozenset([".png"]))
+    with pytest.raises(ValueError, match=r"IMG_1.HEIC' cannot .*`pip install pillow-h"):
+        embedding.embed(backbone, [photos / "IMG_1.HEIC"], image_size=20)
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 256])
@@ -58,7 +77,7 @@ def test_features_are_those_of_the_decoded_images(chunk, photos, backbone, monke
     monkeypatch.setattr(embedding, "CHUNK", chunk)
     paths = embedding.find([photos])
     found = embedding.embed(backbone, paths, image_size=20, stored_size=24)
-    assert found.unread == (photos / "x" / "broken.jpg",)
+    assert list(found.unread) == [photos / "x" / "broken.jpg"]
     assert found.paths == tuple(p for p in paths if p not in found.unread)
     stored = [torch.from_numpy(decoding.decode(path, 24)) for path in found.paths]
     expected = encoding.encode(backbone, torch.stack(stored), image_size=20)
@@ -69,7 +88,7 @@ def test_features_are_those_of_the_decoded_images(chunk, photos, backbone, monke
 def test_when_nothing_can_be_read_the_first_reason_is_said(photos, backbone):
     broken = photos / "x" / "broken.jpg"
     for paths, reason in (
-        ([broken], "cannot be read: check that it is a whole"),
+        ([broken], "broken.jpg' cannot be read: Pillow knows no image like it"),
         ([photos / "none.png", broken], "There is no file or folder"),
     ):
         with pytest.raises(ValueError, match=reason):

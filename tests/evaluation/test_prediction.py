@@ -97,7 +97,7 @@ def test_broken_files_do_not_stop_the_rest(file, folder, tmp_path):
     broken.write_text("no image")
     found = prediction.predict(file, [broken, tmp_path / "none.png", photo])
     assert found.images.paths == (photo,)
-    assert found.images.unread == (broken, tmp_path / "none.png")
+    assert list(found.images.unread) == [broken, tmp_path / "none.png"]
     (line,) = found.lines()
     assert line.startswith(f"{photo}: ")
     assert line.count("%") == 3
