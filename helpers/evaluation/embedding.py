@@ -192,7 +192,9 @@ def _parts(
     """Read images part by part: paths, images uint8 (B, 3, size, size), broken ones."""
     examine: Callable = functools.partial(decoding.examine, size=size, fit=fit)
     starts = range(0, len(paths), CHUNK)
-    bar = tqdm.tqdm(starts, desc="images", unit_scale=CHUNK, disable=len(starts) < 8)
+    bar = tqdm.tqdm(
+        starts, "images", leave=False, unit_scale=CHUNK, disable=len(starts) < 8
+    )
     with concurrent.futures.ThreadPoolExecutor() as pool:
         for start in bar:
             part = paths[start : start + CHUNK]
