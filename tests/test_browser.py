@@ -150,7 +150,7 @@ def test_typed_answers_a_wrong_one_first_and_the_table_in_the_page(server, brows
 def test_stopped_and_restarted_in_the_middle_it_goes_on(server, browser, tmp_path):
     notebook = Notebook(browser, server[0], "train_PIRL")
     notebook.run_all()
-    notebook.answer("", "demo-tiny", "all", "minutes", "6", "random")
+    notebook.answer("", "demo-tiny", "all", "minutes", "12", "random")
     notebook.see(re.compile(r"pirl pre-training: +[1-9]"))
     notebook.choose("Kernel", "Interrupt Kernel")
     notebook.see("Stopped after")
@@ -172,7 +172,7 @@ def test_stopped_and_restarted_in_the_middle_it_goes_on(server, browser, tmp_pat
     assert bars.count() == 0 or bars.first.inner_text().count("pre-training:") == 1
     # Whatever is measured of these weights is what an uninterrupted run would give.
     (made,) = (server[1] / "checkpoints").rglob(weight_files.BACKBONE_FILE)
-    settings = configure("pirl", "minutes", epochs=6)
+    settings = configure("pirl", "minutes", epochs=12)
     whole = pretraining.pretrain(settings, data.load("demo-tiny"), folder=tmp_path)
     resumed, whole = map(safetensors.torch.load_file, (made, whole.backbone_file))
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
