@@ -60,7 +60,7 @@ def find(places: Sequence[str | os.PathLike[str]]) -> list[pathlib.Path]:
     found, left_out = [], layout.LeftOut()
     for place in map(pathlib.Path, places):
         found += layout.image_files(place, left_out) if place.is_dir() else [place]
-    also = files.printable(left_out.sentence())
+    also = left_out.sentence()
     if not found:
         names = ", ".join(repr(str(place)) for place in places) or "nothing"
         raise ValueError(f"No images were found in {names}: check the path. {also}")

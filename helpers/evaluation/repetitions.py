@@ -340,12 +340,16 @@ class _Work:
 
     def _check(self, state: dict[str, Any], count: int) -> None:
         """Raise an error for a state that is not of this work; see ``load``."""
-        test, classes = len(self.experiment.dataset.test), self.experiment.dataset
-        done, width = len(state["scores"]), len(classes.classes)
+        dataset = self.experiment.dataset
+        test, classes, done = (
+            len(dataset.test),
+            len(dataset.classes),
+            len(state["scores"]),
+        )
         shapes = [tuple(one.confusion.shape) for one in state["scores"]]
-        shapes += [(test, width), tuple(state["outputs"].shape)]
+        shapes += [(test, classes), tuple(state["outputs"].shape)]
         good = 0 < done <= count and len(state["minutes"]) == done
-        good &= set(shapes) <= {(width, width), (test, width)}
+        good &= set(shapes) <= {(classes, classes), (test, classes)}
         if not good or (state["record"] is None) != (done < count):
             raise ValueError(f"it has {done} of {count} repetitions")
         if state["record"] is not None:

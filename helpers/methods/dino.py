@@ -68,9 +68,10 @@ class DINO(base.Method):
         """See ``base.Method``."""
         super().__init__(backbone, count, options)
         width, hidden = backbone.feature_dim, options.hidden_dim
-        mlp = [(width, hidden), (hidden, hidden)]
-        mlp = [(*sides, nn.BatchNorm1d(hidden), nn.GELU()) for sides in mlp]
-        mlp = heads.ProjectionHead([*mlp, (hidden, 256, None, None)]).apply(initialize)
+        sides = [(width, hidden), (hidden, hidden)]
+        blocks = [(*pair, nn.BatchNorm1d(hidden), nn.GELU()) for pair in sides]
+        mlp = heads.ProjectionHead([*blocks, (hidden, 256, None, None)])
+        mlp.apply(initialize)
         self.projection_head = nn.Sequential(mlp, Directions(256, options.output_dim))
         self.student = nn.Sequential(self.backbone, self.projection_head)
         self.teacher = ema.slow_copy(self.student)

@@ -191,6 +191,7 @@ CHECKS = {
     ),
     "image_size": _is_side,
     "stored_size": _is_side,
+    # A value may be of any kind, and a dictionary takes hashable ones alone.
     "fit": lambda value: value in tuple(decoding.FITS),
     "mean": _is_color,
     "std": _is_color,

@@ -52,9 +52,9 @@ class Log:
         """Add what a kill has kept from the logs of a run that trains no more."""
         there = 0
         with contextlib.suppress(OSError):
-            there = len((self.folder / "metrics.csv").read_text().splitlines()) - 1
-        missing = self.earlier[max(0, there) :]
-        self.earlier = self.earlier[: max(0, there)]
+            rows = (self.folder / "metrics.csv").read_text().splitlines()
+            there = max(0, len(rows) - 1)  # the first has the names
+        self.earlier, missing = self.earlier[:there], self.earlier[there:]
         for entry in missing:
             self.add(entry)
 

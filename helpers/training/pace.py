@@ -11,7 +11,7 @@ from helpers.data import dataset
 from helpers.training import pretraining, sessions, settings
 
 STEPS = 12  # that are timed, after as many in which the machine gets ready
-SPARE = 0.85  # share of the time for steps; the rest is for reading, saving, the gauge
+SHARE = 0.85  # of the time is for steps; the rest for reading, saving, the gauge
 
 
 def images_per_second(
@@ -29,12 +29,10 @@ def images_per_second(
     noise = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
     split = dataset.Split(noise, torch.zeros(count, dtype=torch.int64))
     images = dataset.Dataset("noise", ("noise",), split, count, split[:0])
-    state = torch.random.get_rng_state()
-    session = sessions.start(dataclasses.replace(chosen, epochs=2), images, 1, 1)
-    with tqdm.tqdm(disable=True) as bar:
+    with torch.random.fork_rng(), tqdm.tqdm(disable=True) as bar:
+        session = sessions.start(dataclasses.replace(chosen, epochs=2), images, 1, 1)
         warm_up, _ = pretraining.train_epoch(session, [], bar)
         timed, _ = pretraining.train_epoch(session, [warm_up], bar)
-    torch.random.set_rng_state(state)
     return count / timed["seconds"]
 
 
@@ -48,5 +46,5 @@ def epochs_within(
         chosen: the settings.
         count: images per epoch.
     """
-    epochs = int(images_per_second(chosen) * 60 * SPARE * minutes / count)
+    epochs = int(images_per_second(chosen) * 60 * SHARE * minutes / count)
     return min(max(epochs, 1), chosen.epochs)
