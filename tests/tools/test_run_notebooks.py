@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import nbformat
 import pytest
@@ -84,10 +85,15 @@ def test_a_run_leaves_notebooks_results_and_a_report(folder, capfd):
     assert report.index("Images? -&gt; stl10") < report.rindex("Lesson two")
 
 
+def said(capfd):
+    """What stands on stderr, but for the last words of libzmq in a kernel that ends."""
+    return re.sub(r"Assertion failed: .*signaler\.cpp.*\n", "", capfd.readouterr().err)
+
+
 def test_a_failing_cell_is_one_sentence_and_keeps_what_was_computed(folder, capfd):
     lesson = write(folder, "bad", ["print('kept')", "raise KeyError('a\\nb')", "1"])
     assert run_notebooks.main(folder / "out", (lesson,)) == 1
-    complaint = capfd.readouterr().err
+    complaint = said(capfd)
     assert complaint.startswith("bad.ipynb failed in code cell 2 (KeyError: ")
     assert complaint.endswith(f"{folder / 'out' / 'bad.ipynb'}.\n")
     assert complaint.count("\n") == 1
@@ -100,7 +106,7 @@ def test_a_failing_cell_is_one_sentence_and_keeps_what_was_computed(folder, capf
 def test_a_dead_kernel_is_one_sentence(folder, capfd):
     lesson = write(folder, "dead", ["import os; os._exit(1)"])
     assert run_notebooks.main(folder / "out", (lesson,)) == 1
-    complaint = capfd.readouterr().err
+    complaint = said(capfd)
     assert complaint.startswith("dead.ipynb failed in code cell 1 (the kernel died, ")
     assert complaint.count("\n") == 1
 
