@@ -4,12 +4,10 @@
 """
 
 import dataclasses
-import pathlib
 import re
 import signal
 import sys
 import typing
-import warnings
 
 import hostile
 import numpy as np
@@ -19,15 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import methods
-from helpers.cli import commands, flags
+from helpers.cli import flags
 from helpers.training import settings as training
 
-pytestmark = [
-    pytest.mark.usefixtures("small_backbone"),
-    pytest.mark.skipif(sys.platform != "linux", reason="it limits its own memory"),
-]
-SECONDS = 2.0  # that a command may take; what takes longer is honest work
-MEMORY = 4 << 30  # bytes that it may take beside what the tests have
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it limits memory")
 USUAL = {  # values with which every command is done in a moment
     "pretrain": {"epochs": "2", "stop-after": "1", "batch-size": "4", "size": "20"},
     "evaluate": {"epochs": "1", "seeds": "1", "size": "20", "head.epochs": "1"},
@@ -64,14 +57,6 @@ def lines():
 LINES = lines()
 
 
-class TooLongError(BaseException):
-    """Time is up."""
-
-
-def stop(number, frame):
-    raise TooLongError
-
-
 @pytest.fixture(scope="module")
 def pets(tmp_path_factory):
     """Two class folders with six pictures each, of 32 px."""
@@ -84,20 +69,14 @@ def pets(tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def limited():
-    """Little time, and no more memory than a small machine has."""
-    import resource  # Windows has none
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory):
+    """Where command lines are run."""
+    from limited import Commands  # Windows knows no limits
 
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
-    most = pages * resource.getpagesize() + MEMORY
-    handler = signal.signal(signal.SIGALRM, stop)
-    resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))
-    yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    resource.setrlimit(resource.RLIMIT_AS, before)
-    signal.signal(signal.SIGALRM, handler)
+    started = Commands(tmp_path_factory.mktemp("printed"))
+    yield started
+    started.close()
 
 
 def command(line, pets, folder, flag, values):
@@ -118,28 +97,13 @@ def command(line, pets, folder, flag, values):
 
 @settings(max_examples=2 * settings.default.max_examples)
 @given(st.data())
-def test_numbers_of_any_size(run_words, pets, limited, tmp_path, monkeypatch, data):
+def test_numbers_of_any_size(commands, pets, tmp_path, data):
     line = data.draw(st.sampled_from([*LINES]))
     flag, count = data.draw(st.sampled_from([*LINES[line].items()]))
     values = [data.draw(st.sampled_from(hostile.NUMBERS)) for _ in range(count)]
-    words = command(line, pets, tmp_path, flag, values)
-
-    usual = commands.parse
-
-    def parse(arguments):  # time runs from its end on: Python's parser takes no alarm
-        parsed = usual(arguments)
-        limited(SECONDS)
-        return parsed
-
-    with warnings.catch_warnings(), monkeypatch.context() as patch:
-        warnings.simplefilter("ignore")
-        patch.setattr(commands, "parse", parse)
-        try:
-            status, printed, error = run_words(words)
-        except TooLongError:
-            return
-        finally:
-            limited(0)
+    status, printed, error = commands.run(command(line, pets, tmp_path, flag, values))
+    if status == -signal.SIGALRM:  # too long
+        return
     if status == 0:
         assert "nan" not in printed
         return
