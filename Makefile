@@ -4,7 +4,8 @@ VENV := .venv
 OLDEST := .venv-oldest
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
-NOTEBOOKS := $(wildcard *.ipynb)
+# Files of tests side by side; a worker that dies is one failed test, not the end.
+TEST := -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help run lab test test-oldest check format figures results bench address clean
 
@@ -31,12 +32,12 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 	@$(PYTHON) -m jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: $(READY)  ## run all tests, the notebooks among them
-	@$(PYTHON) -m pytest
+	@$(PYTHON) $(TEST)
 
 # An old debugger's advice would stand among what the project itself says.
 test-oldest: export PYDEVD_DISABLE_FILE_VALIDATION := 1
 test-oldest: $(OLDEST)/.ready  ## run all tests on the oldest supported versions
-	@$(OLDEST)/bin/python -m pytest
+	@$(OLDEST)/bin/python $(TEST)
 
 check: $(READY)  ## check style of code and notebooks, change nothing
 	@$(PYTHON) -m ruff check .

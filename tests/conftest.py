@@ -8,6 +8,7 @@ import sys
 
 import hypothesis
 import pytest
+import torch
 import torchvision
 
 # The project need not be installed, nor pytest be started by `python -m`.
@@ -26,6 +27,11 @@ from helpers.models import backbones  # noqa: E402
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):  # Windows has none
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# Workers side by side, and what they start, wait for each other's threads otherwise.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
 
 # The same examples in every run; `--hypothesis-profile long` draws others, and more.
 SLOW = (hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture)

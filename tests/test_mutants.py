@@ -31,7 +31,11 @@ def test_every_fault_can_still_be_planted():
     assert {f"methods/{name}.py" for name in methods.METHODS} <= set(by_file)
     moved = every[0]._replace(find="a text that is nowhere")
     assert mutants.complaint(moved) == "its text is there 0 times"
-    assert mutants.complaint(every[0]._replace(test="x.py")) == "its test is not there"
+    file = every[0].test.split("::")[0]
+    for test in ("x.py", f"{file}::test_that_nobody_wrote"):
+        assert (
+            mutants.complaint(every[0]._replace(test=test)) == "its test is not there"
+        )
 
 
 def test_a_few_faults_are_seen_and_a_word_is_not():

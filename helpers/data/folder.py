@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import pathlib
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -230,8 +231,7 @@ def _stream(
     good = [item for item in items if str(item[0]) not in checked.broken]
     _check_some_left(items, len(good), checked)
     labels = torch.tensor([label for _, label in good], dtype=torch.int64)
-    labelled = int((labels >= 0).sum())
-    paths = [file for file, _ in good]
+    paths, labelled = [file for file, _ in good], int((labels >= 0).sum())
     return Split(streaming.Files(paths, image_size, workers, labelled, fit), labels)
 
 
@@ -281,8 +281,8 @@ def _in_threads(
     work: Callable[[Any], Any], items: Sequence[Any], words: str
 ) -> Iterator[Any]:
     """Yield what ``work`` makes of every item, in order, with a bar for many items."""
-    small = len(items) < 2_000  # done before a bar is seen
-    bar = tqdm.tqdm(total=len(items), desc=words, leave=False, disable=small)
+    shown = {"total": len(items), "desc": words, "leave": False, "file": sys.stdout}
+    bar = tqdm.tqdm(**shown, disable=len(items) < 2_000)  # done before a bar is seen
     with bar, concurrent.futures.ThreadPoolExecutor() as pool:
         for start in range(0, len(items), 1_000):  # a pool takes all it is given
             for made in pool.map(work, items[start : start + 1_000]):

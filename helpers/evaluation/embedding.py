@@ -11,6 +11,7 @@ import functools
 import importlib.util
 import os
 import pathlib
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -193,7 +194,12 @@ def _parts(
     examine: Callable = functools.partial(decoding.examine, size=size, fit=fit)
     starts = range(0, len(paths), CHUNK)
     bar = tqdm.tqdm(
-        starts, "images", leave=False, unit_scale=CHUNK, disable=len(starts) < 8
+        starts,
+        "images",
+        leave=False,
+        file=sys.stdout,
+        unit_scale=CHUNK,
+        disable=len(starts) < 8,
     )
     with concurrent.futures.ThreadPoolExecutor() as pool:
         for start in bar:

@@ -233,8 +233,8 @@ def load_moments(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> 
             form = () if name == "step" else weight.shape
             if moment is None and name == "momentum_buffer":  # of SGD, before a step
                 continue
-            if moment.shape != form or moment.dtype != torch.float32:
-                raise ValueError(f"the optimizer's {name} has another shape or type")
+            if moment.shape != form:  # its type is the weight's already
+                raise ValueError(f"the optimizer's {name} has another shape")
 
 
 def set_learning_rate(

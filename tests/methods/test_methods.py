@@ -74,7 +74,7 @@ def test_an_unknown_method_is_named_with_the_known_ones():
         methods.get("vae")
 
 
-@pytest.mark.parametrize("name", set(methods.METHODS) - {"pirl", "byol"})
+@pytest.mark.parametrize("name", sorted({*methods.METHODS} - {"pirl", "byol"}))
 def test_its_text_has_a_title_and_a_formula(name):
     title, _, rest = methods.text(name).partition("\n")
     words = methods.get(name).__name__

@@ -251,7 +251,11 @@ def test_moments_and_rate_come_from_a_file_and_nothing_else_does(name):
     assert other.param_groups[0]["scale"] == 1.0
     for key, moment in first.state[weight].items():
         assert torch.equal(other.state[other_weight][key], moment)
-        for wrong in (torch.zeros(2, 3), torch.zeros(0), "much"):
-            harmed = {"state": {0: {**saved["state"][0], key: wrong}}}
-            with pytest.raises((ValueError, AttributeError)):
-                optimizers.load_moments(made(0.1)[1], saved | harmed)
+    mine = saved["state"][0]
+    states = [{0: mine | {"more": torch.ones(3, 2)}}, {1: mine}]
+    for wrong in (torch.zeros(2, 3), torch.zeros(0), "much"):
+        states += [{0: mine | {key: wrong}} for key in mine]
+    harms = [{"state": state} for state in states]
+    for harm in (*harms, {"param_groups": [{"params": [1], "lr": 0.5}]}):
+        with pytest.raises((ValueError, AttributeError)):
+            optimizers.load_moments(made(0.1)[1], saved | harm)
