@@ -167,7 +167,7 @@ def test_every_cell_runs_through_nbval(tmp_path):
         [
             sys.executable,
             *("-m", "pytest", "--nbval-lax", "--nbval-current-env"),
-            *("--nbval-cell-timeout", "300", "-p", "no:cacheprovider"),
+            *("--nbval-cell-timeout", "1200", "-p", "no:cacheprovider"),
             *map(str, NOTEBOOKS),
         ],
         cwd=PROJECT,
