@@ -49,6 +49,8 @@ def main() -> int:
         return _stop(str(error), 2)
     except FloatingPointError as error:
         return _stop(str(error), 1)
+    except BrokenPipeError:  # whoever reads what is printed, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         return _stop(_about_files(error), 1)
     except (MemoryError, RuntimeError) as error:

@@ -116,9 +116,7 @@ def load(
                 "there and run again."
             ) from error
     else:
-        raise ValueError(
-            f"Unknown data {source!r}: choose one of {', '.join(SOURCES)}PATH."
-        )
+        raise ValueError(_unknown(source))
     if labels is not None:
         dataset = limit_labels(dataset, labels, seed)
     if unlabeled is not None:
@@ -139,9 +137,7 @@ def check(source: str, labels: int | str | None = None) -> None:
     path = source.removeprefix("folder:")
     if source == path:
         if source not in LOADERS:
-            raise ValueError(
-                f"Unknown data {source!r}: choose one of {', '.join(SOURCES)}PATH."
-            )
+            raise ValueError(_unknown(source))
         smallest, name = SMALLEST_CLASS[source], source
     else:
         root = pathlib.Path(path).expanduser()
@@ -167,6 +163,13 @@ def name_of(source: str, labels: int | str | None = None, seed: int = 0) -> str:
     path = source.removeprefix("folder:")
     name = source if source == path else folder.name_of(pathlib.Path(path))
     return name if labels is None else limited_name(name, labels, seed)
+
+
+def _unknown(source: str) -> str:
+    """A sentence for a source that has no such name."""
+    if source and pathlib.Path(source).expanduser().exists():
+        return f"{source!r} is a path: write {f'folder:{source}'!r}."
+    return f"Unknown data {source!r}: choose one of {', '.join(SOURCES)}PATH."
 
 
 def _load_demo(root: pathlib.Path, name: str, **counts: int) -> Dataset:

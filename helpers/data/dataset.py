@@ -16,6 +16,8 @@ from torch import Tensor
 
 from helpers.data import streaming
 
+FEW = 100  # test images, of which a single one counts
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:
@@ -105,10 +107,12 @@ class Dataset:
             return (
                 f"{self.name}: no labels, {side} px; {count:,} unlabeled images{note}"
             )
+        count = len(self.test)
+        coarse = f" ({100 / count:.1f} % each)" if 0 < count < FEW else ""
         return (
             f"{self.name}: {len(self.classes)} classes, {side} px; "
             f"{self.train_count:,} labelled, {len(self.unlabeled):,} unlabeled, "
-            f"{len(self.test):,} test images{note}"
+            f"{len(self.test):,} test images{coarse}{note}"
         )
 
     def warn_if_enlarged(self, side: int) -> None:

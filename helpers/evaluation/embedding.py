@@ -59,7 +59,9 @@ def find(places: Sequence[str | os.PathLike[str]]) -> list[pathlib.Path]:
         ValueError: when the folders hold no image and no file is given.
     """
     found, left_out = [], layout.LeftOut()
-    for place in map(pathlib.Path, places):
+    for place in places:
+        # Elsewhere the same folder is called folder:PATH.
+        place = pathlib.Path(str(place).removeprefix("folder:")).expanduser()
         found += layout.image_files(place, left_out) if place.is_dir() else [place]
     also = left_out.sentence()
     if not found:
@@ -178,7 +180,7 @@ def neighbors_figure(
     query: Tensor, neighbors: Tensor, cosines: Tensor
 ) -> pictures.Figure:
     """Draw an image, uint8 (3, H, W), and then those most like it (k, 3, H, W)."""
-    titles = ["image", *(f"{cosine:.2f}" for cosine in cosines.tolist())]
+    titles = ["image", *(f"{cosine:.3f}" for cosine in cosines.tolist())]
     return pictures.image_grid(torch.cat([query[None], neighbors]), titles)
 
 

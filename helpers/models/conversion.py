@@ -91,8 +91,7 @@ def read(path: pathlib.Path, *, allow_unsafe_pickle: bool = False) -> Any:
             much more than its size, or is a pickle that needs more than tensors, plain
             types and ``argparse.Namespace``.
     """
-    if not path.is_file():
-        raise ValueError(f"There is no file {str(path)!r}: check the path.")
+    weight_files.check_file(path)
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)

@@ -10,6 +10,11 @@ from helpers import views
 
 # Keys of the metadata that are told in the text, or are too long for a table.
 TOLD = ("classes", "head", "epsilon", "mean", "std", "image_size", "stored_size", "fit")
+CUTS = {  # how an image becomes a square, by ``decoding.FITS``
+    "crop": "cut its middle square",
+    "squash": "do not cut it (its sides are squashed to the same length)",
+    "pad": "pad it with black to a square",
+}
 NUMBERS = ("knn", "spread", "loss", "top1", "balanced")
 
 
@@ -26,14 +31,19 @@ def write(name: str, about: Mapping[str, Any], *, image_size: int, outputs: str)
         The card: how to prepare an image, data and recipe, numbers, licence.
     """
     flat = dict(_flatten(about))
-    figures = {key: value for key, value in flat.items() if _last(key) in NUMBERS}
+    figures = {
+        key: value
+        for key, value in flat.items()
+        if _last(key) in NUMBERS and isinstance(value, numbers.Real)
+    }
     made = {key: value for key, value in flat.items() if key not in figures}
     parts = [
         f"# {name}",
         f"A network that maps images (B, 3, {image_size}, {image_size}) to {outputs}. "
         "Expect little of it on images unlike those that it has learned from.",
         "## How to prepare an image",
-        f"Convert it to RGB, cut its middle square, resize it to {image_size} x "
+        f"Turn it upright as its EXIF block says, convert it to RGB, "
+        f"{CUTS[about.get('fit', 'crop')]}, resize it bilinearly to {image_size} x "
         f"{image_size} pixels{_stored(about)}, divide by 255, then subtract the mean "
         "and divide by the standard deviation of each channel:",
         f"    mean = {list(views.MEAN)}\n    std = {list(views.STD)}",

@@ -72,8 +72,7 @@ def read_about(path: pathlib.Path) -> dict[str, Any]:
         ValueError: when the file is missing, damaged or not readable, or when a field
             of the metadata is of another type or size than it can be.
     """
-    if not path.is_file():
-        raise ValueError(f"There is no file {str(path)!r}: check the path.")
+    check_file(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get("about", "{}")
@@ -94,6 +93,16 @@ def read_about(path: pathlib.Path) -> dict[str, Any]:
             "Get the file again, or remove it."
         ) from None
     return about
+
+
+def check_file(path: pathlib.Path) -> None:
+    """Raise a ValueError where there is no file, or a folder in its place."""
+    if path.is_dir():
+        raise ValueError(
+            f"{str(path)!r} is a folder: name a file in it, such as {BACKBONE_FILE}."
+        )
+    if not path.is_file():
+        raise ValueError(f"There is no file {str(path)!r}: check the path.")
 
 
 def check_weights(tensors: Mapping[str, Tensor], file: str) -> None:

@@ -249,7 +249,7 @@ class PretrainingSettings(TrainingSettings):
         if hardware.is_first_process():
             print(
                 f"The batch size is {count} and not {self.batch_size}: that is all "
-                "images."
+                "images, so an epoch is one step. Few images need many epochs."
             )
         return dataclasses.replace(self, batch_size=count)
 

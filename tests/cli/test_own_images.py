@@ -81,7 +81,8 @@ def test_a_batch_is_no_larger_than_all_images(pets, run):
     line = f"pretrain simclr --epochs 1 --size 32 --data folder:{pets}"
     status, printed, error = run(f"{line} --batch-size 64")
     assert status == 0, error
-    assert "The batch size is 8 and not 64: that is all images.\n" in printed
+    assert "The batch size is 8 and not 64: that is all images, so " in printed
+    assert "an epoch is one step. Few images need many epochs.\n" in printed
 
 
 @pytest.mark.parametrize("command", ["baseline", "evaluate --weights random"])
@@ -116,3 +117,19 @@ def test_a_name_cannot_change_what_a_terminal_shows(run, tmp_path):
     status, printed, _ = run(f"list --folder {tmp_path / 'runs'}")
     assert (status, printed.count("\x1b")) == (0, 0)
     assert r"a\x1b]0;owned\x07" in printed
+
+
+def test_a_path_without_folder_is_answered_with_what_to_write(pets, run):
+    status, _, error = run(f"pretrain simclr --data {pets}")
+    assert (status, error) == (2, f"'{pets}' is a path: write 'folder:{pets}'.\n")
+
+
+def test_a_reader_that_has_enough_ends_a_command_in_silence():
+    command = [sys.executable, "-m", "helpers", "evaluate", "--help"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=PROJECT
+    )
+    process.stdout.close()  # before a word is printed, as `head` closes it after some
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 0

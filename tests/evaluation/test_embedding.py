@@ -142,3 +142,11 @@ def test_names_of_any_bytes_can_be_printed():
     files.printable(name).encode("ascii")
     assert files.printable(name) == r"a\udcff\nb.png"
     assert files.printable("Äpfel rot.png") == "Äpfel rot.png"
+
+
+def test_a_folder_may_be_named_as_for_training(tmp_path):
+    (tmp_path / "my photos").mkdir()
+    (tmp_path / "my photos" / "a.png").touch()
+    found = embedding.find([f"folder:{tmp_path / 'my photos'}"])
+    assert found == embedding.find([tmp_path / "my photos"])
+    assert len(found) == 1

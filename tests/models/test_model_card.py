@@ -41,3 +41,18 @@ def test_names_cannot_break_the_page():
     text = card({"data": "a|b\n# <b>[x](y)", "classes": ["a\n# b"]})
     assert text.count("\n# ") == 0
     assert r"| data | a\|b # \<b\>\[x\](y) |" in text
+
+
+def test_a_card_says_how_its_images_became_squares_and_upright():
+    assert "Turn it upright" in card({})
+    assert "cut its middle square" in card({})
+    for fit, said in (("squash", "do not cut it"), ("pad", "pad it with black")):
+        text = card({"fit": fit})
+        assert said in text
+        assert "cut its middle square" not in text
+
+
+def test_a_loss_that_has_a_name_is_no_number():
+    numbers, _, made = card({"options": {"loss": "infonce"}}).partition("## Data and")
+    assert "infonce" not in numbers
+    assert "| options.loss | infonce |" in made

@@ -11,7 +11,7 @@ import torch
 import torchvision
 
 from helpers.cli import commands
-from helpers.models import backbones, weight_files
+from helpers.models import backbones, conversion, weight_files
 from helpers.notebook import choices
 
 ABOUT = {"backbone": "resnet18", "stem": "pool", "epochs_done": 3, "knn": 50.5}
@@ -331,3 +331,9 @@ def test_first_weights_are_known_by_their_content(tmp_path, backbone):
     assert weight_files.describe({"method": "byol", "init": one}).startswith(
         f"byol from {one}, resnet18"
     )
+
+
+def test_a_folder_in_place_of_a_file_is_said(tmp_path):
+    for read in (weight_files.read_about, conversion.read):
+        with pytest.raises(ValueError, match=r"is a folder: name a file in it"):
+            read(tmp_path)
