@@ -6,16 +6,20 @@ import pathlib
 import re
 import shlex
 import sys
+import types
 
+import numpy as np
+import PIL.Image
 import pytest
 import small
 import test_methods
+import torch
 import yaml
 
-from helpers import methods
+from helpers import methods, views
 from helpers.cli import commands
-from helpers.evaluation import results
-from helpers.models import backbones, weight_files
+from helpers.evaluation import embedding, results
+from helpers.models import backbones, export, weight_files
 from helpers.training import pretraining, settings
 from tools import set_address
 
@@ -90,7 +94,8 @@ def ours():
 
 
 @pytest.mark.parametrize("line", ours())
-def test_shown_commands_are_understood(line):
+def test_shown_commands_are_understood(line, monkeypatch):
+    monkeypatch.setattr(export, "ONNX", ())  # its packages need not be there
     # Who follows docs/design.md adds a method; until then another stands for it.
     function, _ = parsed(line.replace("hypersphere", "simclr"))
     assert callable(function)
@@ -139,9 +144,35 @@ def test_a_backbone_loads_as_shown(tmp_path, monkeypatch, capsys):
     about = {"backbone": "resnet18", "stem": "imagenet"}
     file = pathlib.Path("backbone.safetensors")
     weight_files.save_backbone(file, backbones.build(), about)
-    (source,) = code(COMMAND_LINE, "python")
+    source, _ = code(COMMAND_LINE, "python")
     exec(source, {})
     assert "missing_keys=['fc.weight', 'fc.bias'], unexp" in capsys.readouterr().out
+
+
+def test_a_photo_is_prepared_for_onnx_as_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # the orientation of a phone that was held upright
+    photo = PIL.Image.fromarray(pixels).resize((800, 600))
+    photo.save("new.jpg", exif=exif)
+    given = []
+
+    class Session:  # ONNX Runtime need not be there
+        def __init__(self, file):
+            assert file == "backbone.onnx"
+
+        def run(self, outputs, inputs):
+            given.append(inputs["images"])
+            return [None]
+
+    stub = types.SimpleNamespace(InferenceSession=Session)
+    monkeypatch.setitem(sys.modules, "onnxruntime", stub)
+    _, source = code(COMMAND_LINE, "python")
+    exec(source, {})
+    read = embedding.read([pathlib.Path("new.jpg")], 56)
+    whole = views.whole_view(read, 56)
+    torch.testing.assert_close(torch.from_numpy(given[0]), whole, atol=1e-5, rtol=0)
 
 
 def test_the_citation_is_valid():
