@@ -100,18 +100,13 @@ def _about_files(error: OSError) -> str:
 
 
 def _stop(sentence: str, status: int) -> int:
-    print(_on_a_line(sentence), file=sys.stderr)
+    print(files.on_a_line(sentence), file=sys.stderr)
     return status
-
-
-def _on_a_line(text: str) -> str:
-    """A text without line ends, or what else could change a terminal."""
-    return files.printable(" ".join(text.split()))
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
     """Print a warning as one plain sentence, on a line that no progress bar is on."""
-    tqdm.tqdm.write(f"Note: {_on_a_line(str(message))}", file=sys.stderr)
+    tqdm.tqdm.write(f"Note: {files.on_a_line(str(message))}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -149,3 +149,8 @@ def printable(text: str | os.PathLike[str]) -> str:
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in os.fspath(text)
     )
+
+
+def on_a_line(text: str) -> str:
+    """A text without line ends, or what else could change a terminal."""
+    return printable(" ".join(text.split()))
