@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import pathlib
 import threading
 import warnings
@@ -38,6 +39,7 @@ NOT_READ = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PALM", "PDF", "WMF"}
 # Pillow's warnings name no file, and the picture is used nevertheless: its tags are
 # odd, or it is large, which is checked below.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else they are printed
 HEIC = (".heic", ".heif")
 LARGE = 20_000_000  # pixels
 ONE_AT_A_TIME = threading.Lock()
