@@ -191,7 +191,10 @@ def convert(args: flags.Convert) -> None:
     file, matched = conversion.backbone_file(
         args.path, args.folder, args.allow_unsafe_pickle
     )
-    print(matched, f"The backbone is {file}.", sep="\n")
+    print(matched)
+    if "evaluation_size" not in weight_files.read_about(file):
+        print("The side of its images is not known: choose it with evaluate's --size.")
+    print(f"The backbone is {file}.")
 
 
 def export_network(args: flags.Export) -> None:

@@ -49,10 +49,14 @@ def downloading(
         ConnectionError,
         TimeoutError,
     ) as error:
+        name = url.rpartition("/")[2]
+        # A whole one would have been taken.
+        is_there = pathlib.Path(folder, name).is_file()
+        also = f" (the {name} that is there is not whole)" if is_there else ""
         raise OSError(
             f"{what} cannot be downloaded ({getattr(error, 'reason', error)}): connect "
-            f"this machine to the network, or put {url} into {str(folder)!r} by hand; "
-            f"{instead} no network."
+            f"this machine to the network, or put {url} into {str(folder)!r} by "
+            f"hand{also}; {instead} no network."
         ) from error
 
 

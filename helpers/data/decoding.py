@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import pathlib
 import threading
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.ExifTags
@@ -35,8 +36,10 @@ FITS = {  # how long images become squares, as the summary of a data set says it
 }
 # Not photographs, or read by programs outside Pillow, which a hostile file could use.
 NOT_READ = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PALM", "PDF", "WMF"}
-# No images are written here that could be bombs; their size is checked below.
-warnings.filterwarnings("ignore", category=PIL.Image.DecompressionBombWarning)
+# Pillow's warnings name no file, and the picture is used nevertheless: its tags are
+# odd, or it is large, which is checked below.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else they are printed
 HEIC = (".heic", ".heif")
 LARGE = 20_000_000  # pixels
 ONE_AT_A_TIME = threading.Lock()
@@ -116,7 +119,10 @@ def examine(file: pathlib.Path, size: int, fit: str = "crop") -> Decoded:
     except PIL.UnidentifiedImageError:
         ending, more = file.suffix.lower(), ""
         if ending in (".tif", ".tiff"):
-            more = "; a TIFF may have four channels at most"
+            more = (
+                "; of TIFFs it reads grey of up to 32 bits, floats of 32 bits, and "
+                "colours of 8 or 16 bits in up to four channels"
+            )
         elif ending in HEIC and ending not in endings():
             more = "; it needs `pip install pillow-heif`"
         return Decoded(None, f"Pillow knows no image like it{more}")
@@ -128,7 +134,7 @@ def examine(file: pathlib.Path, size: int, fit: str = "crop") -> Decoded:
 
 def _read(opened: PIL.Image.Image, size: int, fit: str) -> Decoded:
     """Read an image that was opened."""
-    is_16 = any(";16" in str(tile) for tile in opened.tile)  # known before it is read
+    is_16 = any(map(_has_16_bits, opened.tile))  # known before it is read
     opened.load()
     is_grey = opened.mode == "F" or opened.mode.startswith("I")
     is_deep = is_grey or is_16
@@ -143,6 +149,14 @@ def _read(opened: PIL.Image.Image, size: int, fit: str) -> Decoded:
     upright = _turned(image, orientation)
     pixels = np.array(_square(upright, size, fit)).transpose(2, 0, 1)
     return Decoded(pixels, "", is_deep, has_more, upright.width != upright.height)
+
+
+def _has_16_bits(tile: tuple[Any, ...]) -> bool:
+    """Whether a part of a file has values of 16 bits, as Pillow describes the part."""
+    codec, *_, args = tile
+    if codec.startswith("ppm"):  # also "ppm_plain"
+        return isinstance(args, tuple) and args[-1] > 255  # the largest value
+    return codec == "SGI16" or ";16" in str(args)
 
 
 def _square(image: PIL.Image.Image, size: int, fit: str) -> PIL.Image.Image:

@@ -266,7 +266,9 @@ def _is_image(file: pathlib.Path, left_out: LeftOut) -> bool:
         if ending in decoding.HEIC and not is_hidden:
             left_out.add("that need `pip install pillow-heif`", ending)
         elif file.name.lower() not in SYSTEM_FILES and not is_hidden:
-            left_out.add("with an ending that no image has", ending or file.name)
+            left_out.add(
+                "with an ending that Pillow does not read", ending or file.name
+            )
         return False
     if is_hidden:
         left_out.add("hidden file(s)", file.name)

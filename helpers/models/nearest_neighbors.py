@@ -62,6 +62,15 @@ def find(features: Tensor, *, k: int = 8) -> Tensor:
     return similarity.topk(min(k, len(features) - 1), dim=1).indices
 
 
+def is_telling(labels: Tensor) -> bool:
+    """Whether leave-one-out k-NN on these labels (N,) can be right, and can be wrong.
+
+    Of a single class it is always right, and with one image per class never.
+    """
+    counts = labels.bincount()
+    return int((counts > 0).sum()) > 1 and int(counts.max()) > 1
+
+
 def accuracy(
     backbone: nn.Module, labelled: Split, *, image_size: int, max_images: int = 2_000
 ) -> float:

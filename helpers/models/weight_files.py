@@ -268,7 +268,7 @@ def describe(about: Mapping[str, Any]) -> str:
     network = about.get("backbone", "resnet18")
     if "converted" in about:
         name = about.get("name", "unnamed")
-        return files.printable(f"{name}, {network}, converted from another project")
+        return files.printable(f"{name}, {network}, converted from a checkpoint")
     knn, first = about.get("knn"), about.get("init", "random")
     start = f" from {first}" if first != "random" else ""
     parts = [

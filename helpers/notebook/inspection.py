@@ -43,8 +43,13 @@ class Inspection:
         return pictures.neighbors(self.sample[:queries], found, self.classes)
 
     def maps(self) -> pictures.Figure:
-        """Draw a t-SNE map of the features of each network."""
-        return charts.tsne(self.features, self.sample.labels, self.classes)
+        """Draw a t-SNE map of the features of each network, or why there is none."""
+        try:
+            return charts.tsne(self.features, self.sample.labels, self.classes)
+        except ValueError as error:  # too few images: the notebook goes on
+            figure = pictures.Figure(figsize=(6, 0.5))
+            figure.text(0, 0.3, str(error))
+            return figure
 
     def accuracies(self) -> dict[str, float]:
         """Leave-one-out k-NN accuracy on the sample's labels in percent."""

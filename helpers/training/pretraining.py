@@ -256,7 +256,7 @@ def _train(
             )
             sessions.check_sound(session, store, progress)
             is_due = epoch + 1 == epochs or (epoch + 1) % settings.monitor_every == 0
-            if is_due and dataset.train_count:  # without labels there is no such gauge
+            if is_due and nearest_neighbors.is_telling(dataset.train.labels):
                 entry["knn"] = nearest_neighbors.accuracy(
                     method.final_backbone,
                     dataset.train,

@@ -85,3 +85,14 @@ def test_another_projects_checkpoint_is_converted_first(
     weights = safetensors.torch.load_file(made)
     assert torch.equal(weights["conv1.weight"], network.conv1.weight)
     assert weight_files.read_about(pathlib.Path(made))["stem"] == "imagenet"
+
+
+@pytest.mark.parametrize("prefix", ["module.encoder_q.", ""])
+def test_a_side_that_a_checkpoint_does_not_tell_is_said(prefix, run, tmp_path):
+    state = torchvision.models.resnet18().state_dict()
+    path = tmp_path / "other.pth"
+    torch.save({prefix + name: value for name, value in state.items()}, path)
+    status, printed, _ = run(f"convert --path {path} --folder {tmp_path}")
+    assert status == 0
+    # Plain names are torchvision's, whose weights are for 224 px.
+    assert ("The side of its images is not known" in printed) == bool(prefix)

@@ -69,7 +69,7 @@ def test_a_warning_is_one_plain_sentence(pets):
     assert all(note.startswith("Note: ") for note in notes)
     note = notes[0]
     assert note.startswith(
-        "Note: Left out: 1 with an ending that no image has (.txt); "
+        "Note: Left out: 1 with an ending that Pillow does not read (.txt); "
     )
     assert "Pillow knows no image like it" in note
     assert "\x1b" not in done.stderr

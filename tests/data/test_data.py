@@ -268,6 +268,18 @@ def test_a_download_that_fails_says_what_to_do(source, error, tmp_path, monkeypa
         data.load(source, root=tmp_path)
 
 
+def test_half_an_archive_that_lies_there_is_named(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", fail)
+    (tmp_path / "stl10_binary.tar.gz").write_bytes(b"half of it")
+    with pytest.raises(
+        OSError, match=r"stl10_binary.tar.gz that is there is not whole"
+    ):
+        data.load("stl10", root=tmp_path)
+
+
 def test_the_archives_are_torchvisions(tmp_path):
     folder = torchvision.datasets.Imagenette
     assert data.ARCHIVES["imagenette"] == folder._ARCHIVES["160px"][0]

@@ -55,7 +55,7 @@ def test_a_folder_is_read_in_a_fixed_order(images):
     picture(loose / "x.PNG", (1, 2, 3))
     (loose / "notes.txt").write_text("no image")
     dataset, words = said(images)
-    assert words == "Left out: 1 with an ending that no image has (.txt)."
+    assert words == "Left out: 1 with an ending that Pillow does not read (.txt)."
     assert dataset.name == "folder:my pets at 32 px"
     assert dataset.classes == ("cat", "dog")
     assert dataset.train.labels.tolist() == [0, 0, 0, 1, 1, 1]

@@ -136,7 +136,7 @@ def test_endings_that_are_not_read_are_counted(tmp_path):
     found, words = find(tmp_path)
     assert counts(found) == (0, 3, 0)
     assert words == (
-        "Left out: 4 with an ending that no image has (README, .dcm, .npy)."
+        "Left out: 4 with an ending that Pillow does not read (README, .dcm, .npy)."
     )
 
 

@@ -56,7 +56,7 @@ def test_images_are_found_once_and_in_order(photos):
 def test_what_else_is_in_a_folder_is_said(photos, monkeypatch):
     monkeypatch.setattr(decoding, "endings", lambda: frozenset([".png", ".jpg"]))
     (photos / "x" / "IMG_1.HEIC").write_text("a telephone's")
-    said = r"1 with an ending that no image has \(\.txt\).*1 that need `pip install pil"
+    said = r"1 with an ending that Pillow does not read .*1 that need `pip install pil"
     with pytest.warns(UserWarning, match=said):
         embedding.find([photos])
     for file in photos.rglob("*.???"):

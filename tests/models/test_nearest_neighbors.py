@@ -109,3 +109,12 @@ def test_the_accuracy_lets_no_image_vote_for_itself(monkeypatch):
     labelled = small.split(60, seed=0)
     found = nearest_neighbors.accuracy(nn.Identity(), labelled, image_size=8)
     assert found < 60
+
+
+@pytest.mark.parametrize(
+    ("labels", "is_telling"),
+    [([], False), ([0, 0, 0], False), ([2, 1, 0], False), ([0, 1, 1], True)],
+)
+def test_labels_that_allow_one_answer_alone_are_known(labels, is_telling):
+    found = torch.tensor(labels, dtype=torch.int64)
+    assert nearest_neighbors.is_telling(found) == is_telling

@@ -1,5 +1,7 @@
 """Random weights beside trained ones, on the same images."""
 
+import dataclasses
+
 import pytest
 import small
 import torch
@@ -34,3 +36,12 @@ def test_no_image_votes_for_itself(look):
     alone = inspection.Inspection(look.networks, look.sample, (), {"own": unlike})
     # All others are equally far away, so an image can only be right by luck.
     assert alone.accuracies()["own"] < 100 * labels.bincount().max() / 24 + 1e-3
+
+
+def test_few_labelled_images_do_not_end_a_notebook():
+    """Such as one of each class, which the notebooks offer as an answer."""
+    dataset = dataclasses.replace(small.dataset(), train_count=3)
+    look = inspection.inspect({"one": small.backbone()}, dataset, image_size=32)
+    (sentence,) = look.maps().texts
+    assert sentence.get_text() == "A t-SNE map needs at least 5 images, not 3."
+    assert look.neighbors().axes

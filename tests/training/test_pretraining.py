@@ -235,6 +235,22 @@ def test_the_history_has_what_people_and_figures_need(name, dataset, tmp_path):
     assert run.minutes == pytest.approx(sum(e["seconds"] for e in stored) / 60)
 
 
+@pytest.mark.parametrize("labels", [[0] * 24, [0, 1, 2]], ids=["one class", "one each"])
+def test_an_accuracy_that_could_only_be_one_number_is_not_shown(
+    labels, tmp_path, capsys
+):
+    """Of a single class k-NN is always right, with one image per class never."""
+    few = dataclasses.replace(small.dataset(), train_count=len(labels))
+    few.pretraining.labels[:] = -1
+    few.pretraining.labels[: len(labels)] = torch.tensor(labels)
+    run = pretraining.pretrain(configure(epochs=1), few, folder=tmp_path)
+    assert "knn" not in run.history[-1]
+    assert "k-NN" not in capsys.readouterr().out
+    assert "k-NN" not in weight_files.describe(
+        weight_files.read_about(run.backbone_file)
+    )
+
+
 def test_the_backbone_is_handed_on_with_its_story(dataset, tmp_path):
     run = pretraining.pretrain(configure(), dataset, folder=tmp_path)
     loaded, about = weight_files.load_backbone(run.backbone_file)
