@@ -65,9 +65,10 @@ def find(features: Tensor, *, k: int = 8) -> Tensor:
 def is_telling(labels: Tensor) -> bool:
     """Whether leave-one-out k-NN on these labels (N,) can be right, and can be wrong.
 
-    Of a single class it is always right, and with one image per class never.
+    Of a single class it is always right, and with one image per class never. A label of
+    -1 is none.
     """
-    counts = labels.bincount()
+    counts = labels[labels >= 0].bincount()
     return int((counts > 0).sum()) > 1 and int(counts.max()) > 1
 
 

@@ -52,8 +52,13 @@ class Inspection:
             return figure
 
     def accuracies(self) -> dict[str, float]:
-        """Leave-one-out k-NN accuracy on the sample's labels in percent."""
+        """Leave-one-out k-NN accuracy on the sample's labels in percent.
+
+        Nothing where these labels allow a single answer.
+        """
         labels = self.sample.labels
+        if not nearest_neighbors.is_telling(labels):
+            return {}
         found = {}
         for name, features in self.features.items():
             votes = nearest_neighbors.classify(

@@ -45,3 +45,4 @@ def test_few_labelled_images_do_not_end_a_notebook():
     (sentence,) = look.maps().texts
     assert sentence.get_text() == "A t-SNE map needs at least 5 images, not 3."
     assert look.neighbors().axes
+    assert look.accuracies() == {}
