@@ -16,6 +16,10 @@ from packaging.utils import canonicalize_name
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
 ABOUT = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = ABOUT["optional-dependencies"]
+EVERYTHING = [
+    *ABOUT["dependencies"],
+    *(one for extra in EXTRAS.values() for one in extra),
+]
 # Loaded by a notebook's kernel before the setup cell runs: replacing one breaks it.
 ON_COLAB = {
     *("torch", "torchvision", "numpy", "pandas", "pillow", "jinja2", "scikit-learn"),
@@ -44,7 +48,7 @@ def test_colab_gets_what_it_lacks():
 
 
 def test_the_oldest_set_is_at_the_lower_bounds():
-    needed = named([*ABOUT["dependencies"], *EXTRAS["notebooks"], *EXTRAS["dev"]])
+    needed = named(EVERYTHING)
     oldest = named(lines("constraints.txt"))
     # Of what the tests do not run on, any version will do.
     free = {"ruff", "setuptools", "packaging", "self-supervised-stl10"}
@@ -60,8 +64,7 @@ def test_the_oldest_set_is_at_the_lower_bounds():
 
 
 def test_no_limit_but_the_oldest_set_is_exact():
-    everything = [*ABOUT["dependencies"], *EXTRAS["notebooks"], *EXTRAS["dev"]]
-    parts = [part for one in everything for part in Requirement(one).specifier]
+    parts = [part for one in EVERYTHING for part in Requirement(one).specifier]
     assert {part.operator for part in parts} == {">=", "<"}
 
 
