@@ -34,6 +34,11 @@ def results_folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
     return pathlib.Path(given or os.environ.get("STL_RESULTS", "runs/results"))
 
 
+def as_typed(path: str | os.PathLike[str]) -> pathlib.Path:
+    """A path as a person types it: ``~`` is their home, if there is one."""
+    return pathlib.Path(os.path.expanduser(path))
+
+
 def check_folder(folder: pathlib.Path) -> None:
     """Try to write into a folder, or where it would be made, and leave nothing there.
 

@@ -148,3 +148,11 @@ def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path, monkeyp
     monkeypatch.setattr(os, "replace", rename)
     files.write(tmp_path / "some.txt", lambda path: path.write_text("x"))
     assert calls == ["file", "name", "folder"]
+
+
+def test_a_typed_path_begins_at_home_where_there_is_one(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))  # Windows
+    assert files.as_typed("~/pets") == tmp_path / "pets"
+    assert files.as_typed("~nobody-here/pets") == pathlib.Path("~nobody-here/pets")
+    assert files.as_typed("pets") == pathlib.Path("pets")

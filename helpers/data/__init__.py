@@ -140,7 +140,7 @@ def check(source: str, labels: int | str | None = None) -> None:
             raise ValueError(_unknown(source))
         smallest, name = SMALLEST_CLASS[source], source
     else:
-        root = pathlib.Path(path).expanduser()
+        root = files.as_typed(path)
         is_zip = root.is_file() and not labels_csv.is_table(root)
         if is_zip:  # it is looked into when it is unpacked
             return
@@ -167,7 +167,7 @@ def name_of(source: str, labels: int | str | None = None, seed: int = 0) -> str:
 
 def _unknown(source: str) -> str:
     """A sentence for a source that has no such name."""
-    if source and pathlib.Path(source).expanduser().exists():
+    if source and files.as_typed(source).exists():
         return f"{source!r} is a path: write {f'folder:{source}'!r}."
     return f"Unknown data {source!r}: choose one of {', '.join(SOURCES)}PATH."
 

@@ -120,12 +120,12 @@ def first_weights(source: str) -> dict[str, str]:
     """
     if source in backbones.WEIGHTS:
         return {"init": source}
-    if not pathlib.Path(source).expanduser().is_file():
+    if not files.as_typed(source).is_file():
         raise ValueError(
             f"Unknown weights {source!r}: choose one of {', '.join(backbones.WEIGHTS)},"
             " or the path of a file."
         )
-    chosen = from_file(pathlib.Path(source).expanduser())
+    chosen = from_file(files.as_typed(source))
     backbone, stem = chosen.network
     norm = chosen.about.get("norm", "batch")
     return {"init": chosen.source, "backbone": backbone, "stem": stem, "norm": norm}

@@ -5,12 +5,13 @@ They need no widgets and work with IPython 7.34 (Colab) and newer.
 
 import dataclasses
 import os
-import pathlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from IPython.core.error import StdinNotImplementedError
+
+from helpers import files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,9 +141,9 @@ def _match(typed: str, values: Sequence[str]) -> str:
         head, colon, rest = typed.partition(":")
         match = known.get(f"{head}{colon}".lower())
         if not (match and colon and rest.strip()):
-            if pathlib.Path(typed).expanduser().exists():
-                for prefix in (value for value in values if value.endswith(":")):
-                    raise ValueError(f"{typed!r} is a path: type {prefix}{typed}")
+            prefix = next((value for value in values if value.endswith(":")), "")
+            if prefix and files.as_typed(typed).exists():
+                raise ValueError(f"{typed!r} is a path: type {prefix}{typed}")
             known_answers = f"{', '.join(values)} (completed after a colon) or a number"
             raise ValueError(f"{typed!r} is no answer: type {known_answers}.")
         match += rest.strip()

@@ -4,6 +4,7 @@ import pathlib
 import subprocess
 import sys
 
+import hostile
 import numpy as np
 import PIL.Image
 import pytest
@@ -117,6 +118,36 @@ def test_a_name_cannot_change_what_a_terminal_shows(run, tmp_path):
     status, printed, _ = run(f"list --folder {tmp_path / 'runs'}")
     assert (status, printed.count("\x1b")) == (0, 0)
     assert r"a\x1b]0;owned\x07" in printed
+
+
+ODD_PATHS = (
+    "~nobody-here",
+    "~nobody-here/pets",
+    "a\0b",
+    "\ud800",
+    5_000 * "x",
+    " ",
+    ".x/..",
+)
+
+
+@pytest.mark.parametrize("path", ODD_PATHS)
+def test_any_text_for_a_path_is_one_sentence(path, run_words, tmp_path):
+    folder, place = f"folder:{path}", str(tmp_path / "x.npz")
+    weights = ["--weights", "random"]
+    for words in (
+        ["pretrain", "simclr", "--data", path],
+        ["pretrain", "simclr", "--data", folder],
+        ["pretrain", "simclr", "--data", "demo-tiny", "--init", path],
+        ["evaluate", "--weights", path, "--data", "demo-tiny"],
+        ["embed", *weights, "--images", path, "--output", place],
+        ["embed", *weights, "--images", folder, "--output", place],
+    ):
+        status, _, error = run_words(words)
+        assert status in (1, 2), (words, error)
+        assert "For full helptext" in error or hostile.is_sentence(error.rstrip()), (
+            error
+        )
 
 
 def test_a_path_without_folder_is_answered_with_what_to_write(pets, run):

@@ -248,7 +248,7 @@ print([epochs, questions.choose("Weights?", lines, 0, "STL_TEST_WEIGHTS")])
 
 
 def test_a_path_alone_is_answered_with_what_to_type(keyboard, tmp_path, capsys):
-    keyboard(str(tmp_path), f"folder:{tmp_path}")
+    keyboard("~nobody-here", str(tmp_path), f"folder:{tmp_path}")  # nobody has a home
     assert ask_images() == f"folder:{tmp_path}"
     printed = capsys.readouterr().out
     assert f"'{tmp_path}' is a path: type folder:{tmp_path}\n" in printed
