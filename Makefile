@@ -5,7 +5,8 @@ OLDEST := .venv-oldest
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 # Files of tests side by side; a worker that dies is one failed test, not the end.
-TEST := -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+TEST := -m pytest --numprocesses auto --maxprocesses 4 \
+	--dist loadfile --no-loadscope-reorder
 
 .PHONY: help run lab test test-oldest check format figures results bench address clean
 

@@ -43,6 +43,15 @@ hypothesis.settings.register_profile("long", max_examples=1_000, **shared)
 hypothesis.settings.load_profile("suite")
 
 
+# They take minutes with few tests: begun last, they would keep one worker alone.
+LONGEST = ("test_notebooks.py", "test_browser.py", "test_on_colab.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the longest files."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path, monkeypatch):
     """Forget answers set outside; keep what is written apart."""

@@ -300,7 +300,7 @@ def test_how_long_images_become_squares_is_part_of_what_they_are(tmp_path, stora
     assert len({dataset.files for dataset in found.values()}) == 3
     for fit, dataset in found.items():
         assert dataset.fit == fit
-        assert dataset.describe().endswith(f"test images; {decoding.FITS[fit]}")
+        assert dataset.describe().endswith(f"each); {decoding.FITS[fit]}")
     corner = {fit: int(d.train.images[:][0, 0, 12, 0]) for fit, d in found.items()}
     assert corner["crop"] < 50
     assert corner["squash"] == corner["pad"] == 200
