@@ -17,7 +17,7 @@ from helpers.models import backbones
 from helpers.training import supervised
 
 AMOUNTS = (1, 5, 20, 100, 500)  # labels per class, as far as there are as many
-STEPS = 200  # of training at least, where an epoch has very few
+STEPS = 200  # of training with few labels, unless all of them take fewer
 PENALTY = 1e-2  # of the probe's weights, where one label cannot choose it
 
 
@@ -35,7 +35,8 @@ def measure(
 
     Smaller choices of labels are part of the larger ones. The number of labels is the
     only thing that differs along a curve, but for the epochs, which are more where
-    labels are so few that an epoch has hardly a step.
+    labels are so few that an epoch has hardly a step: up to 200 steps, though never
+    more than with all labels.
 
     Every training is kept as it goes on, and the accuracy of its point as it ends: see
     ``repetitions``. Asked again, what is there is not computed again.
@@ -54,6 +55,7 @@ def measure(
         Top-1 accuracy in percent by labels per class, for ``baseline``, ``linear
         probe`` and ``fine-tuning``.
     """
+    whole = settings.epochs * math.ceil(dataset.train_count / settings.batch_size)
     smallest = int(dataset.train.labels.bincount().min())
     amounts = [*(n for n in amounts if n < smallest), smallest]
     features = protocols.encode(create(), dataset, image_size=image_size)
@@ -78,7 +80,7 @@ def measure(
         found = probes.score(probe(features.test), dataset.test.labels)
         curves["linear probe"][amount] = found.top1
         steps = math.ceil(len(index) / settings.batch_size)
-        epochs = max(settings.epochs, math.ceil(STEPS / steps))
+        epochs = max(settings.epochs, math.ceil(min(STEPS, whole) / steps))
         chosen = dataclasses.replace(settings, epochs=epochs, validation=0.0)
         for way, (method, build) in starts.items():
             experiment = protocols.Experiment(

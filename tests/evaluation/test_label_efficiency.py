@@ -1,5 +1,7 @@
 """Accuracy against the number of labels."""
 
+import dataclasses
+
 import pytest
 import small
 import torch
@@ -7,6 +9,10 @@ import torch
 from helpers import files
 from helpers.evaluation import label_efficiency, protocols
 from helpers.training import supervised
+
+SETTINGS = dataclasses.replace(
+    protocols.supervised_settings(32, epochs=2), batch_size=8
+)
 
 
 def measure(**kept):
@@ -22,7 +28,7 @@ def measure(**kept):
     return label_efficiency.measure(
         create,
         small.dataset(),
-        protocols.supervised_settings(32, epochs=1),
+        SETTINGS,
         image_size=32,
         amounts=(1, 5, 100),
         **kept,
@@ -35,7 +41,8 @@ def quick(monkeypatch, small_backbone):
 
 
 @pytest.fixture
-def curves(monkeypatch, quick):
+def trained(monkeypatch):
+    """What was trained: images of each class, and the settings."""
     trained = []
     train = supervised.train_on_images
 
@@ -44,26 +51,34 @@ def curves(monkeypatch, quick):
         return train(classifier, split, settings, **names)
 
     monkeypatch.setattr(supervised, "train_on_images", recorded)
+    return trained
+
+
+@pytest.mark.usefixtures("quick")
+def test_every_way_has_a_point_for_every_amount_that_is_there():
     found = measure()
-    return found, trained
-
-
-def test_every_way_has_a_point_for_every_amount_that_is_there(curves):
-    found, _ = curves
     assert found.keys() == {"baseline", "linear probe", "fine-tuning"}
     for points in found.values():
         assert list(points) == [1, 5, 8]
         assert all(0 <= top1 <= 100 for top1 in points.values())
 
 
-def test_baseline_and_fine_tuning_are_trained_alike(curves):
-    _, trained = curves
+@pytest.mark.usefixtures("quick")
+def test_baseline_and_fine_tuning_are_trained_alike(trained):
+    measure()
     assert [counts for counts, _ in trained] == [[n] * 3 for n in (1, 1, 5, 5, 8, 8)]
     for one, other in zip(trained[::2], trained[1::2], strict=True):
         assert one == other
-    epochs = [settings.epochs for _, settings in trained[::2]]
-    assert epochs == [4, 4, 4]  # of one step each: more epochs, not fewer steps
     assert all(settings.validation == 0 for _, settings in trained)
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(4, [4, 2, 2]), (200, [6, 3, 2])])
+def test_few_labels_take_more_epochs_but_no_more_steps_than_all(
+    steps, epochs, trained, monkeypatch, small_backbone
+):
+    monkeypatch.setattr(label_efficiency, "STEPS", steps)
+    measure()  # an epoch has one step, two and three
+    assert [settings.epochs for _, settings in trained[::2]] == epochs
 
 
 @pytest.mark.usefixtures("quick")

@@ -161,11 +161,15 @@ FAULTS = {
     "evaluation/label_efficiency.py": {
         f"{AMOUNTS}::test_baseline_and_fine_tuning_are_trained_alike": [
             ("epochs=epochs, validation=0.0", "epochs=epochs"),
-            ("max(settings.epochs, math.ceil(STEPS / steps))", "settings.epochs"),
             (
                 "pretraining=dataset.train[index], train_count=len(index)",
                 "pretraining=dataset.train, train_count=len(dataset.train)",
             ),
+        ],
+        f"{AMOUNTS}::test_few_labels_take_more_epochs_but_no_more_steps_than_all": [
+            ("max(settings.epochs, math.ceil(min", "min(settings.epochs, math.ceil(min"),
+            ("min(STEPS, whole)", "STEPS"),
+            ("min(STEPS, whole)", "whole"),
         ],
         f"{AMOUNTS}::test_points_are_kept_as_they_end": [
             ("seeds=[settings.seed], **kept", "seeds=[settings.seed]"),
