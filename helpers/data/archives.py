@@ -72,6 +72,7 @@ def unpack(file: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
 
     Raises:
         ValueError: when it is no zip, is damaged, needs a password or does not fit.
+        OSError: when it cannot be read or written.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -96,9 +97,12 @@ def unpack(file: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
             finally:
                 shutil.rmtree(beside, ignore_errors=True)
             return place
-    # RuntimeError: it needs a password; NotImplementedError: unknown compression.
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        raise ValueError(
-            f"{str(file)!r} cannot be unpacked ({error}): unpack it yourself and give "
+    # RuntimeError: it needs a password; NotImplementedError: unknown compression;
+    # OSError: the disk fails, or a damaged place lies before the file's beginning.
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError) as error:
+        kind = OSError if isinstance(error, OSError) else ValueError
+        why = getattr(error, "strerror", None) or error
+        raise kind(
+            f"{str(file)!r} cannot be unpacked ({why}): unpack it yourself and give "
             "the folder."
         ) from error
