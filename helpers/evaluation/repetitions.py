@@ -341,11 +341,8 @@ class _Work:
     def _check(self, state: dict[str, Any], count: int) -> None:
         """Raise an error for a state that is not of this work; see ``load``."""
         dataset = self.experiment.dataset
-        test, classes, done = (
-            len(dataset.test),
-            len(dataset.classes),
-            len(state["scores"]),
-        )
+        test, classes = len(dataset.test), len(dataset.classes)
+        done = len(state["scores"])
         shapes = [tuple(one.confusion.shape) for one in state["scores"]]
         shapes += [(test, classes), tuple(state["outputs"].shape)]
         good = 0 < done <= count and len(state["minutes"]) == done
