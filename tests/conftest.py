@@ -20,7 +20,7 @@ sys.path.insert(0, str(PROJECT / "tests" / "methods"))  # what every method is a
 import small  # noqa: E402
 
 from helpers.data import demo  # noqa: E402
-from helpers.models import backbones  # noqa: E402
+from helpers.models import backbones, weight_files  # noqa: E402
 
 # A suite that nohup, a job scheduler or a shell's "&" has started would ignore what
 # tests send.
@@ -59,6 +59,8 @@ def own_folders(tmp_path, monkeypatch):
         monkeypatch.delenv(name)
     for name in ("CHECKPOINTS", "RESULTS", "DATA_ROOT"):
         monkeypatch.setenv(f"STL_{name}", str(tmp_path / name.lower()))
+    # What is released may change at any time.
+    monkeypatch.setattr(weight_files, "RELEASED", tmp_path / "released")
 
 
 @pytest.fixture(scope="session")

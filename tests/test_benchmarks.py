@@ -441,7 +441,7 @@ def test_a_backbone_is_halved_split_joined_and_loaded(tmp_path):
     about = {"backbone": "resnet18", "stem": "imagenet", "method": "pirl"}
     weight_files.save_backbone(tmp_path / "whole.safetensors", backbone, about)
     halved, out = tmp_path / "pirl.safetensors", tmp_path / "out"
-    parts.halve(tmp_path / "whole.safetensors", halved)
+    weight_files.save_half(tmp_path / "whole.safetensors", halved)
     parts.split(halved, out, limit=2**20)  # an older file's parts, which go
     written = parts.split(halved, out)
     assert written == ["pirl.safetensors.gz.1of2", "pirl.safetensors.gz.2of2"]

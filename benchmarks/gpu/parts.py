@@ -1,9 +1,10 @@
 """Backbones to take home: float16, compressed, in parts small enough to send.
 
-    python -m benchmarks.gpu.parts runs/gpu --weights weights --results results
+    python -m benchmarks.gpu.parts runs/gpu --results results
 
 joins the parts that a run left in its output folder, checks them, and writes its
-records where the table of results finds them. Without this file the same is
+records where the table of results finds them; ``tools.release`` then takes a backbone
+into the project. Without this file the same is
 
     cat pirl.safetensors.gz.1of2 pirl.safetensors.gz.2of2 | gunzip > pirl.safetensors
 """
@@ -19,7 +20,6 @@ import pathlib
 import re
 from typing import Any
 
-import safetensors.torch
 import tyro
 
 from helpers import files
@@ -36,7 +36,7 @@ class Settings:
 
     output: tyro.conf.Positional[pathlib.Path]
     """Output folder of a run of benchmarks.gpu."""
-    weights: pathlib.Path = pathlib.Path("weights")
+    weights: pathlib.Path = pathlib.Path("runs/gpu-weights")
     """Folder for the backbones."""
     results: pathlib.Path | None = None
     """Folder for the records; none are written by default."""
@@ -53,18 +53,6 @@ def main(asked: Settings) -> None:
         for record in found["records"]:
             results.save(record, asked.results)
         print(f"{len(found['records'])} records in {asked.results}")
-
-
-def halve(source: pathlib.Path, target: pathlib.Path) -> None:
-    """Write a backbone file again with its weights in float16; its about is kept."""
-    about = weight_files.read_about(source) | {"dtype": "float16"}
-    tensors = safetensors.torch.load_file(source)
-    halved = {
-        name: tensor.half() if tensor.is_floating_point() else tensor
-        for name, tensor in tensors.items()
-    }
-    metadata = {"about": json.dumps(about)}
-    files.write(target, lambda p: safetensors.torch.save_file(halved, p, metadata))
 
 
 def split(source: pathlib.Path, folder: pathlib.Path, limit: int = LIMIT) -> list[str]:

@@ -50,6 +50,11 @@ def configure(method: str, **changes: Any) -> settings.PretrainingSettings:
     return settings.configure(method, "long", **changes)
 
 
+def halve(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Write a backbone file again with its weights in float16."""
+    weight_files.save_half(source, target)
+
+
 def start(chosen: settings.PretrainingSettings, dataset: Dataset) -> sessions.Session:
     """A run before its first step."""
     return sessions.start(chosen, dataset, devices=1, nodes=1)

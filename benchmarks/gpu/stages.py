@@ -140,7 +140,7 @@ def pretrain(
     wall = time.time() - begun
     made = project.about(file)
     small = bench.work / f"{stage}.safetensors"
-    parts.halve(file, small)
+    project.halve(file, small)
     knn = project.gauge(small, dataset, made["evaluation_size"])
     training = 60 * made["minutes"]
     bench.report(

@@ -287,6 +287,8 @@ def list_files(args: flags.List) -> None:
             print(f"{files.printable(file)}: {files.printable(describe(about))}")
         if not found:
             print(nothing.format(args.folder))
+    for file, about in weight_files.released():
+        print(f"{file}: released with the project: {weight_files.describe(about)}")
 
 
 def show_results(args: flags.Results) -> None:

@@ -337,7 +337,7 @@ class Search:
 
 @dataclasses.dataclass(frozen=True)
 class List:
-    """List the backbones and classifiers on this machine, newest first.
+    """List the backbones and classifiers on this machine, and what was released.
 
     Attributes:
         folder: folder with runs.

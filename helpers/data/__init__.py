@@ -30,6 +30,15 @@ SOURCES = {
 }
 
 
+# What their owners say of the images, for whoever hands on weights learned from them.
+IMAGENET_TERMS = "ImageNet, whose terms allow research and teaching without profit only"
+LICENCES = {
+    "demo": "The images were drawn by this project's code: no rights of others.",
+    "stl10": f"The photographs are from {IMAGENET_TERMS}.",
+    "imagenette": f"The photographs are from {IMAGENET_TERMS}.",
+    "cifar10": "The photographs were collected from the web, without a licence.",
+    "cifar100": "The photographs were collected from the web, without a licence.",
+}
 LARGEST_SIDE = 10_000  # pixels
 ARCHIVES = {
     "stl10": torchvision.datasets.STL10.url,

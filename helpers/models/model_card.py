@@ -6,7 +6,7 @@ import numbers
 from collections.abc import Mapping
 from typing import Any
 
-from helpers import views
+from helpers import data, views
 
 # Keys of the metadata that are told in the text, or are too long for a table.
 TOLD = ("classes", "head", "epsilon", "mean", "std", "image_size", "stored_size", "fit")
@@ -18,7 +18,14 @@ CUTS = {  # how an image becomes a square, by ``decoding.FITS``
 NUMBERS = ("knn", "spread", "loss", "top1", "balanced")
 
 
-def write(name: str, about: Mapping[str, Any], *, image_size: int, outputs: str) -> str:
+def write(
+    name: str,
+    about: Mapping[str, Any],
+    *,
+    image_size: int,
+    outputs: str,
+    measured: Mapping[str, str] | None = None,
+) -> str:
     """Write a model card in Markdown.
 
     Args:
@@ -26,6 +33,7 @@ def write(name: str, about: Mapping[str, Any], *, image_size: int, outputs: str)
         about: metadata of the backbone or classifier file.
         image_size: side S in pixels of the images that the network takes.
         outputs: what it maps images to, in words.
+        measured: accuracies on test images, by what they are of.
 
     Returns:
         The card: how to prepare an image, data and recipe, numbers, licence.
@@ -55,16 +63,22 @@ def write(name: str, about: Mapping[str, Any], *, image_size: int, outputs: str)
         parts += ["## Classes", "In the order of the outputs:", "\n".join(names)]
     parts += [
         "## Numbers",
-        _table(figures) or "None were measured: `python -m helpers evaluate` does.",
-        "Accuracies are in percent: `top1` and `balanced` (every class counts the "
-        "same) on the test images, `knn` on the training labels.",
+        _table({**figures, **(measured or {})})
+        or "None were measured: `python -m helpers evaluate` does.",
+        "Accuracies are in percent: `knn` on the training labels, all others on the "
+        "test images; in `balanced` every class counts the same.",
         "## Data and recipe",
         _table(made) or "The file does not say.",
         "## Licence",
-        "The licence of the weights depends on the images they were learned from. "
-        "Write it here: ____",
+        f"What may be done with the weights depends on the images that they were "
+        f"learned from. {_licence(about)}",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _licence(about: Mapping[str, Any]) -> str:
+    name = str(about.get("data", "")).partition(",")[0]
+    return data.LICENCES.get(name, "Write their licence here: ____")
 
 
 def _stored(about: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ from helpers import files
 from helpers.models import backbones
 
 BACKBONE_FILE = "backbone.safetensors"
+RELEASED = pathlib.Path(__file__).resolve().parents[2] / "weights"  # with the project
 # What the metadata may hold: names are text of at most so many characters, numbers lie
 # between two limits. Fields that are not listed may hold anything.
 LONGEST_NAME = 1_000
@@ -56,10 +57,22 @@ def save_backbone(
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in backbone.state_dict().items()
     }
-    metadata = {"about": json.dumps(dict(about))}
-    content = safetensors.torch.save(tensors, metadata)
-    # Unlike safetensors' own, a file written this way can be read by others too.
-    files.write(path, lambda beside: beside.write_bytes(content))
+    _write(path, tensors, about)
+
+
+def save_half(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Write a backbone file again with its weights in float16, in half the space.
+
+    Raises:
+        ValueError: see ``load_backbone``; or when a weight is too large for float16.
+    """
+    backbone, about = load_backbone(source)
+    halved = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in backbone.state_dict().items()
+    }
+    check_weights(halved, f"{source} in float16")
+    _write(target, halved, about | {"dtype": "float16"})
 
 
 def read_about(path: pathlib.Path) -> dict[str, Any]:
@@ -233,6 +246,12 @@ def find_backbones(
     return find(folders, BACKBONE_FILE, read_about)
 
 
+def released() -> list[tuple[pathlib.Path, dict[str, Any]]]:
+    """Return the backbones that came with the project, the best k-NN accuracy first."""
+    found = _readable(sorted(RELEASED.glob("*.safetensors")), read_about)
+    return sorted(found, key=lambda one: -(one[1].get("knn") or 0))
+
+
 def find(
     folders: Sequence[str | os.PathLike[str]],
     name: str,
@@ -254,13 +273,7 @@ def find(
         if file.is_file()  # no dangling link, nor a pipe that would be waited for
     }
     newest = sorted(files.values(), key=lambda f: f.stat().st_mtime, reverse=True)
-    found = []
-    for file in newest:
-        try:
-            found.append((file, read(file)))
-        except ValueError as error:
-            warnings.warn(str(error), stacklevel=2)
-    return found
+    return _readable(newest, read)
 
 
 def describe(about: Mapping[str, Any]) -> str:
@@ -280,6 +293,28 @@ def describe(about: Mapping[str, Any]) -> str:
     if knn is not None:
         parts.append(f"k-NN {knn:.1f} % on its labels")
     return files.printable(", ".join(parts))
+
+
+def _write(
+    path: pathlib.Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]
+) -> None:
+    metadata = {"about": json.dumps(dict(about))}
+    content = safetensors.torch.save(dict(tensors), metadata)
+    # Unlike safetensors' own, a file written this way can be read by others too.
+    files.write(path, lambda beside: beside.write_bytes(content))
+
+
+def _readable(
+    paths: Sequence[pathlib.Path], read: Callable[[pathlib.Path], dict[str, Any]]
+) -> list[tuple[pathlib.Path, dict[str, Any]]]:
+    """Those files that can be read, with their metadata; a warning for each other."""
+    found = []
+    for file in paths:
+        try:
+            found.append((file, read(file)))
+        except ValueError as error:
+            warnings.warn(str(error), stacklevel=3)
+    return found
 
 
 def _check_about(about: Any) -> None:

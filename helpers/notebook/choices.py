@@ -47,6 +47,17 @@ class Chosen:
         about = self.about
         return about.get("backbone", "resnet18"), about.get("stem", "imagenet")
 
+    @property
+    def is_released(self) -> bool:
+        """Whether its file came with the project."""
+        return pathlib.Path(self.source).parent == weight_files.RELEASED
+
+    @property
+    def line(self) -> str:
+        """Describe it in one line of a list."""
+        start = "released with the project: " if self.is_released else ""
+        return start + weight_files.describe(self.about)
+
     def create(self) -> nn.Module:
         """Build the backbone and load its weights: a new copy at every call."""
         if self.source in backbones.WEIGHTS:
@@ -141,11 +152,10 @@ def ask_first(folders: Sequence[pathlib.Path], name: str = "STL_INIT") -> str:
     Returns:
         Their source, for ``first_weights``.
     """
-    found = _usable(path for path, _ in weight_files.find_backbones(folders))
     lines = [
         ("random: learn from nothing", "random", "random"),
         ("ImageNet weights, learned with labels", "imagenet", "imagenet"),
-        *((weight_files.describe(one.about), one.source, one.source) for one in found),
+        *((one.line, one.source, one.source) for one in _known(folders)),
         ("a checkpoint (file) of any project with a ResNet", None, "file"),
     ]
     listed = [questions.Choice(*line) for line in lines]
@@ -161,9 +171,10 @@ def ask(
 ) -> list[Chosen]:
     """Ask which backbones to evaluate.
 
-    By default the newest backbone of every method that was pre-trained on these images.
-    The list also offers every single file, ImageNet weights, a checkpoint from
-    elsewhere and random weights.
+    By default the newest backbone of every method that was pre-trained on these images,
+    or, where there is none yet, the best that came with the project. The list also
+    offers every single file, ImageNet weights, a checkpoint from elsewhere and random
+    weights.
 
     Args:
         folders: folders with runs, on this machine or on Drive.
@@ -174,22 +185,25 @@ def ask(
         The backbones, after random weights of each of their networks as the accuracy
         to beat.
     """
-    found = _usable(path for path, _ in weight_files.find_backbones(folders))
+    found = _known(folders)
     newest: dict[str, Chosen] = {}
     for backbone in found:
-        if _images(backbone.about.get("data", "")) == _images(data):
+        same = _images(backbone.about.get("data", "")) == _images(data)
+        if same and not backbone.is_released:
             newest.setdefault(backbone.name, backbone)
     names = ", ".join(newest) or "none yet"
     imagenet = from_source("imagenet")
     lines = [
         (f"all methods trained on these images ({names})", [*newest.values()], "all"),
-        *((weight_files.describe(one.about), [one], one.source) for one in found),
+        *((one.line, [one], one.source) for one in found),
         ("ImageNet weights, learned with labels", [imagenet], "imagenet"),
         ("a checkpoint (file) of any project with a ResNet", None, "file"),
         ("random weights alone", [], "random"),
     ]
     listed = [questions.Choice(*line) for line in lines]
-    answer = questions.choose("Which backbones?", listed, 0, name)
+    is_released = [one.is_released for one in found]
+    usual = 0 if newest or not any(is_released) else 1 + is_released.index(True)
+    answer = questions.choose("Which backbones?", listed, usual, name)
     if answer is None:
         path = colab.upload()
         answer = [from_file(path)] if path else []
@@ -199,6 +213,12 @@ def ask(
 def _images(data: str) -> str:
     """Name of a data set without the side at which a folder's images are kept."""
     return re.sub(r" at \d+ px", "", data)
+
+
+def _known(folders: Sequence[pathlib.Path]) -> list[Chosen]:
+    """One's own backbones, the newest first, then those that came with the project."""
+    found = [*weight_files.find_backbones(folders), *weight_files.released()]
+    return _usable(path for path, _ in found)
 
 
 def _usable(paths: Iterable[pathlib.Path]) -> list[Chosen]:

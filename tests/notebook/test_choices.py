@@ -98,6 +98,29 @@ def test_without_any_file_random_weights_remain(tmp_path, monkeypatch):
     assert [one.source for one in choices.ask([], "demo")] == ["random", "imagenet"]
 
 
+def test_what_was_released_is_the_default_until_there_is_something_of_ones_own(
+    tmp_path, monkeypatch, keyboard, capsys
+):
+    for method, knn in (("byol", 40.0), ("simclr", 60.0)):
+        file = make(tmp_path, method, method=method, data="imagenette", knn=knn)
+        (tmp_path / "weights").mkdir(exist_ok=True)
+        file.rename(tmp_path / "weights" / f"{method}.safetensors")
+    monkeypatch.setattr(weight_files, "RELEASED", tmp_path / "weights")
+    keyboard("")
+    best = choices.ask([tmp_path], "imagenette")[1]
+    assert (best.name, best.is_released) == ("SimCLR", True)
+    shown = capsys.readouterr().out
+    assert "1. all methods trained on these images (none yet)" in shown
+    assert "2. released with the project: simclr, resnet18, imagenette" in shown
+    assert "3. released with the project: byol" in shown
+    keyboard("3")
+    assert choices.ask_first([tmp_path]) == best.source
+
+    make(tmp_path, "own", data="imagenette")
+    keyboard("")
+    assert [one.name for one in choices.ask([tmp_path], "imagenette")[1:]] == ["BYOL"]
+
+
 @pytest.mark.usefixtures("small_backbone")
 def test_a_folder_is_the_same_images_at_whatever_side_it_was_kept(
     tmp_path, monkeypatch
