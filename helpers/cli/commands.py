@@ -13,7 +13,7 @@ import tqdm
 import tyro
 from torch import nn
 
-from helpers import files, hardware, views
+from helpers import data, files, hardware, views
 from helpers.cli import flags, report
 from helpers.evaluation import embedding, prediction, protocols, results
 from helpers.figures import charts, pictures
@@ -66,13 +66,22 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
             rest = _flag("init").parse_known_args(rest)[1]
         default = flags.Pretrain(settings.configure(**chosen))
         program += f" {chosen['method']}"
+    unnamed = ""
     if kind is flags.Evaluate:
-        file = pathlib.Path(_peek(rest, "weights").get("weights", ""))
+        chosen = _peek(rest, "weights", "data")
+        file = pathlib.Path(chosen.get("weights", ""))
         is_ours = file.suffix == ".safetensors" and file.is_file()
-        size = weight_files.read_about(file).get("image_size", 48) if is_ours else 48
-        training = protocols.supervised_settings(size)
-        default = flags.Evaluate(weights=tyro.MISSING, training=training)
-    return function, tyro.cli(kind, default=default, prog=program, args=rest)
+        about = weight_files.read_about(file) if is_ours else {}
+        training = protocols.supervised_settings(about.get("image_size", 48))
+        source = about.get("data", "").partition(",")[0]
+        images = flags.Images(data=source) if source in data.SOURCES else flags.Images()
+        if source.startswith("folder:") and "data" not in chosen:
+            unnamed = f"{file} has learned from {files.printable(source)}"
+        default = flags.Evaluate(weights=tyro.MISSING, training=training, images=images)
+    parsed = tyro.cli(kind, default=default, prog=program, args=rest)
+    if unnamed:  # after --help
+        raise ValueError(f"{unnamed}: say with --data folder:PATH where it is.")
+    return function, parsed
 
 
 def pretrain(args: flags.Pretrain) -> None:

@@ -173,6 +173,7 @@ class EvaluationFlags:
 class Evaluate(EvaluationFlags):
     """Evaluate a backbone, frozen and fine-tuned.
 
+    The images are by default those that the backbone has learned from.
     Flags that begin with --head are for training the MLP head; --epochs, --seed and
     the other training flags are for fine-tuning.
 

@@ -49,6 +49,26 @@ def test_defaults_follow_what_they_depend_on(tmp_path):
         assert args.training == protocols.supervised_settings(size)
 
 
+def test_a_backbone_is_scored_on_the_images_it_has_learned_from(tmp_path, run):
+    file = tmp_path / "backbone.safetensors"
+
+    def scored_on(data, *more):
+        about = {"backbone": "resnet18", "data": data}
+        weight_files.save_backbone(file, torch.nn.Linear(1, 1), about)
+        return commands.parse(["evaluate", "--weights", str(file), *more])[1].images
+
+    assert scored_on("imagenette, 100 labels a class").data == "imagenette"
+    assert scored_on("cifar10").data == "cifar10"
+    assert scored_on("cifar10", "--data", "stl10").data == "stl10"
+    assert scored_on("elsewhere").data == "demo"
+    pets = "folder:pets at 160 px"
+    assert scored_on(pets, "--data", "folder:/pets").data == "folder:/pets"
+    with pytest.raises(ValueError, match="has learned from folder:pets at 160 px: say"):
+        scored_on(pets)
+    with pytest.raises(SystemExit):  # the help comes first
+        scored_on(pets, "--help")
+
+
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
