@@ -80,7 +80,7 @@ def load(
         storage: where the images of ``folder:PATH`` are while they are used:
             ``resident`` in memory, ``stream`` on the disk, or ``auto``: in memory where
             they fit; other sources are always resident.
-        workers: processes that decode a stream; None takes one per core.
+        workers: processes that decode a stream; None takes one per core but one.
 
     Raises:
         ValueError: when the source is unknown or its files cannot be used.

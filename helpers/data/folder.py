@@ -55,7 +55,7 @@ def load(
         fit: how an image becomes a square, one of ``decoding.FITS``.
         storage: ``resident`` in memory, ``stream`` from the files while they are used,
             or ``auto``: resident where they fill less than half of the free memory.
-        workers: processes that decode a stream; None takes one per core.
+        workers: processes that decode a stream; None takes one per core but one.
 
     Raises:
         ValueError: when there is nothing to learn from, no image of a class can be
