@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import data, files
-from helpers.data import decoding, folder
+from helpers.data import decoding, folder, remarks
 from helpers.evaluation import prediction, records, results
 from helpers.models import backbones, classifier_files, conversion, heads, weight_files
 from helpers.notebook import answers, choices
@@ -426,7 +426,7 @@ def test_lists_of_checked_files_that_are_damaged(place, photo, data):
             written(place / "two" / name / f"{number}.png", photo.read_bytes())
     load(place / "two", place / "list")
     (kept,) = (place / "list" / "kept" / "checked").iterdir()
-    whole = folder.Checked(count=4, all_flat=False)
+    whole = remarks.Checked(count=4, all_flat=False)
     known = {field: getattr(whole, field) for field in whole.__dataclass_fields__}
     odd = hostile.changed({**known, "broken": {"x.png": "damaged"}}).map(as_json)
     written(kept, data.draw(st.one_of(odd, hostile.damaged(as_json(known)))))

@@ -67,6 +67,8 @@ class Decoded(NamedTuple):
         is_deep: it has values of more than 8 bits, mapped by their range.
         has_more: it has a channel beside its colours or grey, which is not used.
         is_long: its sides differ.
+        side: the shorter one in pixels; of a JPEG that is reduced as it is read, the
+            reduced one.
     """
 
     pixels: np.ndarray | None
@@ -74,6 +76,7 @@ class Decoded(NamedTuple):
     is_deep: bool = False
     has_more: bool = False
     is_long: bool = False
+    side: int = 0
 
 
 @functools.cache
@@ -148,7 +151,8 @@ def _read(opened: PIL.Image.Image, size: int, fit: str) -> Decoded:
         image = _mapped_by_range(image)
     upright = _turned(image, orientation)
     pixels = np.array(_square(upright, size, fit)).transpose(2, 0, 1)
-    return Decoded(pixels, "", is_deep, has_more, upright.width != upright.height)
+    is_long, side = upright.width != upright.height, min(upright.size)
+    return Decoded(pixels, "", is_deep, has_more, is_long, side)
 
 
 def _has_16_bits(tile: tuple[Any, ...]) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-import filecmp
 import hashlib
 import json
 import os
@@ -17,13 +16,12 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import PIL
 import torch
 import tqdm
 
 from helpers import files, hardware
-from helpers.data import archives, decoding, labels_csv, layout, streaming
+from helpers.data import archives, decoding, labels_csv, layout, remarks, streaming
 from helpers.data.dataset import Dataset, Split
 from helpers.data.layout import LabelledFile
 
@@ -72,7 +70,7 @@ def load(
         needed = 3 * image_size**2 * len(pretraining + test)
         storage = "resident" if needed < hardware.free_memory() / 2 else "stream"
     contents = _contents(pretraining + test)
-    checked = Checked()
+    checked = remarks.Checked()
     if storage == "resident":
         splits = [
             read(pretraining, image_size, "reading images for training", checked, fit),
@@ -94,7 +92,9 @@ def load(
     for file, reason in checked.broken.items():
         left_out.add("that cannot be read", f"{file!r}: {reason}")
     _check_classes(found, splits[0], checked)
-    _warn(left_out, checked, found, splits[1], contents)
+    said = remarks.sentences(checked, found, splits[1], contents, image_size)
+    for sentence in filter(None, [left_out.sentence(), *said]):
+        warnings.warn(sentence, stacklevel=2)
     names = [found.name(item) for item in pretraining]
     cut = [] if fit == "crop" else [fit]
     size = "" if image_size == USUAL_SIZE else f" at {image_size} px"
@@ -141,56 +141,11 @@ def name_of(path: pathlib.Path) -> str:
     return f"folder:{name or 'images'}"
 
 
-@dataclasses.dataclass
-class Checked:
-    """What was noticed while files were decoded.
-
-    Attributes:
-        broken: why a file cannot be read, by its path.
-        long: path of the first image that is no square.
-        deep: path of the first image that was mapped by its range.
-        more: path of the first image with a channel that is not used.
-        all_flat: every image so far was of a single colour.
-        count: of the images that could be read.
-    """
-
-    broken: dict[str, str] = dataclasses.field(default_factory=dict)
-    long: str = ""
-    deep: str = ""
-    more: str = ""
-    all_flat: bool = True
-    count: int = 0
-
-    def check(self) -> None:
-        """Raise a TypeError if this is no such list, which a file may hold."""
-        fields = zip(vars(self).values(), vars(Checked()).values(), strict=True)
-        reasons = self.broken.values() if isinstance(self.broken, dict) else [None]
-        if any(type(value) is not type(usual) for value, usual in fields) or not all(
-            isinstance(reason, str) for reason in reasons
-        ):
-            raise TypeError("a list of checked files has fields of other types")
-
-    def add(self, file: pathlib.Path, decoded: decoding.Decoded) -> None:
-        """Note what is special about a file."""
-        if decoded.pixels is None:
-            self.broken[str(file)] = decoded.reason
-            return
-        self.count += 1
-        if decoded.is_long:
-            self.long = self.long or str(file)
-        if decoded.is_deep:
-            self.deep = self.deep or str(file)
-        if decoded.has_more:
-            self.more = self.more or str(file)
-        if self.all_flat:
-            self.all_flat = bool((decoded.pixels == decoded.pixels[:, :1, :1]).all())
-
-
 def read(
     items: Sequence[LabelledFile],
     image_size: int,
     words: str,
-    checked: Checked,
+    checked: remarks.Checked,
     fit: str = "crop",
 ) -> Split:
     """Decode images with several threads, leaving out those that cannot be read.
@@ -224,7 +179,7 @@ def _stream(
     items: Sequence[LabelledFile],
     image_size: int,
     workers: int,
-    checked: Checked,
+    checked: remarks.Checked,
     fit: str,
 ) -> Split:
     """Files to be decoded on access, without the labelled ones that are broken."""
@@ -237,14 +192,14 @@ def _stream(
 
 def _check(
     items: Sequence[LabelledFile], image_size: int, list_file: pathlib.Path
-) -> Checked:
+) -> remarks.Checked:
     """Decode files once, and keep the outcome for the next time."""
     try:
-        kept = Checked(**files.parse_json(list_file.read_text("utf-8")))
+        kept = remarks.Checked(**files.parse_json(list_file.read_text("utf-8")))
         kept.check()
         return kept
     except (OSError, ValueError, TypeError):  # none yet, or a damaged one
-        checked = Checked()
+        checked = remarks.Checked()
     decoded = _examined(items, image_size, "checking images with labels")
     for (file, _), image in zip(items, decoded, strict=True):
         checked.add(file, image)
@@ -257,7 +212,7 @@ def _check(
 
 
 def _look_at_some(
-    items: Sequence[LabelledFile], image_size: int, checked: Checked
+    items: Sequence[LabelledFile], image_size: int, checked: remarks.Checked
 ) -> None:
     """Notice what is special about a few streamed images; broken ones are not left out.
 
@@ -318,7 +273,7 @@ def _digest(parts: Sequence[Any]) -> str:
 
 
 def _check_some_left(
-    items: Sequence[LabelledFile], count: int, checked: Checked
+    items: Sequence[LabelledFile], count: int, checked: remarks.Checked
 ) -> None:
     if items and not count:
         file = str(items[0][0])
@@ -328,7 +283,9 @@ def _check_some_left(
         )
 
 
-def _check_classes(found: layout.Layout, train: Split, checked: Checked) -> None:
+def _check_classes(
+    found: layout.Layout, train: Split, checked: remarks.Checked
+) -> None:
     """Check that every class still has an image to learn from.
 
     Raises:
@@ -342,59 +299,3 @@ def _check_classes(found: layout.Layout, train: Split, checked: Checked) -> None
                 f"No training image of class {name!r} can be read: replace them or "
                 f"delete the class; {file!r}: {checked.broken[file]}."
             )
-
-
-def _warn(
-    left_out: layout.LeftOut,
-    checked: Checked,
-    found: layout.Layout,
-    test: Split,
-    contents: list[str],
-) -> None:
-    """Say in a sentence each what a user would want to know about the images."""
-    sentences = [left_out.sentence()]
-    counts = np.bincount(test.labels, minlength=len(found.classes))
-    untested = {name for name, n in zip(found.classes, counts, strict=True) if not n}
-    if untested:
-        sentences.append(
-            f"Classes without test images, which are learned but never tested: "
-            f"{layout.some_names(untested)}."
-        )
-    if checked.deep:
-        sentences.append(
-            f"Images such as {checked.deep!r} have values of more than 8 bits: each is "
-            "mapped from its own smallest and largest value to 0-255."
-        )
-    if checked.more:
-        sentences.append(
-            f"Images such as {checked.more!r} have a further channel, such as "
-            "transparency or infrared: only red, green and blue, or grey, are used."
-        )
-    if checked.count and checked.all_flat:
-        sentences.append(
-            "Every image is of a single colour: check that the files hold what they "
-            "should."
-        )
-    copies = _copies(found, contents, checked)
-    if copies:
-        sentences.append(
-            f"{len(copies):,} test image(s) are also training images, such as "
-            f"{copies[0]!r}: accuracy on them says nothing about new images."
-        )
-    for sentence in filter(None, sentences):
-        warnings.warn(sentence, stacklevel=3)
-
-
-def _copies(found: layout.Layout, contents: list[str], checked: Checked) -> list[str]:
-    """Paths of the test images that are training images with labels, byte for byte."""
-    train = {}
-    for (file, _), content in zip(found.train, contents, strict=False):
-        train.setdefault(content, file)
-    start = len(found.train) + len(found.unlabeled)
-    return [
-        str(file)
-        for (file, _), content in zip(found.test, contents[start:], strict=True)
-        if content in train
-        and str(file) not in checked.broken
-        and filecmp.cmp(file, train[content], shallow=False)
-    ]

@@ -213,6 +213,25 @@ def test_images_alone_can_be_learned_from_but_not_scored(
         pretraining.pretrain(supcon, dataset, folder=tmp_path / "runs")
 
 
+@pytest.mark.parametrize("storage", ["resident", "stream"])
+def test_images_that_are_all_enlarged_are_said(images, storage):
+    def words(side):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            data.load(f"folder:{images}", image_size=side, storage=storage, workers=0)
+        return "\n".join(str(warning.message) for warning in caught)
+
+    assert "enlarged" not in words(32)
+    assert words(48) == (
+        "No image is larger than 32 px (its shorter side), so all are enlarged to "
+        "48 px: --folder-image-size 32 (in Python image_size) keeps them smaller."
+    )
+    large = PIL.Image.new("RGB", (48, 64))
+    large.paste((9, 9, 9), (0, 0, 9, 9))
+    large.save(images / "train" / "cat" / "large.png")
+    assert "enlarged" not in words(48)
+
+
 def test_own_images_that_are_only_enlarged_are_said(images, dataset):
     own = data.load(f"folder:{images}", image_size=32)
     with pytest.warns(UserWarning, match="kept at 32 px but shown at 48 px.*image_siz"):

@@ -136,11 +136,17 @@ FAULTS = {
             ("(0, (size - PIECE) // 2, size - PIECE)", "(0, 0, 0)"),
             ('return f"{size} {hashlib', 'return f"{hashlib'),
         ],
+    },
+    "data/remarks.py": {
         "data/test_folder.py": [
             (
                 "start = len(found.train) + len(found.unlabeled)",
                 "start = len(found.train)",
             ),
+        ],
+        "data/test_folder.py::test_images_that_are_all_enlarged_are_said": [
+            ("0 < checked.side < image_size", "0 < image_size < checked.side"),
+            ("max(self.side, decoded.side)", "min(self.side, decoded.side)"),
         ],
     },
 }
