@@ -73,12 +73,14 @@ class Supervised(Images):
         seeds: number of repetitions.
         epochs: passes over the labelled images.
         image_size: side of the views in pixels.
+        stem: first layers of the baseline's network.
         backbones: to start from, see ``choices.ask``; none for the baseline.
     """
 
     seeds: int
     epochs: int = 0
     image_size: int = 0
+    stem: str = "imagenet"
     backbones: Sequence[choices.Chosen] = ()
 
 
@@ -101,9 +103,9 @@ def ask_pretraining(method: str | None = None) -> Pretraining:
             return Pretraining(**kept, mirror=mirror)
     chosen = method or _ask_method()
     source, labels = _ask_images()
-    usual = "hour" if not source.startswith("demo") else "minutes"
-    usual = "long" if torch.cuda.is_available() else usual
-    recipe = questions.ask("Which recipe?", RECIPES, usual, "STL_RECIPE")
+    recipe = questions.ask(
+        "Which recipe?", RECIPES, _usual_recipe(source), "STL_RECIPE"
+    )
     epochs = _usual_epochs(chosen, recipe, source)
     answers = Pretraining(
         method=chosen,
@@ -122,15 +124,17 @@ def ask_baseline() -> Supervised:
     """Ask what training from random weights needs."""
     mirror = _ask_mirror("Where to keep results?")
     source, labels = _ask_images()
-    side = 40 if source.startswith("demo") else 48  # as the short recipes have it
+    # The network and the views of the backbones that it will be compared with.
+    alike = configure("byol", _usual_recipe(source))
     return Supervised(
         source=source,
         labels=labels,
         mirror=mirror,
         epochs=questions.ask_number("How many epochs?", 30, "STL_SUPERVISED_EPOCHS"),
         image_size=questions.ask_number(
-            "Side of the views?", side, "STL_IMAGE_SIZE", 32
+            "Side of the views?", alike.image_size, "STL_IMAGE_SIZE", 32
         ),
+        stem=alike.stem,
         seeds=_ask_seeds(),
     )
 
@@ -167,6 +171,13 @@ def ask_folder() -> pathlib.Path | None:
 
     question = "Folder with images of your own (nothing for none)?"
     return questions.ask(question, None, "", "STL_FOLDER", check)
+
+
+def _usual_recipe(source: str) -> str:
+    """The recipe for this machine and these images."""
+    if torch.cuda.is_available():
+        return "long"
+    return "minutes" if source.startswith("demo") else "hour"
 
 
 def _usual_epochs(method: str, recipe: str, source: str) -> int:

@@ -6,10 +6,11 @@ import pytest
 import small
 import torch
 
-from helpers import data
+from helpers import data, methods
 from helpers.models import weight_files
 from helpers.notebook import answers
 from helpers.training import pace
+from helpers.training.settings import configure
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +52,27 @@ def test_enter_throughout_gives_the_defaults_of_this_machine(
     on_gpu = answers.ask_pretraining("byol")
     assert (on_gpu.source, on_gpu.recipe, on_gpu.epochs) == ("stl10", "long", 58)
     assert "About 58 of the recipe's 200 epochs take an hour" in capsys.readouterr().out
+
+
+def test_a_baseline_is_like_the_backbones_it_will_be_compared_with(
+    keyboard, monkeypatch
+):
+    """Every method has the same stem and side in a recipe."""
+
+    def asked(source):
+        keyboard("", source)
+        chosen = answers.ask_baseline()
+        return chosen.image_size, chosen.stem
+
+    def pretrained(recipe):
+        found = [configure(method, recipe) for method in methods.METHODS]
+        ((side, stem),) = {(one.image_size, one.stem) for one in found}
+        return side, stem
+
+    assert asked("demo") == pretrained("minutes") == (40, "imagenet")
+    assert asked("stl10") == pretrained("hour") == (48, "imagenet")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert asked("stl10") == pretrained("long") == (64, "pool")
 
 
 def test_photographs_without_a_gpu_get_the_recipe_for_them(keyboard):
