@@ -68,5 +68,5 @@ zip:  ## pack the committed project, for Google Drive
 	@git archive --format=zip --prefix=self-supervised-stl10/ --output="$(ZIP)" HEAD
 	@echo "Upload $(ZIP) to My Drive."
 
-clean:  ## remove what running and testing left behind, but for your records
+clean:  ## remove all that running and testing left behind, but your runs/results
 	@rm -rf $(filter-out runs/results,$(wildcard runs/*)) .pytest_cache .ruff_cache .hypothesis

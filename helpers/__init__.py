@@ -1,4 +1,4 @@
-"""Shared code of the notebooks: nine rooms, in the order of the story.
+"""Shared code of the notebooks: nine subpackages, in the order of the story.
 
 ==============  ==============================================================
 ``data``        images by name: demo, stl10, imagenette, your own folder
@@ -13,7 +13,7 @@
 ==============  ==============================================================
 
 ``hardware`` (device, precision) and ``files`` (written whole or not at all) serve all.
-A room imports from itself and from rooms further left:
+A subpackage imports from itself and from those further left:
 hardware, files < data, views < models, methods, figures
 < training < notebook < evaluation < cli < __main__
 """

@@ -60,7 +60,7 @@ def to_device(module: nn.Module) -> nn.Module:
 
 
 def workers() -> int:
-    """How many workers may decode images beside this process: one per core but one."""
+    """How many workers may decode images beside this process: one fewer than cores."""
     all_cores = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
     return max(0, len(all_cores(0)) // _processes() - 1)
 

@@ -25,7 +25,8 @@ from tools import set_address
 
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
 README = PROJECT / "README.md"
-PAGES = [README, PROJECT / "CONTRIBUTING.md", *sorted(PROJECT.glob("docs/*.md"))]
+PAGES = [README, PROJECT / "CONTRIBUTING.md", PROJECT / "weights" / "README.md"]
+PAGES += sorted(PROJECT.glob("docs/*.md"))
 TEXTS = {page: page.read_text("utf-8") for page in PAGES}
 COMMAND_LINE = TEXTS[PROJECT / "docs" / "command_line.md"]
 DESIGN = TEXTS[PROJECT / "docs" / "design.md"]

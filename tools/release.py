@@ -16,27 +16,34 @@ from __future__ import annotations
 
 import pathlib
 import sys
+import tempfile
 from typing import Any
 
 import tyro
 
-from helpers import files
+from helpers import data, files, methods
 from helpers.evaluation import records, results
 from helpers.models import model_card, weight_files
 
 LARGEST = 23_000_000  # bytes of a file, which every clone downloads
 PAGE = "README.md"
+NEEDED = ("method", "data", "knn", "epochs_done", "evaluation_size")
 
 
-def main(backbone: tyro.conf.Positional[pathlib.Path | None] = None) -> int:
+def main(
+    backbone: tyro.conf.Positional[pathlib.Path | None] = None,
+    licence: str | None = None,
+) -> int:
     """Release a backbone, if there is one; write cards and table.
 
     Args:
         backbone: file to release.
+        licence: a sentence on what may be done with the images that it has learned
+            from; known for the data sets of this project.
     """
     try:
         if backbone:
-            print(f"Released: {release(backbone)}.")
+            print(f"Released: {release(backbone, licence)}.")
         write_cards()
     except (OSError, ValueError) as error:
         print(files.on_a_line(str(error)), file=sys.stderr)
@@ -44,30 +51,58 @@ def main(backbone: tyro.conf.Positional[pathlib.Path | None] = None) -> int:
     return 0
 
 
-def release(backbone: pathlib.Path) -> pathlib.Path:
+def release(backbone: pathlib.Path, licence: str | None = None) -> pathlib.Path:
     """Halve a backbone file into the folder of released ones.
+
+    Args:
+        backbone: file to release.
+        licence: see ``main``.
 
     Returns:
         The new file, named after the method.
 
     Raises:
-        ValueError: when the file cannot be used or is too large, or when there is a
-            file of the method that is as good or has learned from other images.
+        ValueError: when the file cannot be used or is too large, was not learned
+            without labels, or is no better than the one of its method that is there.
     """
     about = weight_files.read_about(backbone)
-    missing = [key for key in ("method", "data", "knn") if not about.get(key)]
+    check(backbone, about, licence)
+    target = weight_files.RELEASED / f"{about['method']}.safetensors"
+    if target.is_file():
+        check_better(about, target)
+    with tempfile.TemporaryDirectory() as folder:
+        half = pathlib.Path(folder, target.name)
+        weight_files.save_half(backbone, half, {"licence": licence} if licence else {})
+        size = half.stat().st_size
+        if size > LARGEST:
+            raise ValueError(
+                f"{backbone} is too large to be released, {size / 1e6:.0f} MB in "
+                f"float16: take a ResNet-18."
+            )
+        content = half.read_bytes()
+    files.write(target, lambda path: path.write_bytes(content))
+    return target
+
+
+def check(backbone: pathlib.Path, about: dict[str, Any], licence: str | None) -> None:
+    """Raise a ValueError unless a backbone can be described and compared."""
+    missing = [key for key in NEEDED if not about.get(key)]
     if missing:
         raise ValueError(
             f"{backbone} does not say its {', '.join(missing)}: release the backbone "
             "of a pre-training with labels to score it by."
         )
-    target = weight_files.RELEASED / f"{about['method']}.safetensors"
-    if target.is_file():
-        check_better(about, target)
-    if backbone.stat().st_size > 2 * LARGEST:
-        raise ValueError(f"{backbone} is too large to be released: take a ResNet-18.")
-    weight_files.save_half(backbone, target)
-    return target
+    kind = methods.get(about["method"])
+    if kind.needs_labels or about.get("init", "random") != "random":
+        raise ValueError(
+            f"{backbone} has not learned without labels, or not from random weights: "
+            "release another one."
+        )
+    if not licence and about["data"].partition(",")[0] not in data.LICENCES:
+        raise ValueError(
+            f"{backbone} has learned from {about['data']}: say with --licence what "
+            "may be done with these images."
+        )
 
 
 def check_better(about: dict[str, Any], released: pathlib.Path) -> None:
@@ -108,6 +143,9 @@ def card_of(file: pathlib.Path, about: dict[str, Any], shown: pathlib.Path) -> s
         if one.get("weights") == digest:
             spread = f" ± {one['top1_std']:.1f}" if one["seeds"] > 1 else ""
             what = f"{one['protocol']}, {one['labels']:,} labels of {one['data']}"
+            what += f", {one['folds']} folds" if one["folds"] else ""
+            epochs = (one.get("settings") or {}).get("epochs")
+            what += f", {epochs} epochs" if epochs else ""
             measured[what] = f"{one['top1_mean']:.1f}{spread} (n = {one['seeds']})"
     side = about["evaluation_size"]
     return model_card.write(

@@ -80,7 +80,7 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
         default = flags.Evaluate(weights=tyro.MISSING, training=training, images=images)
     parsed = tyro.cli(kind, default=default, prog=program, args=rest)
     if unnamed:  # after --help
-        raise ValueError(f"{unnamed}: say with --data folder:PATH where it is.")
+        raise ValueError(f"{unnamed}: name its folder with --data folder:PATH.")
     return function, parsed
 
 

@@ -16,7 +16,7 @@ import torch
 import torchvision
 
 from helpers import files
-from helpers.data import archives, decoding, demo, folder, labels_csv, layout
+from helpers.data import archives, decoding, demo, folder, labels_csv, layout, remarks
 from helpers.data.dataset import Dataset, Split, limit_labels, limited_name
 
 SOURCES = {
@@ -32,8 +32,11 @@ SOURCES = {
 
 # What their owners say of the images, for whoever hands on weights learned from them.
 IMAGENET_TERMS = "ImageNet, whose terms allow research and teaching without profit only"
+DRAWN = "The images were drawn by this project's code"
 LICENCES = {
-    "demo": "The images were drawn by this project's code: no rights of others.",
+    "demo": f"{DRAWN}: no rights of others.",
+    "demo-tiny": f"{DRAWN}: no rights of others.",
+    "imagenet": f"The photographs are from {IMAGENET_TERMS}.",
     "stl10": f"The photographs are from {IMAGENET_TERMS}.",
     "imagenette": f"The photographs are from {IMAGENET_TERMS}.",
     "cifar10": "The photographs were collected from the web, without a licence.",
@@ -80,7 +83,8 @@ def load(
         storage: where the images of ``folder:PATH`` are while they are used:
             ``resident`` in memory, ``stream`` on the disk, or ``auto``: in memory where
             they fit; other sources are always resident.
-        workers: processes that decode a stream; None takes one per core but one.
+        workers: processes that decode a stream; None takes one fewer than
+            there are cores.
 
     Raises:
         ValueError: when the source is unknown or its files cannot be used.
@@ -275,7 +279,7 @@ def _load_imagenette(root: pathlib.Path) -> Dataset:
     They have many shapes, with a shorter side of 160 px; at 96 x 96 they are as large
     as STL-10's.
     """
-    parts, checked = [], folder.Checked()
+    parts, checked = [], remarks.Checked()
     for split, words in (("train", "reading images"), ("val", "reading test images")):
         part = torchvision.datasets.Imagenette(root, split, "160px", download=True)
         items = [(pathlib.Path(path), label) for path, label in part._samples]

@@ -67,8 +67,8 @@ class Decoded(NamedTuple):
         is_deep: it has values of more than 8 bits, mapped by their range.
         has_more: it has a channel beside its colours or grey, which is not used.
         is_long: its sides differ.
-        side: the shorter one in pixels; of a JPEG that is reduced as it is read, the
-            reduced one.
+        side: the one that becomes the square's, in pixels: the shorter one of an image
+            that is cropped, else the longer one; as it was read, which may be reduced.
     """
 
     pixels: np.ndarray | None
@@ -151,7 +151,8 @@ def _read(opened: PIL.Image.Image, size: int, fit: str) -> Decoded:
         image = _mapped_by_range(image)
     upright = _turned(image, orientation)
     pixels = np.array(_square(upright, size, fit)).transpose(2, 0, 1)
-    is_long, side = upright.width != upright.height, min(upright.size)
+    is_long = upright.width != upright.height
+    side = (min if fit == "crop" else max)(upright.size)
     return Decoded(pixels, "", is_deep, has_more, is_long, side)
 
 

@@ -28,6 +28,7 @@ from helpers.data.layout import LabelledFile
 USUAL_SIZE = 96  # STL-10's
 STORAGES = ("auto", "resident", "stream")
 SAMPLE = 100  # of the streamed images without labels, looked at for what is special
+LIST = "2"  # version of the lists of files that were checked
 PIECE = 4_096  # bytes at a time of a file's content that go into its digest
 
 
@@ -53,7 +54,8 @@ def load(
         fit: how an image becomes a square, one of ``decoding.FITS``.
         storage: ``resident`` in memory, ``stream`` from the files while they are used,
             or ``auto``: resident where they fill less than half of the free memory.
-        workers: processes that decode a stream; None takes one per core but one.
+        workers: processes that decode a stream; None takes one fewer than
+            there are cores.
 
     Raises:
         ValueError: when there is nothing to learn from, no image of a class can be
@@ -79,11 +81,11 @@ def load(
     else:
         labelled = found.train + test
         known = contents[: len(found.train)] + contents[len(pretraining) :]
-        key = [PIL.__version__, image_size, *map(str, labelled), *known]
+        key = [LIST, PIL.__version__, image_size, fit, *map(str, labelled), *known]
         list_file = kept_in / "checked" / f"{_digest(key)}.json"
         with archives.one_at_a_time(kept_in):
-            checked = _check(labelled, image_size, list_file)
-        _look_at_some(found.unlabeled, image_size, checked)
+            checked = _check(labelled, image_size, fit, list_file)
+        _look_at_some(found.unlabeled, image_size, fit, checked)
         workers = hardware.workers() if workers is None else workers
         splits = [
             _stream(part, image_size, workers, checked, fit)
@@ -191,7 +193,7 @@ def _stream(
 
 
 def _check(
-    items: Sequence[LabelledFile], image_size: int, list_file: pathlib.Path
+    items: Sequence[LabelledFile], image_size: int, fit: str, list_file: pathlib.Path
 ) -> remarks.Checked:
     """Decode files once, and keep the outcome for the next time."""
     try:
@@ -200,7 +202,7 @@ def _check(
         return kept
     except (OSError, ValueError, TypeError):  # none yet, or a damaged one
         checked = remarks.Checked()
-    decoded = _examined(items, image_size, "checking images with labels")
+    decoded = _examined(items, image_size, "checking images with labels", fit)
     for (file, _), image in zip(items, decoded, strict=True):
         checked.add(file, image)
     text = json.dumps(dataclasses.asdict(checked))
@@ -212,16 +214,19 @@ def _check(
 
 
 def _look_at_some(
-    items: Sequence[LabelledFile], image_size: int, checked: remarks.Checked
+    items: Sequence[LabelledFile], image_size: int, fit: str, checked: remarks.Checked
 ) -> None:
     """Notice what is special about a few streamed images; broken ones are not left out.
 
     They are said, and another image stands in for them, when they are used.
     """
     some = items[:: max(1, len(items) // SAMPLE)]
-    for (file, _), image in zip(some, _examined(some, image_size, ""), strict=True):
+    decoded = _examined(some, image_size, "", fit)
+    for (file, _), image in zip(some, decoded, strict=True):
         if image.pixels is not None:
             checked.add(file, image)
+    if len(some) < len(items):  # the others may be larger
+        checked.side = max(checked.side, image_size)
 
 
 def _examined(

@@ -21,7 +21,7 @@ class Checked:
         long: path of the first image that is no square.
         deep: path of the first image that was mapped by its range.
         more: path of the first image with a channel that is not used.
-        side: of the largest image, the shorter one, in pixels.
+        side: the largest side that became a square's, in pixels; see ``decoding``.
         all_flat: every image so far was of a single colour.
         count: of the images that could be read.
     """
@@ -101,9 +101,8 @@ def sentences(
         )
     if 0 < checked.side < image_size:
         said.append(
-            f"No image is larger than {checked.side} px (its shorter side), so all are "
-            f"enlarged to {image_size} px: --folder-image-size {checked.side} (in "
-            f"Python image_size) keeps them smaller."
+            f"No image is larger than {checked.side} px, so all are enlarged to "
+            f"{image_size} px, which adds no detail."
         )
     copies = _copies(found, contents, checked)
     if copies:

@@ -77,8 +77,16 @@ def write(
 
 
 def _licence(about: Mapping[str, Any]) -> str:
-    name = str(about.get("data", "")).partition(",")[0]
-    return data.LICENCES.get(name, "Write their licence here: ____")
+    """What is known of the images that the weights have seen, from first to last."""
+    if about.get("licence"):
+        return str(about["licence"])
+    seen = [about, about.get("pretraining") or {}]
+    names = {str(one["data"]).partition(",")[0] for one in seen if one.get("data")}
+    names |= {one["init"] for one in seen if one.get("init", "random") != "random"}
+    terms = {data.LICENCES.get(name) for name in names}
+    if not terms or None in terms:
+        return "Write their licence here: ____"
+    return " ".join(sorted(terms))
 
 
 def _stored(about: Mapping[str, Any]) -> str:

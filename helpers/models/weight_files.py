@@ -60,8 +60,15 @@ def save_backbone(
     _write(path, tensors, about)
 
 
-def save_half(source: pathlib.Path, target: pathlib.Path) -> None:
+def save_half(
+    source: pathlib.Path, target: pathlib.Path, more: Mapping[str, Any] | None = None
+) -> None:
     """Write a backbone file again with its weights in float16, in half the space.
+
+    Args:
+        source: the file.
+        target: the new one.
+        more: entries that its metadata gets too.
 
     Raises:
         ValueError: see ``load_backbone``; or when a weight is too large for float16.
@@ -72,7 +79,7 @@ def save_half(source: pathlib.Path, target: pathlib.Path) -> None:
         for name, tensor in backbone.state_dict().items()
     }
     check_weights(halved, f"{source} in float16")
-    _write(target, halved, about | {"dtype": "float16"})
+    _write(target, halved, {**about, "dtype": "float16", **(more or {})})
 
 
 def read_about(path: pathlib.Path) -> dict[str, Any]:

@@ -172,7 +172,7 @@ def ask(
     """Ask which backbones to evaluate.
 
     By default the newest backbone of every method that was pre-trained on these images,
-    or, where there is none yet, the best that came with the project. The list also
+    or, where there is none yet, one that came with the project. The list also
     offers every single file, ImageNet weights, a checkpoint from elsewhere and random
     weights.
 
@@ -188,8 +188,7 @@ def ask(
     found = _known(folders)
     newest: dict[str, Chosen] = {}
     for backbone in found:
-        same = _images(backbone.about.get("data", "")) == _images(data)
-        if same and not backbone.is_released:
+        if _same(backbone, data) and not backbone.is_released:
             newest.setdefault(backbone.name, backbone)
     names = ", ".join(newest) or "none yet"
     imagenet = from_source("imagenet")
@@ -201,13 +200,19 @@ def ask(
         ("random weights alone", [], "random"),
     ]
     listed = [questions.Choice(*line) for line in lines]
-    is_released = [one.is_released for one in found]
-    usual = 0 if newest or not any(is_released) else 1 + is_released.index(True)
+    released = [one for one in found if one.is_released]
+    alike = [one for one in released if _same(one, data)] or released
+    usual = 0 if newest or not alike else 1 + found.index(alike[0])
     answer = questions.choose("Which backbones?", listed, usual, name)
     if answer is None:
         path = colab.upload()
         answer = [from_file(path)] if path else []
     return [*_random_weights(answer), *answer]
+
+
+def _same(backbone: Chosen, data: str) -> bool:
+    """Whether a backbone has learned from the images of this name."""
+    return _images(backbone.about.get("data", "")) == _images(data)
 
 
 def _images(data: str) -> str:

@@ -63,7 +63,7 @@ def test_a_backbone_is_scored_on_the_images_it_has_learned_from(tmp_path, run):
     assert scored_on("elsewhere").data == "demo"
     pets = "folder:pets at 160 px"
     assert scored_on(pets, "--data", "folder:/pets").data == "folder:/pets"
-    with pytest.raises(ValueError, match="has learned from folder:pets at 160 px: say"):
+    with pytest.raises(ValueError, match="learned from folder:pets at 160 px: name"):
         scored_on(pets)
     with pytest.raises(SystemExit):  # the help comes first
         scored_on(pets, "--help")

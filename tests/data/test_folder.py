@@ -215,21 +215,39 @@ def test_images_alone_can_be_learned_from_but_not_scored(
 
 @pytest.mark.parametrize("storage", ["resident", "stream"])
 def test_images_that_are_all_enlarged_are_said(images, storage):
-    def words(side):
+    def words(side, **more):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            data.load(f"folder:{images}", image_size=side, storage=storage, workers=0)
+            more |= {"storage": storage, "workers": 0}
+            data.load(f"folder:{images}", image_size=side, **more)
         return "\n".join(str(warning.message) for warning in caught)
 
     assert "enlarged" not in words(32)
     assert words(48) == (
-        "No image is larger than 32 px (its shorter side), so all are enlarged to "
-        "48 px: --folder-image-size 32 (in Python image_size) keeps them smaller."
+        "No image is larger than 32 px, so all are enlarged to 48 px, which adds no "
+        "detail."
     )
-    large = PIL.Image.new("RGB", (48, 64))
+    large = PIL.Image.new("RGB", (40, 64))
     large.paste((9, 9, 9), (0, 0, 9, 9))
     large.save(images / "train" / "cat" / "large.png")
+    assert "No image is larger than 40 px" in words(48)
+    for fit in ("pad", "squash"):  # then the longer side is what is shrunk
+        assert "enlarged" not in words(48, fit=fit)
+    large.resize((48, 64)).save(images / "train" / "cat" / "large.png")
     assert "enlarged" not in words(48)
+
+
+def test_of_a_stream_that_was_not_looked_at_nothing_is_said(images, monkeypatch):
+    monkeypatch.setattr(folder, "SAMPLE", 2)
+    (images / "unlabeled").mkdir()
+    for number in range(4):
+        side = 64 if number % 2 else 32  # every other one is looked at
+        image = PIL.Image.new("RGB", (side, side), (number, 0, 0))
+        image.paste((9, 9, 9), (0, 0, 9, 9))
+        image.save(images / "unlabeled" / f"{number}.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data.load(f"folder:{images}", image_size=48, storage="stream", workers=0)
 
 
 def test_own_images_that_are_only_enlarged_are_said(images, dataset):

@@ -1,6 +1,8 @@
 """Model cards: everything a reader needs, and no mark-up from names."""
 
-from helpers import views
+import pytest
+
+from helpers import data, views
 from helpers.models import model_card
 
 
@@ -29,6 +31,35 @@ def test_a_classifiers_card_numbers_its_classes():
     assert "0. cat\n1. dog" in text
     assert "by way of 96 x 96" in text
     assert "| top1 | 90 |" in text
+
+
+FROM_IMAGENET = "The photographs are from ImageNet, whose terms"
+DRAWN = "drawn by this project's code"
+BLANK = "Write their licence here: ____"
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ({"data": "stl10, 20 labels a class"}, {FROM_IMAGENET}),
+        ({"data": "demo", "init": "random"}, {DRAWN}),
+        ({"data": "demo", "init": "imagenet"}, {DRAWN, FROM_IMAGENET}),
+        ({"data": "demo", "init": "byol 1234abcd"}, {BLANK}),
+        ({"data": "folder:pets"}, {BLANK}),
+        ({"data": "demo", "pretraining": {"data": "stl10"}}, {DRAWN, FROM_IMAGENET}),
+        ({"data": "demo", "pretraining": {"data": "folder:pets"}}, {BLANK}),
+        ({"data": "folder:pets", "licence": "Mine: CC0."}, {"Mine: CC0."}),
+        ({}, {BLANK}),
+    ],
+)
+def test_the_licence_is_that_of_all_images_the_weights_have_seen(about, said):
+    text = card(about).partition("## Licence")[2]
+    every = {FROM_IMAGENET, DRAWN, BLANK, "Mine: CC0."}
+    assert {one for one in every if one in text} == said
+
+
+def test_the_terms_of_every_source_are_known():
+    assert {*data.SOURCES} - {"folder:"} | {"imagenet"} == {*data.LICENCES}
 
 
 def test_without_metadata_a_card_says_so():

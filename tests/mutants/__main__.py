@@ -192,10 +192,10 @@ def hunt(chosen: Sequence[Fault], copy: pathlib.Path) -> dict[Fault, str]:
 
 
 def table(chosen: Sequence[Fault], left: dict[Fault, str], seconds: float) -> str:
-    """Faults tried and killed by room, in Markdown."""
+    """Faults tried and killed by subpackage, in Markdown."""
     tried = collections.Counter(fault.file.split("/")[0] for fault in chosen)
     survived = collections.Counter(fault.file.split("/")[0] for fault in left)
-    lines = ["| room | tried | killed | survived |", "|---|---|---|---|"]
+    lines = ["| subpackage | tried | killed | survived |", "|---|---|---|---|"]
     for room in sorted(tried):
         killed = tried[room] - survived[room]
         lines.append(f"| {room} | {tried[room]} | {killed} | {survived[room]} |")

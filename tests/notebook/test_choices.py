@@ -116,6 +116,12 @@ def test_what_was_released_is_the_default_until_there_is_something_of_ones_own(
     keyboard("3")
     assert choices.ask_first([tmp_path]) == best.source
 
+    for data, name in (("stl10", "SimCLR"), ("cifar10", "DINO")):
+        file = make(tmp_path, "another", method="dino", data="cifar10", knn=1.0)
+        file.rename(tmp_path / "weights" / "dino.safetensors")
+        keyboard("")
+        assert choices.ask([tmp_path], data)[1].name == name
+
     make(tmp_path, "own", data="imagenette")
     keyboard("")
     assert [one.name for one in choices.ask([tmp_path], "imagenette")[1:]] == ["BYOL"]

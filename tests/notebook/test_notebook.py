@@ -1,4 +1,4 @@
-"""What importing the room does in a notebook."""
+"""What importing the subpackage does in a notebook."""
 
 import subprocess
 import sys

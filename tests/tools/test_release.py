@@ -25,7 +25,8 @@ def backbone(tmp_path, small_backbone):
 
     def write(**changes):
         network = small_backbone()
-        weight_files.save_backbone(tmp_path / "b.safetensors", network, ABOUT | changes)
+        about = {k: v for k, v in (ABOUT | changes).items() if v is not None}
+        weight_files.save_backbone(tmp_path / "b.safetensors", network, about)
         return tmp_path / "b.safetensors"
 
     return write
@@ -63,18 +64,51 @@ def test_only_a_better_one_takes_the_place(backbone, capsys):
     assert about["knn"] == 51
 
 
-@pytest.mark.parametrize("missing", ["method", "data", "knn"])
-def test_what_cannot_be_judged_is_not_released(backbone, missing):
-    source = backbone(**{missing: 0.0 if missing == "knn" else ""})
-    with pytest.raises(ValueError, match=f"does not say its {missing}: release"):
-        release.release(source)
+@pytest.mark.parametrize("missing", release.NEEDED)
+def test_what_cannot_be_described_is_not_released(backbone, missing, capsys):
+    source = backbone(**{missing: None})
+    assert release.main(source) == 1
+    assert f"does not say its {missing}: release" in capsys.readouterr().err
+    assert not weight_files.released()
+
+
+@pytest.mark.parametrize("about", [{"method": "supcon"}, {"init": "imagenet"}])
+def test_what_has_learned_from_labels_is_not_released(backbone, about, capsys):
+    assert release.main(backbone(**about)) == 1
+    assert "has not learned without labels" in capsys.readouterr().err
+
+
+def test_images_of_unknown_terms_need_a_sentence(backbone, capsys):
+    source = backbone(data="folder:pets")
+    assert release.main(source) == 1
+    assert "say with --licence what may be done" in capsys.readouterr().err
+    assert release.main(source, "The pictures are mine: CC0.") == 0
+    card = weight_files.RELEASED / "pirl.md"
+    assert "The pictures are mine: CC0." in card.read_text()
+
+
+@pytest.mark.parametrize("is_half", [False, True])
+def test_what_is_too_large_is_not_released(backbone, is_half, monkeypatch, capsys):
+    source = backbone()
+    if is_half:
+        weight_files.save_half(source, source)
+    monkeypatch.setattr(release, "LARGEST", release.release(source).stat().st_size - 1)
+    (weight_files.RELEASED / "pirl.safetensors").unlink()
+    assert release.main(source) == 1
+    assert "is too large to be released" in capsys.readouterr().err
+    assert not weight_files.released()
 
 
 def test_the_card_has_the_accuracies_of_these_weights_alone(backbone, tmp_path):
     file = release.release(backbone())
     digest = records.weights(weight_files.load_backbone(file)[0])
     shown = tmp_path / "records"
-    for weights, top1 in ((digest, 61.25), ("another", 12.5)):
+    for weights, top1, epochs in (
+        (digest, 61.25, 0),
+        (digest, 70.0, 30),
+        (digest, 80.0, 100),
+        ("another", 12.5, 0),
+    ):
         shaped = records.conditions(
             method="PIRL",
             protocol="k-NN",
@@ -83,11 +117,14 @@ def test_the_card_has_the_accuracies_of_these_weights_alone(backbone, tmp_path):
             seeds=1,
             about=ABOUT,
             weights=weights,
+            settings={"epochs": epochs} if epochs else {},
         )
         results.save(records.finished(shaped, top1=[top1], minutes=1), shown)
     release.write_cards(shown)
     card = file.with_suffix(".md").read_text()
     assert "| k-NN, 9,469 labels of imagenette | 61.2 (n = 1) |" in card
+    assert "| k-NN, 9,469 labels of imagenette, 30 epochs | 70.0 (n = 1) |" in card
+    assert "| k-NN, 9,469 labels of imagenette, 100 epochs | 80.0 (n = 1) |" in card
     assert "12.5" not in card
     assert "images (B, 3, 56, 56) to features" in card
     assert "ImageNet, whose terms" in card
