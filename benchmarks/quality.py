@@ -67,10 +67,9 @@ def main(asked: Settings) -> None:
             found += one_seed(
                 kind.__name__, run.backbone_file, dataset, asked, size, seed
             )
-        merged = merge(found)
-        for record in merged:
-            results.save(record, asked.output / "results")
-        print(results.markdown(merged))
+        print(results.markdown(merge(found)))
+    for record in merge(found):  # of fewer seeds they would have other names
+        results.save(record, asked.output / "results")
 
 
 def one_seed(
