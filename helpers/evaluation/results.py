@@ -302,20 +302,18 @@ def _differing(found: Sequence[Record]) -> tuple[list[dict[str, str]], int]:
 def _settings(result: Record) -> dict[str, tuple[Hashable, str]]:
     """Other conditions of a record: among which they are compared, and their value."""
     data, protocol = result["data"], result["protocol"]
-    group = GROUPS.get(protocol, protocol)
-    found = {"repetitions over": ((data, group), _shown(result.get("over", UNKNOWN)))}
+    alike = (data, GROUPS.get(protocol, protocol))
+    found = {"repetitions over": (alike, _shown(result.get("over", UNKNOWN)))}
     for key, title in KNOWN.items():
         if key in result:
-            found[title] = (
-                group if key == "seed_numbers" else data,
-                _shown(result[key]),
-            )
+            family = alike if key == "seed_numbers" else data
+            found[title] = (family, _shown(result[key]))
     for name, value in _flat(result.get("settings") or {}):
         if name != "epochs":  # has a column
-            found[name] = (group, value)
+            found[name] = (alike, value)
     for name, value in _flat(result.get("pretraining") or {}):
         if name not in ("epochs", "batch size"):
-            found[f"pre-training {name}"] = (result["method"], value)
+            found[f"pre-training {name}"] = ((data, result["method"]), value)
     return found
 
 
