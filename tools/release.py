@@ -16,12 +16,11 @@ from __future__ import annotations
 
 import pathlib
 import sys
-import tempfile
 from typing import Any
 
 import tyro
 
-from helpers import data, files, methods
+from helpers import files, methods
 from helpers.evaluation import records, results
 from helpers.models import model_card, weight_files
 
@@ -70,18 +69,17 @@ def release(backbone: pathlib.Path, licence: str | None = None) -> pathlib.Path:
     target = weight_files.RELEASED / f"{about['method']}.safetensors"
     if target.is_file():
         check_better(about, target)
-    with tempfile.TemporaryDirectory() as folder:
-        half = pathlib.Path(folder, target.name)
+
+    def save(half: pathlib.Path) -> None:
         weight_files.save_half(backbone, half, {"licence": licence} if licence else {})
         size = half.stat().st_size
         if size > LARGEST:
             raise ValueError(
                 f"{backbone} is too large to be released, {size / 1e6:.0f} MB in "
-                f"float16: take a ResNet-18."
+                "float16: take a ResNet-18."
             )
-        content = half.read_bytes()
-    files.write(target, lambda path: path.write_bytes(content))
-    return target
+
+    return files.write(target, save)
 
 
 def check(backbone: pathlib.Path, about: dict[str, Any], licence: str | None) -> None:
@@ -98,7 +96,7 @@ def check(backbone: pathlib.Path, about: dict[str, Any], licence: str | None) ->
             f"{backbone} has not learned without labels, or not from random weights: "
             "release another one."
         )
-    if not licence and about["data"].partition(",")[0] not in data.LICENCES:
+    if not licence and not model_card.licence(about):
         raise ValueError(
             f"{backbone} has learned from {about['data']}: say with --licence what "
             "may be done with these images."
@@ -141,12 +139,13 @@ def card_of(file: pathlib.Path, about: dict[str, Any], shown: pathlib.Path) -> s
     measured = {}
     for one in results.collect(shown):
         if one.get("weights") == digest:
-            spread = f" ± {one['top1_std']:.1f}" if one["seeds"] > 1 else ""
             what = f"{one['protocol']}, {one['labels']:,} labels of {one['data']}"
             what += f", {one['folds']} folds" if one["folds"] else ""
             epochs = (one.get("settings") or {}).get("epochs")
             what += f", {epochs} epochs" if epochs else ""
-            measured[what] = f"{one['top1_mean']:.1f}{spread} (n = {one['seeds']})"
+            measured[what] = f"{results.accuracy(one)} (n = {one['seeds']})"
+            # The numbers hold for images that are prepared as these were.
+            about |= {key: one[key] for key in ("fit", "stored_size") if key in one}
     side = about["evaluation_size"]
     return model_card.write(
         file.name, about, image_size=side, outputs="features", measured=measured

@@ -15,6 +15,7 @@ from torch import nn
 
 from helpers import data, files, hardware, views
 from helpers.cli import flags, report
+from helpers.data.dataset import unlimited_name
 from helpers.evaluation import embedding, prediction, protocols, results
 from helpers.figures import charts, pictures
 from helpers.models import (
@@ -73,7 +74,7 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
         is_ours = file.suffix == ".safetensors" and file.is_file()
         about = weight_files.read_about(file) if is_ours else {}
         training = protocols.supervised_settings(about.get("image_size", 48))
-        source = about.get("data", "").partition(",")[0]
+        source = unlimited_name(about.get("data", ""))
         images = flags.Images(data=source) if source in data.SOURCES else flags.Images()
         if source.startswith("folder:") and "data" not in chosen:
             unnamed = f"{file} has learned from {files.printable(source)}"
@@ -296,8 +297,8 @@ def list_files(args: flags.List) -> None:
             print(f"{files.printable(file)}: {files.printable(describe(about))}")
         if not found:
             print(nothing.format(args.folder))
-    for file, about in weight_files.released():
-        print(f"{file}: released with the project: {weight_files.describe(about)}")
+    for file, _ in weight_files.released():
+        print(f"{files.printable(file)}: {choices.from_file(file).line}")
 
 
 def show_results(args: flags.Results) -> None:

@@ -31,16 +31,20 @@ SOURCES = {
 
 
 # What their owners say of the images, for whoever hands on weights learned from them.
-IMAGENET_TERMS = "ImageNet, whose terms allow research and teaching without profit only"
-DRAWN = "The images were drawn by this project's code"
+FROM_IMAGENET = (
+    "The photographs are from ImageNet, whose terms allow only non-commercial research "
+    "and teaching."
+)
+FROM_THE_WEB = "The photographs were collected from the web, without a licence."
+DRAWN = "The images were drawn by this project's code: no rights of others."
 LICENCES = {
-    "demo": f"{DRAWN}: no rights of others.",
-    "demo-tiny": f"{DRAWN}: no rights of others.",
-    "imagenet": f"The photographs are from {IMAGENET_TERMS}.",
-    "stl10": f"The photographs are from {IMAGENET_TERMS}.",
-    "imagenette": f"The photographs are from {IMAGENET_TERMS}.",
-    "cifar10": "The photographs were collected from the web, without a licence.",
-    "cifar100": "The photographs were collected from the web, without a licence.",
+    "demo": DRAWN,
+    "demo-tiny": DRAWN,
+    "imagenet": FROM_IMAGENET,
+    "stl10": FROM_IMAGENET,
+    "imagenette": FROM_IMAGENET,
+    "cifar10": FROM_THE_WEB,
+    "cifar100": FROM_THE_WEB,
 }
 LARGEST_SIDE = 10_000  # pixels
 ARCHIVES = {

@@ -181,6 +181,11 @@ def limited_name(name: str, labels: int | str, seed: int = 0) -> str:
     return f"{name}, {words}" + (f", seed {seed}" if seed else "")
 
 
+def unlimited_name(name: str) -> str:
+    """Name of a data set without what ``limited_name`` adds to it."""
+    return name.partition(",")[0]
+
+
 def _amount(labels: int | str) -> tuple[float, bool]:
     """The number in ``labels``, and whether it is a share in percent."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", str(labels).strip())

@@ -182,7 +182,7 @@ def markdown_pivot(found: Sequence[Record]) -> str:
                 f"same labels and settings, but two differ: see {method!r}, "
                 f"{result['protocol']}, and keep one of them in its folder."
             )
-        row[column] = _accuracy(result)
+        row[column] = accuracy(result)
 
     def every(key: str) -> str:
         return _escape(" or ".join(sorted({str(result[key]) for result in chosen})))
@@ -257,7 +257,7 @@ def _cells(result: Record) -> dict[str, str]:
     return {
         "method": result["method"],
         "protocol": result["protocol"],
-        TOP1: _accuracy(result),
+        TOP1: accuracy(result),
         "top-5 (%)": NONE if top5 is None else f"{top5:.1f}",
         "n": str(result["seeds"]),
         "data": result["data"],
@@ -345,7 +345,7 @@ def _escape(text: str) -> str:
     return re.sub(r"([\\`*\[\]|$])", r"\\\1", text)
 
 
-def _accuracy(result: Record) -> str:
+def accuracy(result: Record) -> str:
     """Top-1 in percent, with its standard deviation if there are repetitions."""
     deviation = f" ± {result['top1_std']:.1f}" if result["seeds"] > 1 else ""
     return f"{result['top1_mean']:.1f}{deviation}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from helpers import data, views
+from helpers.data.dataset import unlimited_name
 
 # Keys of the metadata that are told in the text, or are too long for a table.
 TOLD = ("classes", "head", "epsilon", "mean", "std", "image_size", "stored_size", "fit")
@@ -70,23 +71,21 @@ def write(
         "## Data and recipe",
         _table(made) or "The file does not say.",
         "## Licence",
-        f"What may be done with the weights depends on the images that they were "
-        f"learned from. {_licence(about)}",
+        "What may be done with the weights depends on the images that they were "
+        f"learned from. {licence(about) or 'Write their licence here: ____'}",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _licence(about: Mapping[str, Any]) -> str:
-    """What is known of the images that the weights have seen, from first to last."""
+def licence(about: Mapping[str, Any]) -> str | None:
+    """The terms of all images that weights have seen; None where they are not known."""
     if about.get("licence"):
         return str(about["licence"])
     seen = [about, about.get("pretraining") or {}]
-    names = {str(one["data"]).partition(",")[0] for one in seen if one.get("data")}
+    names = {unlimited_name(str(one["data"])) for one in seen if one.get("data")}
     names |= {one["init"] for one in seen if one.get("init", "random") != "random"}
     terms = {data.LICENCES.get(name) for name in names}
-    if not terms or None in terms:
-        return "Write their licence here: ____"
-    return " ".join(sorted(terms))
+    return None if not terms or None in terms else " ".join(sorted(terms))
 
 
 def _stored(about: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from helpers import hardware, methods, views
-from helpers.data.dataset import Dataset
+from helpers.data.dataset import Dataset, unlimited_name
 from helpers.methods import base
 from helpers.models import backbones, weight_files
 from helpers.training import optimizers
@@ -288,7 +288,7 @@ class PretrainingSettings(TrainingSettings):
             values["monitor_every"] = PretrainingSettings.monitor_every
         text = json.dumps([*images, values], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:6]
-        data = dataset.name.split(",")[0].removeprefix("folder:")
+        data = unlimited_name(dataset.name).removeprefix("folder:")
         data = re.sub(r"[^\w.-]+", "-", data)
         return f"{self.method}-{data}-{self.epochs}ep-seed{self.seed}-{digest}"
 
