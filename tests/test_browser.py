@@ -106,7 +106,7 @@ class Notebook:
         """Type answers to questions, one after the other; "" presses Enter alone."""
         for text in typed:
             field = self.page.locator(".jp-Stdin-input:not([data-answered])")
-            field.fill(text, timeout=60_000)
+            field.fill(text, timeout=SECONDS * 1_000)
             # The field of an answered question may still be there with the next one.
             field.evaluate(
                 """field => {
@@ -128,6 +128,7 @@ class Notebook:
                      .some(prompt => prompt.textContent.includes('*'))""",
             timeout=SECONDS * 1_000,
         )
+        self.page.wait_for_selector("#jp-main-statusbar >> text=| Idle")
         return self.page.locator("[data-mime-type*=error], [data-mime-type*=stderr]")
 
 
@@ -154,6 +155,7 @@ def test_stopped_and_restarted_in_the_middle_it_goes_on(server, browser, tmp_pat
     notebook.see(re.compile(r"pirl pre-training: +[1-9]"))
     notebook.choose("Kernel", "Interrupt Kernel")
     notebook.see("Stopped after")
+    notebook.finish()  # while a kernel stops, it drops the cells it is sent
     bars = notebook.page.locator(".jp-OutputArea-output", has_text="pre-training:")
     assert bars.count() == 1
     notebook.run_all()
