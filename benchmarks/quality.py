@@ -45,6 +45,8 @@ class Settings:
     """Runs of the whole pipeline."""
     classifiers: int = 3
     """Classifiers trained for every run, each on its own seed; their mean counts."""
+    supervised_epochs: int | None = None
+    """Epochs of baseline and fine-tuning; given, only these two are measured."""
     output: pathlib.Path = pathlib.Path("runs/quality")
     """Folder for checkpoints and records; what is there is not computed again."""
 
@@ -93,19 +95,19 @@ def one_seed(
         dataset, method, about, seeds, folder=asked.output / "checkpoints"
     )
     torch.manual_seed(seed)
-    training = protocols.supervised_settings(size)
-    features = protocols.encode(create(), dataset, image_size=training.view.whole_size)
-    outcomes = [
-        protocols.knn(features, experiment),
-        protocols.linear_probe(features, experiment),
-        protocols.mlp_head(features, experiment),
-        protocols.fine_tune(
-            create,
-            experiment,
-            training,
-            protocol="fine-tuning" if file else "baseline",
-        ),
-    ]
+    changes = {"epochs": asked.supervised_epochs} if asked.supervised_epochs else {}
+    training = protocols.supervised_settings(size, **changes)
+    outcomes = []
+    if asked.supervised_epochs is None:
+        side = training.view.whole_size
+        features = protocols.encode(create(), dataset, image_size=side)
+        outcomes += [
+            protocols.knn(features, experiment),
+            protocols.linear_probe(features, experiment),
+            protocols.mlp_head(features, experiment),
+        ]
+    protocol = "fine-tuning" if file else "baseline"
+    outcomes.append(protocols.fine_tune(create, experiment, training, protocol=protocol))
     return [outcome.record for outcome in outcomes]
 
 

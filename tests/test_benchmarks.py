@@ -288,6 +288,14 @@ def test_classifiers_of_a_seed_count_as_one(
     assert merged["baseline"]["over"] == "seeds of everything"
 
 
+def test_longer_supervised_training_is_measured_alone(
+    dataset, small_backbone, tmp_path
+):
+    asked = quality.Settings(classifiers=1, supervised_epochs=1, output=tmp_path)
+    (one,) = quality.one_seed("random", None, dataset, asked, 20, seed=0)
+    assert (one["protocol"], one["settings"]["epochs"]) == ("baseline", 1)
+
+
 def test_peaks_are_known_by_the_device_and_no_other(monkeypatch):
     monkeypatch.setattr(hardware, "device", lambda: torch.device("cuda"))
     known = {

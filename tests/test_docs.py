@@ -202,9 +202,9 @@ def example(tmp_path, monkeypatch):
     return next(iter(added)), source
 
 
-def test_the_shown_method_is_complete_in_thirty_lines(example):
+def test_the_shown_method_is_complete_and_short(example):
     name, source = example
-    assert len(source.splitlines()) <= 30
+    assert len(source.splitlines()) <= 36
     assert max(map(len, source.splitlines())) <= 88
     assert methods.text(name)
 
@@ -216,6 +216,7 @@ def test_the_shown_method_passes_the_tests_of_all_methods(example, dataset):
         name, dataset
     )
     test_methods.test_every_recipe_can_be_configured(name)
+    test_methods.test_the_loss_by_hand_is_the_loss(name, dataset)
 
 
 def test_the_shown_method_trains(example, dataset, tmp_path, small_backbone):

@@ -152,7 +152,8 @@ def markdown_pivot(found: Sequence[Record]) -> str:
     """Return method × protocol as Markdown, with all conditions in one caption.
 
     Only the demo results of a ResNet-18 count whose repetitions are whole pipelines.
-    The last column is the baseline for random weights, fine-tuning for the methods.
+    *All layers* is the baseline for random weights and fine-tuning for the methods,
+    with a column for every number of epochs.
 
     Args:
         found: in the order of ``collect``.
@@ -160,21 +161,30 @@ def markdown_pivot(found: Sequence[Record]) -> str:
     Raises:
         ValueError: when their conditions differ, or two records claim the same cell.
     """
-    columns = {name: name for name in records.PROTOCOLS[1:4]}
-    columns |= {name: GROUPS[name] for name in ("baseline", "fine-tuning")}
+    frozen = records.PROTOCOLS[1:4]
     wanted = {"data": "demo", "backbone": "resnet18", "over": WHOLE_PIPELINES}
     chosen = [
         result
         for result in found
-        if wanted.items() <= result.items() and result["protocol"] in columns
+        if wanted.items() <= result.items() and result["protocol"] in (*frozen, *GROUPS)
     ]
+
+    def column_of(result: Record) -> str:
+        epochs = (result.get("settings") or {}).get("epochs")
+        group = GROUPS.get(result["protocol"])
+        if group and epochs:
+            return f"{group}, {_escape(str(epochs))} epochs"
+        return group or result["protocol"]
+
+    trained = {column_of(one) for one in chosen} - {*frozen}
+    columns = [*frozen, *sorted(trained, key=lambda name: (len(name), name))]
     rows: dict[tuple[str, int], dict[str, str]] = {}
     conditions: dict[str, tuple[Hashable, ...]] = {}
     for result in chosen:
         method, epochs = result["method"], result["pretraining_epochs"]
         name = _escape(method) if epochs else "random weights"
-        row = rows.setdefault((name, epochs), dict.fromkeys(columns.values(), NONE))
-        column = columns[result["protocol"]]
+        row = rows.setdefault((name, epochs), dict.fromkeys(columns, NONE))
+        column = column_of(result)
         same = conditions.setdefault(column, _comparable(result))
         if row[column] != NONE or same != _comparable(result):
             raise ValueError(
@@ -188,7 +198,7 @@ def markdown_pivot(found: Sequence[Record]) -> str:
         return _escape(" or ".join(sorted({str(result[key]) for result in chosen})))
 
     text = markdown_table(
-        ("pre-training", "epochs", *dict.fromkeys(columns.values())),
+        ("pre-training", "epochs", *columns),
         [(*start, *row.values()) for start, row in rows.items()],
     )
     return (

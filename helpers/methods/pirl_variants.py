@@ -140,6 +140,9 @@ class PIRL(pirl.PIRL):
     def build_heads(self) -> None:
         """Build heads of their own for the image and for every pretext in use."""
         options = self.options
+        if (options.pretext, options.head) == ("jigsaw", "mlp"):
+            super().build_heads()
+            return
         self.image_head = self.head()
         if options.pretext != "rotation":
             d = options.output_dim
@@ -168,17 +171,18 @@ class PIRL(pirl.PIRL):
 
     def views(self, images: Tensor, random: StepRandom) -> tuple[Any, ...]:
         """As in ``pirl``; v_It is the jigsaw, a view turned, or a pair of both."""
-        options, transformed = self.options, []
+        options = self.options
+        if options.pretext == "jigsaw":
+            return super().views(images, random)
         image = views.random_view(images, options.view, random)  # (B, 3, S, S)
-        if options.pretext != "rotation":
+        if options.pretext == "both":
             view, cut = options.patch_view, options.cut
-            transformed.append(views.jigsaw_patches(images, view, random, **cut))
-        if options.pretext != "jigsaw":
-            transformed.append(views.rotated_view(images, options.view, random))
+            jigsaw = views.jigsaw_patches(images, view, random, **cut)
+        transformed = views.rotated_view(images, options.view, random)
+        if options.pretext == "both":
+            transformed = jigsaw, transformed
         uniform = random.table(options.negatives) * (self.count - 1)  # (B, K)
-        if options.pretext != "both":
-            return image, transformed[0], uniform.long()
-        return image, tuple(transformed), uniform.long()
+        return image, transformed, uniform.long()
 
     def g(self, transformed: Tensor | tuple[Tensor, ...]) -> Any:
         """The feature g(v_It), (B, d), or a pair of them, by heads of their own."""

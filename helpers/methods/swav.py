@@ -106,14 +106,14 @@ class SwAV(base.Method):
         z = memory.unit(self.projection_head(base.features(self.backbone, views)))
         scores = self.prototypes(z).chunk(len(views))  # V times (B, K)
         total = torch.zeros(())
-        for s in range(2):  # a large view gives codes
-            codes = (scores[s].detach() / self.options.epsilon).exp()  # (B, K)
+        for t in range(2):  # a large view gives codes
+            codes = (scores[t].detach() / self.options.epsilon).exp()  # (B, K)
             for _ in range(3):  # Sinkhorn's algorithm: equal sums in both directions
                 codes = codes / codes.sum(dim=0)  # of the prototypes
                 codes = codes / codes.sum(dim=1, keepdim=True)  # of the images
-            for t in range(len(views)):  # and every other view predicts them
-                if t != s:
-                    log_p = (scores[t] / self.options.temperature).log_softmax(dim=1)
+            for s in range(len(views)):  # and every other view predicts them
+                if s != t:
+                    log_p = (scores[s] / self.options.temperature).log_softmax(dim=1)
                     total = total - (codes * log_p).sum(dim=1).mean()
         return total / (2 * (len(views) - 1))
 

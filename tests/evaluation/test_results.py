@@ -309,6 +309,8 @@ def test_the_pivot_has_a_row_per_start_and_a_column_per_protocol(tmp_path):
         whole("PIRL", 9, "k-NN", 32.0, 33.0),
         whole("PIRL", 9, "fine-tuning", 49.0, 50.0),
         whole("PIRL", 20, "k-NN", 40.0, 40.0),
+        whole("PIRL", 9, "fine-tuning", 60.0, 61.0, settings={"epochs": 120}),
+        whole("PIRL", 9, "fine-tuning", 55.0, 56.0, settings={"epochs": 30}),
         whole("random", 0, "baseline", 38.0, 39.0),
         whole("random", 0, "k-NN", 15.0, 16.0),
         whole("BYOL", 8, "k-NN", 99.0, 99.0, data="cifar10"),
@@ -319,11 +321,12 @@ def test_the_pivot_has_a_row_per_start_and_a_column_per_protocol(tmp_path):
     text = results.markdown_pivot(results.collect(tmp_path))
     *table, empty, caption = text.splitlines()
     assert table == [
-        "| pre-training | epochs | k-NN | linear probe | MLP head | all layers |",
-        "|---|---|---|---|---|---|",
-        "| random weights | 0 | 15.5 ± 0.7 | – | – | 38.5 ± 0.7 |",
-        "| PIRL | 9 | 32.5 ± 0.7 | – | – | 49.5 ± 0.7 |",
-        "| PIRL | 20 | 40.0 ± 0.0 | – | – | – |",
+        "| pre-training | epochs | k-NN | linear probe | MLP head | all layers"
+        " | all layers, 30 epochs | all layers, 120 epochs |",
+        "|---|---|---|---|---|---|---|---|",
+        "| random weights | 0 | 15.5 ± 0.7 | – | – | 38.5 ± 0.7 | – | – |",
+        "| PIRL | 9 | 32.5 ± 0.7 | – | – | 49.5 ± 0.7 | 55.5 ± 0.7 | 60.5 ± 0.7 |",
+        "| PIRL | 20 | 40.0 ± 0.0 | – | – | – | – | – |",
     ]
     assert empty == ""
     assert "ResNet-18, 200 labels: mean ± standard deviation over 2 whole" in caption
