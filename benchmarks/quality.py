@@ -107,7 +107,9 @@ def one_seed(
             protocols.mlp_head(features, experiment),
         ]
     protocol = "fine-tuning" if file else "baseline"
-    outcomes.append(protocols.fine_tune(create, experiment, training, protocol=protocol))
+    outcomes.append(
+        protocols.fine_tune(create, experiment, training, protocol=protocol)
+    )
     return [outcome.record for outcome in outcomes]
 
 
