@@ -27,7 +27,7 @@ $(VENV)/.ready $(OLDEST)/.ready: pyproject.toml
 	@touch $@
 
 run: $(READY)  ## run all notebooks on the demo images, with a report
-	@$(PYTHON) -m tools.run_notebooks --data $${STL_DATA:-demo}
+	@$(PYTHON) -m tools.run_notebooks --data "$${STL_DATA:-demo}"
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	@$(PYTHON) -m jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -35,7 +35,7 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 test: $(READY)  ## run all tests, the notebooks among them
 	@$(PYTHON) $(TEST)
 
-# An old debugger's advice would stand among what the project itself says.
+# Without this, an old debugger prints advice into the notebooks' output.
 test-oldest: export PYDEVD_DISABLE_FILE_VALIDATION := 1
 test-oldest: $(OLDEST)/.ready  ## run all tests on the oldest supported versions
 	@$(OLDEST)/bin/python $(TEST)
@@ -69,4 +69,5 @@ zip:  ## pack the committed project, for Google Drive
 	@echo "Upload $(ZIP) to My Drive."
 
 clean:  ## remove all that running and testing left behind, but your runs/results
-	@rm -rf $(filter-out runs/results,$(wildcard runs/*)) .pytest_cache .ruff_cache .hypothesis
+	@mkdir -p runs && find runs -mindepth 1 -maxdepth 1 ! -name results -exec rm -rf {} +
+	@rm -rf .pytest_cache .ruff_cache .hypothesis

@@ -55,10 +55,11 @@ def main(asked: Settings) -> None:
     """Run all seeds, write the records, print the table."""
     dataset = data.load(asked.data, labels=asked.labels)
     print(dataset.describe())
-    size = settings.configure(asked.methods[0], asked.recipe).image_size
+    first = settings.configure(asked.methods[0], asked.recipe)
+    size, stem = first.image_size, first.stem
     found: list[dict] = []
     for seed in range(asked.seeds):
-        found += one_seed("random", None, dataset, asked, size, seed)
+        found += one_seed("random", None, dataset, asked, size, seed, stem)
         for name in asked.methods:
             changes = {"epochs": asked.epochs} if asked.epochs else {}
             chosen = settings.configure(name, asked.recipe, seed=seed, **changes)
@@ -81,15 +82,16 @@ def one_seed(
     asked: Settings,
     size: int,
     seed: int,
+    stem: str = "imagenet",
 ) -> list[dict]:
     """All protocols for one backbone and one seed."""
 
     def create():
         if file is None:
-            return backbones.build()
+            return backbones.build(stem=stem)
         return weight_files.load_backbone(file)[0]
 
-    about = weight_files.read_about(file) if file else {}
+    about = weight_files.read_about(file) if file else {"stem": stem}
     seeds = range(seed * asked.classifiers, (seed + 1) * asked.classifiers)
     experiment = protocols.Experiment(
         dataset, method, about, seeds, folder=asked.output / "checkpoints"

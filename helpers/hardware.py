@@ -134,6 +134,8 @@ def name() -> str:
     """The hardware's name for records and tables, such as "Tesla T4"."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
+    if device().type == "mps":
+        return f"Apple GPU ({_cpu_model()})"
     cores = torch.get_num_threads()
     return f"{cores} CPU core{'s' if cores > 1 else ''} ({_cpu_model()})"
 

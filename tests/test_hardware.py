@@ -82,6 +82,8 @@ def test_convolutions_get_the_order_they_like_and_hand_it_on():
 def test_the_hardware_has_a_name_for_people(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "CPU core" in hardware.name()
+    monkeypatch.setattr(hardware, "device", lambda: torch.device("mps"))
+    assert hardware.name().startswith("Apple GPU (")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
     assert hardware.name() == "Tesla T4"

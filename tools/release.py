@@ -21,6 +21,7 @@ from typing import Any
 import tyro
 
 from helpers import files, methods
+from helpers.data.dataset import unlimited_name
 from helpers.evaluation import records, results
 from helpers.models import model_card, weight_files
 
@@ -143,9 +144,15 @@ def card_of(file: pathlib.Path, about: dict[str, Any], shown: pathlib.Path) -> s
             what += f", {one['folds']} folds" if one["folds"] else ""
             epochs = (one.get("settings") or {}).get("epochs")
             what += f", {epochs} epochs" if epochs else ""
+            if what in measured:
+                raise ValueError(
+                    f"{shown} has several records of {file.name} for {what}: keep the "
+                    "one that belongs on its card."
+                )
             measured[what] = f"{results.accuracy(one)} (n = {one['seeds']})"
             # The numbers hold for images that are prepared as these were.
-            about |= {key: one[key] for key in ("fit", "stored_size") if key in one}
+            if unlimited_name(one["data"]) == unlimited_name(about["data"]):
+                about |= {key: one[key] for key in ("fit", "stored_size") if key in one}
     side = about["evaluation_size"]
     return model_card.write(
         file.name, about, image_size=side, outputs="features", measured=measured

@@ -165,9 +165,18 @@ def compiling_by(compiler: str | None) -> Iterator[None]:
         yield
 
 
-def gauge(file: pathlib.Path | None, dataset: Dataset, side: int) -> float:
-    """Leave-one-out k-NN on the training labels in percent, as the loop measures it."""
-    backbone = weight_files.load_backbone(file)[0] if file else backbones.build()
+def gauge(
+    file: pathlib.Path | None, dataset: Dataset, side: int, stem: str = "imagenet"
+) -> float:
+    """Leave-one-out k-NN on the training labels in percent, as the loop measures it.
+
+    Args:
+        file: of the backbone; None for random weights.
+        dataset: whose training labels are used.
+        side: of the images, in pixels.
+        stem: of the network with random weights.
+    """
+    backbone = opener(file, stem)()
     return nearest_neighbors.accuracy(backbone, dataset.train, image_size=side)
 
 

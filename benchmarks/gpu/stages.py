@@ -28,8 +28,9 @@ def data(bench: Bench) -> None:
     bench.say(f"{dataset.describe()}, read in {seconds:.1f} s")
     about = project.machine()
     bench.report("machine", **about, data=dataset.describe(), reading_seconds=seconds)
-    side = project.stem_and_side("simclr", **dict(bench.asked.sizes.changes))[2]
-    found = project.gauge(None, dataset, side)
+    changes = dict(bench.asked.sizes.changes)
+    stem, _, side = project.stem_and_side("simclr", **changes)
+    found = project.gauge(None, dataset, side, stem)
     bench.report("gauge", name="random", knn=found)
 
 
@@ -104,9 +105,9 @@ def pretrain(
             batch, seconds = size, epoch
         if epoch > TRIAL * bench.left:
             break
-    side = project.stem_and_side(method, **changes)[2]
+    stem, _, side = project.stem_and_side(method, **changes)
     started = time.perf_counter()
-    project.gauge(None, dataset, side)
+    project.gauge(None, dataset, side, stem)
     checks = GAUGES * (time.perf_counter() - started)
     usable = MARGIN * (stop - time.time()) - checks - cost
     epochs = max(1, min(int(usable / (seconds / gain)), asked.sizes.max_epochs))

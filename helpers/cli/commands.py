@@ -241,9 +241,10 @@ def predict(args: flags.Predict) -> None:
 def embed(args: flags.Embed) -> None:
     """Write the features of images, with their paths."""
     _check_folders(_folder_of(args.output))
-    network, _, side = _features_of(args.weights)
-    found = embedding.embed(network, embedding.find([args.images]), image_size=side)
+    network, prepared = _features_of(args.weights)
+    found = embedding.embed(network, embedding.find([args.images]), **prepared)
     _print_left_out(found)
+    side = prepared["image_size"]
     source = pathlib.Path(args.weights)
     name = f"{source.name} {files.digest(source)}" if source.is_file() else args.weights
     embedding.save(args.output, found, image_size=side, weights=name)
@@ -254,8 +255,8 @@ def embed(args: flags.Embed) -> None:
 def search(args: flags.Search) -> None:
     """Print the images that are most like a given one, and draw them."""
     _check_folders(_folder_of(args.output))
-    network, _, side = _features_of(args.weights)
-    photo = embedding.embed(network, [pathlib.Path(args.photo)], image_size=side)
+    network, prepared = _features_of(args.weights)
+    photo = embedding.embed(network, [pathlib.Path(args.photo)], **prepared)
     others = [
         path
         for path in embedding.find([args.images])
@@ -265,14 +266,15 @@ def search(args: flags.Search) -> None:
         raise ValueError(
             f"{args.images!r} has no image to compare with {args.photo!r}."
         )
-    found = embedding.embed(network, others, image_size=side)
+    found = embedding.embed(network, others, **prepared)
     _print_left_out(found)
     cosines, index = embedding.nearest(found.features, photo.features[0])
     nearest = [found.paths[number] for number in index.tolist()]
     for path, cosine in zip(nearest, cosines.tolist(), strict=True):
         print(f"{cosine:.3f}  {files.printable(path)}")
     if args.output:
-        shown = embedding.read([*photo.paths, *nearest], SHOWN)
+        fit = prepared.get("fit", "crop")
+        shown = embedding.read([*photo.paths, *nearest], SHOWN, fit)
         figure = embedding.neighbors_figure(shown[0], shown[1:], cosines)
         _save_figure(figure, args.output)
         print(f"Written: {args.output}.")
@@ -323,11 +325,12 @@ def _network(
     return chosen.create(), chosen.about, size or chosen.image_size
 
 
-def _features_of(weights: str) -> tuple[nn.Module, dict[str, Any], int]:
-    """Likewise, of a classifier the backbone alone."""
+def _features_of(weights: str) -> tuple[nn.Module, dict[str, Any]]:
+    """The backbone of a file or name, and how its images are prepared."""
     network, about, side = _network(weights)
-    is_classifier = isinstance(network, heads.Classifier)
-    return network.backbone if is_classifier else network, about, side
+    if isinstance(network, heads.Classifier):
+        return network.backbone, prediction.prepared(about)
+    return network, {"image_size": side}
 
 
 def _check_folders(*folders: pathlib.Path | None) -> None:

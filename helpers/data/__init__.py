@@ -142,11 +142,17 @@ def load(
     return dataset
 
 
-def check(source: str, labels: int | str | None = None) -> None:
+def check(
+    source: str, labels: int | str | None = None, *, labelled: bool = False
+) -> None:
     """Find out in a moment whether a source can be loaded, before it is.
 
-    Nothing is downloaded or decoded. Of ``labels`` only a number per class of one's own
-    folder is compared with what is there.
+    Nothing is downloaded, decoded or unpacked.
+
+    Args:
+        source: as for ``load``.
+        labels: as for ``load``.
+        labelled: whether images without any labels are of no use.
 
     Raises:
         ValueError: what ``load`` would raise, as far as can be known.
@@ -164,15 +170,21 @@ def check(source: str, labels: int | str | None = None) -> None:
         found = folder.find(root, layout.LeftOut())
         per_class = collections.Counter(label for _, label in found.train)
         smallest, name = min(per_class.values(), default=0), path
+    if labelled and not smallest:
+        raise ValueError(
+            f"{name!r} has no labels: name a folder with one folder per class, or with "
+            "a table labels.csv."
+        )
     if labels is None:
         return
     if not smallest:
         raise ValueError(f"{name!r} has no labels: answer 'all'.")
     if str(labels).isdecimal() and not 0 < int(labels) <= smallest:
         raise ValueError(
-            f"{name!r} has classes with {smallest:,} labelled images: ask for 1 to "
-            f"{smallest:,} a class, or 'all'."
+            f"The smallest class of {name!r} has {smallest:,} labelled images: ask for "
+            f"1 to {smallest:,} a class, or 'all'."
         )
+    limited_name(source, labels)  # or it is no number of labels
 
 
 def name_of(source: str, labels: int | str | None = None, seed: int = 0) -> str:

@@ -184,9 +184,9 @@ def neighbors_figure(
     return pictures.image_grid(torch.cat([query[None], neighbors]), titles)
 
 
-def read(paths: Sequence[pathlib.Path], size: int) -> Tensor:
+def read(paths: Sequence[pathlib.Path], size: int, fit: str = "crop") -> Tensor:
     """Read images as uint8 (N, 3, size, size), leaving out those that cannot be."""
-    return torch.cat([images for _, images, _ in _parts(paths, size)])
+    return torch.cat([images for _, images, _ in _parts(paths, size, fit)])
 
 
 def _parts(

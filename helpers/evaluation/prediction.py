@@ -102,7 +102,7 @@ def predict(
     """
     classifier, about = classifier_files.load(weights)
     paths = embedding.find(places)
-    images = embedding.embed(classifier.backbone, paths, **_prepared(about))
+    images = embedding.embed(classifier.backbone, paths, **prepared(about))
     with torch.no_grad():  # in float32 on the CPU, as heads of frozen features were
         logits = classifier.head(classifier.standardize(images.features))
     return Predictions(about["classes"], images, logits.softmax(dim=1))
@@ -122,15 +122,15 @@ def neighbors_figure(
         ValueError: when the file is not a classifier, or the photo cannot be read.
     """
     classifier, about = classifier_files.load(weights)
-    backbone, prepared = classifier.backbone, _prepared(about)
-    query = embedding.embed(backbone, [photo], **prepared)
+    backbone, how = classifier.backbone, prepared(about)
+    query = embedding.embed(backbone, [photo], **how)
     side = about["image_size"]
     features = encoding.encode(backbone, images, image_size=side)
     cosines, index = embedding.nearest(features, query.features[0])
-    stored = embedding.read([photo], images.shape[-1])[0]
+    stored = embedding.read([photo], images.shape[-1], about["fit"])[0]
     return embedding.neighbors_figure(stored, images[index].cpu(), cosines)
 
 
-def _prepared(about: dict[str, Any]) -> dict[str, Any]:
+def prepared(about: dict[str, Any]) -> dict[str, Any]:
     """How the classifier's images were prepared, for ``embedding.embed``."""
     return {key: about[key] for key in ("image_size", "stored_size", "fit")}

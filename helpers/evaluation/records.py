@@ -29,9 +29,7 @@ PROTOCOLS = ("baseline", "k-NN", "linear probe", "MLP head", "fine-tuning")
 # What a reader needs to judge a record, and what it may hold: texts, whole numbers,
 # and numbers from 0 to a limit.
 TEXTS = ("method", "backbone", "protocol", "data", "hardware")
-COUNTS = (
-    *("labels", "pretraining_epochs", "images_seen", "batch_size", "seeds", "folds"),
-)
+COUNTS = ("labels", "pretraining_epochs", "images_seen", "batch_size", "seeds", "folds")
 AMOUNTS = {"top1_mean": 100, "top1_std": 100, "top5_mean": 100, "minutes": 1e9}
 OPTIONAL = ("folds", "top5_mean")
 REQUIRED = tuple(name for name in (*TEXTS, *COUNTS, *AMOUNTS) if name not in OPTIONAL)
@@ -39,13 +37,29 @@ LONGEST_TEXT = 1_000
 LARGEST_COUNT = 10**15
 # What was found, and under which circumstances: all other entries shaped the result.
 OUTCOMES = (
-    *("top1", "top1_mean", "top1_std", "top5_mean", "balanced", "largest_share"),
-    *("minutes", "hardware", "commit", "date"),
+    "top1",
+    "top1_mean",
+    "top1_std",
+    "top5_mean",
+    "balanced",
+    "largest_share",
+    "minutes",
+    "hardware",
+    "commit",
+    "date",
 )
 # Of a backbone's metadata, what is no setting of its pre-training or stands elsewhere.
 NO_SETTINGS = (
-    *("minutes", "knn", "hardware", "processes", "mean", "std"),
-    *("epochs_done", "images", "backbone", "stem"),
+    "minutes",
+    "knn",
+    "hardware",
+    "processes",
+    "mean",
+    "std",
+    "epochs_done",
+    "images",
+    "backbone",
+    "stem",
 )
 COMPARED = 10_000  # images of a split that are read to tell it from another
 
@@ -258,13 +272,16 @@ def _backbone(about: Mapping[str, Any]) -> str:
 
 
 def _commit() -> str | None:
-    """The commit of this code; None outside a git checkout."""
+    """The commit of this code; None where it does not lie in its own repository."""
+    project = pathlib.Path(__file__).resolve().parents[2]
+    if not (project / ".git").exists():
+        return None
     try:
         found = subprocess.run(
             ["git", "rev-parse", "--short", "HEAD"],
             capture_output=True,
             text=True,
-            cwd=pathlib.Path(__file__).parent,
+            cwd=project,
             check=True,
         )
         return found.stdout.strip()

@@ -68,10 +68,13 @@ def tsne(
         seed: of the choice of points and of t-SNE.
 
     Raises:
-        ValueError: for fewer than 5 images.
+        ValueError: for fewer than 5 images, or features that are all the same.
     """
     if len(labels) < 5:
         raise ValueError(f"A t-SNE map needs at least 5 images, not {len(labels)}.")
+    for name, rows in features.items():  # scikit-learn would crash the process
+        if bool((rows == rows[0]).all()):
+            raise ValueError(f"All features of {name} are the same: there is no map.")
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(labels), generator=generator)[:500]
     label_of = labels.cpu()[chosen].numpy()

@@ -65,15 +65,16 @@ def export(
             too small for the backbone.
     """
     check(path)
-    said = {"image_size": image_size, "mean": views.MEAN, "std": views.STD}
+    # Weights that were kept in half precision are float32 once they are loaded.
+    about = {key: value for key, value in about.items() if key != "dtype"}
+    normalized = {"mean": views.MEAN, "std": views.STD}
     if path.suffix == ".safetensors":
         if isinstance(network, heads.Classifier):
-            classifier_files.save(path, network, about)
-        else:
-            # Here image_size is that of the views in pre-training, as it always was.
-            kept = {"evaluation_size": image_size, "mean": said["mean"]}
-            kept |= {"std": said["std"]}
-            weight_files.save_backbone(path, network, {**about, **kept})
+            made = {**about, "image_size": image_size}
+            classifier_files.save(path, network, made)
+        else:  # its image_size is that of the views in pre-training
+            made = {**about, **normalized, "evaluation_size": image_size}
+            weight_files.save_backbone(path, network, made)
     elif path.suffix == ".pth":
         state = {k: v.contiguous() for k, v in network.state_dict().items()}
         files.write(path, lambda p: torch.save(state, p))
@@ -83,7 +84,7 @@ def export(
         images = torch.zeros(2, 3, image_size, image_size)
         with torch.no_grad():
             network(images)  # too small a side is refused here
-        told = json.dumps({**about, **said})
+        told = json.dumps({**about, **normalized, "image_size": image_size})
         with warnings.catch_warnings():  # on how torch will do it in later versions
             warnings.simplefilter("ignore")
             files.write(path, WRITERS[path.suffix](plain(network), images, told))

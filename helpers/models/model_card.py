@@ -82,6 +82,8 @@ def licence(about: Mapping[str, Any]) -> str | None:
     if about.get("licence"):
         return str(about["licence"])
     seen = [about, about.get("pretraining") or {}]
+    if any("converted" in one for one in seen):  # of another project: nobody knows
+        return None
     names = {unlimited_name(str(one["data"])) for one in seen if one.get("data")}
     names |= {one["init"] for one in seen if one.get("init", "random") != "random"}
     terms = {data.LICENCES.get(name) for name in names}

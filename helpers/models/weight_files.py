@@ -27,8 +27,16 @@ RELEASED = pathlib.Path(__file__).resolve().parents[2] / "weights"  # with the p
 # between two limits. Fields that are not listed may hold anything.
 LONGEST_NAME = 1_000
 NAMES = (
-    *("backbone", "stem", "norm", "method", "recipe", "init"),
-    *("data", "name", "converted", "hardware"),
+    "backbone",
+    "stem",
+    "norm",
+    "method",
+    "recipe",
+    "init",
+    "data",
+    "name",
+    "converted",
+    "hardware",
 )
 COUNTS = {  # whole numbers
     "epochs": (0, 10**9),
@@ -269,18 +277,20 @@ def find(
     The newest comes first. Files that cannot be used are left out with a warning.
 
     Args:
-        folders: with runs.
+        folders: with runs; of a run and its copy, the one in the earlier folder counts.
         name: of the files.
         read: reads the metadata of one.
     """
-    files = {
-        file.resolve(): file
-        for folder in folders
-        for file in pathlib.Path(folder).glob(f"*/{name}")
+    files = [
+        file
+        for folder in dict.fromkeys(map(pathlib.Path, folders))
+        for file in folder.glob(f"*/{name}")
         if file.is_file()  # no dangling link, nor a pipe that would be waited for
-    }
-    newest = sorted(files.values(), key=lambda f: f.stat().st_mtime, reverse=True)
-    return _readable(newest, read)
+    ]
+    of_runs: dict[str, tuple[pathlib.Path, dict[str, Any]]] = {}
+    for file, about in _readable(files, read):
+        of_runs.setdefault(file.parent.name, (file, about))
+    return sorted(of_runs.values(), key=lambda one: -one[0].stat().st_mtime)
 
 
 def describe(about: Mapping[str, Any]) -> str:

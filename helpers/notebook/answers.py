@@ -2,7 +2,7 @@
 
 Every answer is checked while it is asked, so that a wrong one is asked again. Answers
 for pre-training are kept beside the checkpoints: after a disconnect, *Run all* offers
-to go on with the unfinished run.
+to go on with the last run, or to show it again if it is finished.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from helpers import data, files, methods
-from helpers.models import backbones, weight_files
+from helpers.models import weight_files
 from helpers.notebook import choices, colab, questions
 from helpers.training import pace
 from helpers.training.settings import configure
@@ -85,7 +85,7 @@ class Supervised(Images):
 
 
 def ask_pretraining(method: str | None = None) -> Pretraining:
-    """Ask what pre-training needs; offer an unfinished run first.
+    """Ask what pre-training needs; offer the last run first, finished or not.
 
     Args:
         method: of the notebook; None asks for one of those without a notebook of their
@@ -94,11 +94,12 @@ def ask_pretraining(method: str | None = None) -> Pretraining:
     mirror = _ask_mirror("Where to keep checkpoints?")
     folders = _folders(mirror)
     # Answers given by the environment are not asked for again.
-    unfinished = None if any(map(os.environ.get, PRESET)) else _find(method, folders)
-    if unfinished:
-        kept, done = unfinished
+    last = None if any(map(os.environ.get, PRESET)) else _find(method, folders)
+    if last:
+        kept, done = last
+        state = "unfinished" if done < kept["epochs"] else "finished"
         words = f"{kept['method']}, {kept['source']}, {done} of {kept['epochs']} epochs"
-        options = {"yes": f"unfinished: {words}", "no": "begin another run"}
+        options = {"yes": f"{state}: {words}", "no": "begin another run"}
         if questions.ask("Go on with it?", options, "yes", "STL_GO_ON") == "yes":
             return Pretraining(**kept, mirror=mirror)
     chosen = method or _ask_method()
@@ -123,7 +124,7 @@ def ask_pretraining(method: str | None = None) -> Pretraining:
 def ask_baseline() -> Supervised:
     """Ask what training from random weights needs."""
     mirror = _ask_mirror("Where to keep results?")
-    source, labels = _ask_images()
+    source, labels = _ask_images(labelled=True)
     # The network and the views of the backbones that it will be compared with.
     alike = configure("byol", _usual_recipe(source))
     return Supervised(
@@ -146,7 +147,7 @@ def ask_evaluation(*, fine_tuning: bool = False) -> Supervised:
         fine_tuning: whether they will be trained, for a number of epochs.
     """
     mirror = _ask_mirror("Where are the checkpoints?")
-    source, labels = _ask_images()
+    source, labels = _ask_images(labelled=True)
     name = data.name_of(source, labels)
     return Supervised(
         source=source,
@@ -209,11 +210,15 @@ def _ask_method() -> str:
     return questions.ask("Which method?", titles, "simclr", "STL_METHOD")
 
 
-def _ask_images() -> tuple[str, str | None]:
-    """Ask for images and labels; a folder or a number that cannot be is asked again."""
+def _ask_images(*, labelled: bool = False) -> tuple[str, str | None]:
+    """Ask for images and labels; a folder or a number that cannot be is asked again.
+
+    Args:
+        labelled: whether images without any labels are of no use.
+    """
 
     def check_source(typed: str) -> str:
-        data.check(typed)
+        data.check(typed, labelled=labelled)
         return typed
 
     def check_labels(typed: str | None) -> str | None:
@@ -258,7 +263,7 @@ def _read(folder: pathlib.Path) -> dict[str, Any]:
 def _find(
     method: str | None, folders: Sequence[pathlib.Path]
 ) -> tuple[dict[str, Any], int] | None:
-    """The last answers for a method and the epochs done, if their run is not over."""
+    """The last answers for a method, and how many epochs their run has done."""
     names = {field.name for field in dataclasses.fields(Pretraining)} - {"mirror"}
     known = [_read(folder).get(method or "other") for folder in folders]
     kept = next((k for k in known if isinstance(k, dict) and k.keys() == names), None)
@@ -267,19 +272,16 @@ def _find(
     try:
         data.check(kept["source"], kept["labels"])
         name = data.name_of(kept["source"], kept["labels"])
-        wanted = {key: kept[key] for key in ("method", "recipe", "epochs", "init")}
         methods.get(kept["method"]).recipes[kept["recipe"]]  # or it is not known
-        first = (
-            kept["init"] in backbones.WEIGHTS or pathlib.Path(kept["init"]).is_file()
-        )
-        if not first or type(kept["epochs"]) is not int:
+        wanted = {key: kept[key] for key in ("method", "recipe", "epochs")}
+        wanted |= {"data": name, "init": weight_files.first_name(kept["init"])}
+        if type(kept["epochs"]) is not int:
             return None
     except (ValueError, TypeError, AttributeError, LookupError, OSError):  # or gone
         return None
     done = [
         about.get("epochs_done", 0)
         for _, about in weight_files.find_backbones(folders)
-        if {**wanted, "data": name}.items() <= about.items()
+        if wanted.items() <= about.items()
     ]
-    latest = max(done, default=0)
-    return (kept, latest) if latest < kept["epochs"] else None
+    return kept, max(done, default=0)

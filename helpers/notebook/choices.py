@@ -96,6 +96,8 @@ def from_source(
         return from_file(pathlib.Path(source), image_size=image_size)
     about = {"backbone": backbone or "resnet18", "stem": stem or "imagenet"}
     backbones.check(about["backbone"], stem=about["stem"], weights=source)
+    if source != "random":
+        about["init"] = source
     return Chosen(NAMES[source], source, about, image_size)
 
 
@@ -238,13 +240,15 @@ def _usable(paths: Iterable[pathlib.Path]) -> list[Chosen]:
 
 
 def _random_weights(chosen: Sequence[Chosen]) -> list[Chosen]:
-    """Random weights of every network that was chosen, evaluated at its image size."""
-    sizes = {backbone.network: backbone.image_size for backbone in chosen}
-    sizes = sizes or {("resnet18", "imagenet"): USUAL_SIZE}
+    """Random weights of every network that was chosen, at every side of its images."""
+    kinds = dict.fromkeys((one.network, one.image_size) for one in chosen)
+    kinds = list(kinds) or [(("resnet18", "imagenet"), USUAL_SIZE)]
+    networks, sides = ({*column} for column in zip(*kinds, strict=True))
     found = []
-    for network, size in sizes.items():
-        random = from_source("random", *network, image_size=size)
-        if len(sizes) > 1:  # in one table they need names of their own
-            random = dataclasses.replace(random, name=f"random {' '.join(network)}")
-        found.append(random)
+    for network, side in kinds:
+        random = from_source("random", *network, image_size=side)
+        # In one table they need names of their own.
+        name = f"random {' '.join(network)}" if len(networks) > 1 else "random"
+        name += f" at {side} px" if len(sides) > 1 else ""
+        found.append(dataclasses.replace(random, name=name))
     return found

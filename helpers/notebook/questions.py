@@ -123,7 +123,7 @@ def _answer(
             typed = ""
         try:
             shown, value = parse(typed or default)
-        except ValueError as error:
+        except (ValueError, OSError) as error:  # OSError: too long for a path
             if preset or not typed:
                 raise ValueError(f"The {source} is wrong: {error}") from None
             print(f"{error}\n{choices}", end="")
@@ -145,6 +145,8 @@ def _match(typed: str, values: Sequence[str]) -> str:
             if prefix and files.as_typed(typed).exists():
                 raise ValueError(f"{typed!r} is a path: type {prefix}{typed}")
             known_answers = f"{', '.join(values)} (completed after a colon) or a number"
-            raise ValueError(f"{typed!r} is no answer: type {known_answers}.")
+            raise ValueError(
+                f"{typed!r} is not one of the answers: type {known_answers}."
+            )
         match += rest.strip()
     return match

@@ -64,8 +64,8 @@ def _lock(folder: pathlib.Path) -> filelock.BaseFileLock | None:
         if isinstance(lock, filelock.SoftFileLock):
             return None
         raise ValueError(
-            f"This run is going on in {_describe(folder)}: wait for it or stop it, or "
-            "change a setting, which makes a run of its own."
+            f"This run is already being trained by {_describe(folder)}: wait for it, "
+            "stop it, or change a setting to start another run."
         ) from None
     except (OSError, NotImplementedError):
         return None
@@ -98,6 +98,8 @@ def _is_running(folder: pathlib.Path) -> bool:
     about = _about(folder)
     process = about.get("process")
     if about.get("machine") != platform.node() or not isinstance(process, int):
+        return True
+    if os.name == "nt":  # there, os.kill would interrupt the process
         return True
     try:
         os.kill(process, 0)

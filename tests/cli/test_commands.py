@@ -15,8 +15,9 @@ import torch
 
 from helpers import data, files, methods
 from helpers.cli import commands
+from helpers.data import decoding
 from helpers.evaluation import protocols, results
-from helpers.models import weight_files
+from helpers.models import classifier_files, encoding, weight_files
 from helpers.training import checkpoints, settings, signals
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
@@ -328,6 +329,20 @@ def test_a_classifier_and_features_are_taken_home(
     assert str(photo) not in [path for _, path in found]
     assert sorted(found, key=lambda row: -float(row[0])) == found
     assert PIL.Image.open(picture).size[0] > 200
+
+    # A classifier whose images were padded pads new ones too, for features as well.
+    classifier, about = classifier_files.load(file)
+    classifier_files.save(file, classifier, {**about, "fit": "pad"})
+    PIL.Image.effect_noise((180, 60), 80).convert("RGB").save(tmp_path / "long.png")
+    status, _, error = run(
+        f"embed --weights {file} --images {tmp_path / 'long.png'} --output {features}"
+    )
+    assert status == 0, error
+    padded = decoding.examine(tmp_path / "long.png", about["stored_size"], "pad")
+    image = torch.from_numpy(padded.pixels)[None]
+    expected = encoding.encode(classifier.backbone, image, image_size=32)
+    with np.load(features) as stored:
+        assert np.allclose(stored["features"], expected, atol=1e-4)
 
     status, printed, _ = run(f"export --weights {file} --output {tmp_path}/a.ts --card")
     assert status == 0

@@ -197,7 +197,7 @@ def test_two_processes_never_do_the_same_work(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(ownership, "PATIENCE", 0.1)
     with (
         ownership.own(outcome.store.folder),
-        pytest.raises(ValueError, match="This run is going on in process"),
+        pytest.raises(ValueError, match="This run is already being trained by process"),
     ):
         evaluate("mlp_head", dataset, tmp_path)
     evaluate("mlp_head", dataset, tmp_path)

@@ -46,6 +46,12 @@ def test_tsne_needs_a_few_points():
         charts.tsne({"": torch.zeros(4, 8)}, torch.zeros(4).long(), CLASSES)
 
 
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_features_that_are_all_the_same_have_no_map(value):
+    with pytest.raises(ValueError, match="All features of BYOL are the same"):
+        charts.tsne({"BYOL": torch.full((50, 8), value)}, torch.arange(50) % 3, CLASSES)
+
+
 @pytest.mark.parametrize("count", [1, 500])
 def test_distances(count):
     figure = charts.distances(torch.full((count,), 1.4), torch.full((count,), 2.0))

@@ -8,7 +8,14 @@ import torch
 import torchvision
 
 from helpers import views
-from helpers.models import backbones, export, heads, small_maps, weight_files
+from helpers.models import (
+    backbones,
+    classifier_files,
+    export,
+    heads,
+    small_maps,
+    weight_files,
+)
 
 ABOUT = {"backbone": "resnet18", "stem": "imagenet", "method": "byol"}
 
@@ -125,6 +132,18 @@ def test_a_classifier_is_exported_with_its_head(backbone, tmp_path):
     expected = features(classifier, images)
     assert expected.shape == (4, 3)
     assert torch.allclose(features(torch.jit.load(file), images), expected, atol=1e-5)
+
+
+def test_metadata_say_what_was_exported(backbone, tmp_path):
+    classifier = heads.Classifier(copy.deepcopy(backbone), 2)
+    about = {"network": {"backbone": "resnet18", "stem": "imagenet"}, "fit": "crop"}
+    about |= {"classes": ["a", "b"], "image_size": 48, "stored_size": 96}
+    file = tmp_path / "classifier.safetensors"
+    export.export(classifier, about, file, image_size=128)
+    assert classifier_files.load(file)[1]["image_size"] == 128
+    file = tmp_path / "backbone.safetensors"
+    export.export(backbone, {**ABOUT, "dtype": "float16"}, file, image_size=32)
+    assert "dtype" not in weight_files.read_about(file)
 
 
 def test_what_is_exported_stays_as_it_was(backbone, tmp_path):

@@ -48,6 +48,8 @@ BLANK = "Write their licence here: ____"
         ({"data": "folder:pets"}, {BLANK}),
         ({"data": "demo", "pretraining": {"data": "stl10"}}, {DRAWN, FROM_IMAGENET}),
         ({"data": "demo", "pretraining": {"data": "folder:pets"}}, {BLANK}),
+        ({"data": "demo", "pretraining": {"init": "imagenet"}}, {DRAWN, FROM_IMAGENET}),
+        ({"data": "demo", "pretraining": {"converted": "solo-learn"}}, {BLANK}),
         ({"data": "folder:pets", "licence": "Mine: CC0."}, {"Mine: CC0."}),
         ({}, {BLANK}),
     ],

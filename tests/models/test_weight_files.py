@@ -125,6 +125,7 @@ def test_backbones_are_found_newest_first_and_damaged_ones_named(tmp_path):
         return file
 
     make("here/a", 1), make("drive/b", 3), make("here/c", 2)
+    make("drive/a", 9)  # its copy
     broken = make("here/d", 4)
     broken.write_bytes(b"half a file")
     folders = [tmp_path / name for name in ("here", "drive", "here", "nowhere")]

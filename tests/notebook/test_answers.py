@@ -2,6 +2,7 @@
 
 import json
 
+import PIL.Image
 import pytest
 import small
 import torch
@@ -89,6 +90,25 @@ def test_wrong_answers_are_asked_again(keyboard, capsys):
     assert "ask for 1 to 4 a class" in said
 
 
+def test_what_no_file_may_be_called_and_no_share_are_asked_again(keyboard, capsys):
+    keyboard("", "demo-tiny", "150%", "50%", "", "3", "x" * 300, "random")
+    chosen = answers.ask_pretraining("pirl")
+    assert (chosen.labels, chosen.init) == ("50%", "random")
+    assert "Unknown number of labels '150%'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("ask", [answers.ask_baseline, answers.ask_evaluation])
+def test_images_without_labels_are_no_answer_where_labels_are_needed(
+    ask, keyboard, tmp_path, capsys
+):
+    PIL.Image.new("RGB", (32, 32), "red").save(tmp_path / "photo.png")
+    keyboard("", f"folder:{tmp_path}", "demo-tiny", *[""] * 6)
+    assert ask().source == "demo-tiny"
+    assert "has no labels: name a folder with one folder" in capsys.readouterr().out
+    keyboard("", f"folder:{tmp_path}", *[""] * 6)
+    assert answers.ask_pretraining("byol").source == f"folder:{tmp_path}"
+
+
 def test_nothing_is_loaded_while_asking(keyboard, monkeypatch):
     monkeypatch.setattr(data, "load", lambda *_, **__: pytest.fail("loaded"))
     keyboard(*[""] * 20)
@@ -116,13 +136,41 @@ def test_an_unfinished_run_is_the_default_and_asks_no_more(keyboard, tmp_path, c
     assert answers.ask_pretraining("pirl").source == "demo"
 
 
-@pytest.mark.parametrize("reason", ["finished", "environment", "other method", "gone"])
+def test_a_finished_run_is_shown_again_by_default(
+    keyboard, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(pace, "images_per_second", lambda chosen: 2_000.0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    keyboard(*[""] * 6)
+    first = answers.ask_pretraining("pirl")
+    about = {"data": "stl10", "recipe": "long", "epochs": first.epochs}
+    save_run(tmp_path, done=first.epochs, **about)
+    # Measured again, another number of epochs would take an hour: another run.
+    monkeypatch.setattr(pace, "images_per_second", lambda chosen: 2_100.0)
+    keyboard("", "")
+    assert answers.ask_pretraining("pirl") == first
+    said = f"finished: pirl, stl10, {first.epochs} of {first.epochs} epochs"
+    assert said in capsys.readouterr().out
+
+
+def test_a_run_that_began_from_a_file_is_found(keyboard, tmp_path, capsys):
+    start = tmp_path / "start" / weight_files.BACKBONE_FILE
+    weight_files.save_backbone(start, small.backbone(), {"backbone": "resnet18"})
+    keyboard("", "demo-tiny", "2", "minutes", "9", str(start))
+    first = answers.ask_pretraining("pirl")
+    save_run(tmp_path, done=5, init=weight_files.first_name(str(start)))
+    keyboard("", "")
+    assert answers.ask_pretraining("pirl") == first
+    assert "unfinished: pirl, demo-tiny, 5 of 9 epochs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("reason", ["environment", "other method", "gone"])
 def test_what_is_not_to_go_on_is_not_offered(
     reason, keyboard, tmp_path, monkeypatch, capsys
 ):
     keyboard("", "demo-tiny", "2", "minutes", "9", "")
     answers.ask_pretraining("pirl")
-    save_run(tmp_path, done=9 if reason == "finished" else 4)
+    save_run(tmp_path, done=4)
     if reason == "environment":
         monkeypatch.setenv("STL_EPOCHS", "2")
     if reason == "gone":

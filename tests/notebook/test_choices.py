@@ -90,6 +90,17 @@ def test_every_network_is_compared_with_random_weights_of_its_own(
     assert len({one.name for one in chosen}) == len(chosen) == 5
 
 
+def test_random_weights_are_scored_at_every_side(tmp_path, monkeypatch):
+    make(tmp_path, "a", evaluation_size=56)
+    make(tmp_path, "b", method="pirl", evaluation_size=64)
+    monkeypatch.setenv("STL_WEIGHTS", "all")
+    random = choices.ask([tmp_path], "demo")[:2]
+    assert {(one.name, one.image_size) for one in random} == {
+        ("random at 56 px", 56),
+        ("random at 64 px", 64),
+    }
+
+
 def test_without_any_file_random_weights_remain(tmp_path, monkeypatch):
     monkeypatch.setenv("STL_WEIGHTS", "random")
     (only,) = choices.ask([tmp_path], "demo")

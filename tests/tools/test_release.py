@@ -131,6 +131,15 @@ def test_the_card_has_the_accuracies_of_these_weights_alone(backbone, tmp_path):
     row = "| [pirl.safetensors](pirl.safetensors) | pirl | imagenette | 6 | 50.0 |"
     assert row in (file.parent / release.PAGE).read_text()
 
+    # The card chooses none of two: that would be a choice by test images.
+    shaped["settings"] |= {"learning_rate": 0.1}
+    shaped["weights"] = digest
+    for top1, epochs in ((81.0, 100), (20.0, 30)):
+        shaped["settings"]["epochs"] = epochs
+        results.save(records.finished(shaped, top1=[top1], minutes=1), shown)
+    with pytest.raises(ValueError, match=r"several records of pirl.safetensors for k-"):
+        release.write_cards(shown)
+
 
 def test_what_is_released_is_small_and_its_cards_are_true(monkeypatch):
     """Those that lie in the project, not a test's."""

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import filelock
 import pytest
@@ -37,8 +38,8 @@ def other(tmp_path):
 
 def test_a_second_process_is_refused_and_told_by_whom(other, tmp_path):
     since = time.strftime("%Y-%m-%d")
-    words = rf"going on in process {other.pid} on {platform.node()} since {since}.*"
-    with pytest.raises(ValueError, match=words + "wait for it or stop it"):
+    words = rf"process {other.pid} on {platform.node()} since {since}.*: "
+    with pytest.raises(ValueError, match=words + "wait for it, stop it"):
         ownership.own(tmp_path).__enter__()
 
 
@@ -83,10 +84,20 @@ def test_an_unreadable_note_changes_only_the_sentence(tmp_path):
     with ownership.own(tmp_path):
         for text in ("[1]", "{", ""):
             (tmp_path / ".owner").write_text(text)
-            with pytest.raises(ValueError, match="going on in another process: wait"):
+            with pytest.raises(ValueError, match="trained by another process: wait"):
                 ownership.own(tmp_path).__enter__()
     with ownership.own(tmp_path) as is_sure:
         assert is_sure
+
+
+def test_on_windows_no_signal_is_sent_to_the_owner(tmp_path, monkeypatch):
+    sent = []
+    windows = types.SimpleNamespace(name="nt", kill=lambda *what: sent.append(what))
+    with ownership.own(tmp_path):
+        monkeypatch.setattr(ownership, "os", windows)
+        assert ownership._is_running(tmp_path)
+        monkeypatch.undo()
+    assert sent == []
 
 
 def test_without_locks_runs_train_as_ever(tmp_path, monkeypatch):
@@ -102,7 +113,9 @@ def test_a_run_refuses_a_second_training(dataset, tmp_path, small_backbone):
     from test_pretraining import configure
 
     def again(history):
-        with pytest.raises(ValueError, match=f"going on in process {os.getpid()} on"):
+        with pytest.raises(
+            ValueError, match=f"already being trained by process {os.getpid()} on"
+        ):
             pretraining.pretrain(configure(epochs=1), dataset, folder=tmp_path)
 
     run = pretraining.pretrain(
