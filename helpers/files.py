@@ -10,8 +10,11 @@ import os
 import pathlib
 import re
 import tempfile
+import warnings
 from collections.abc import Callable
 from typing import Any
+
+import filelock
 
 MOST_NESTED = 50  # lists and dictionaries within each other
 
@@ -101,6 +104,47 @@ def write(
         with contextlib.suppress(OSError):
             beside.unlink()
     return path
+
+
+def lock(path: pathlib.Path, timeout: float = -1) -> filelock.BaseFileLock | None:
+    """Lock a file for this process, as an operating system does it.
+
+    Args:
+        path: of the file, which is made.
+        timeout: seconds to wait for whoever has it; -1 waits without end.
+
+    Returns:
+        The lock, held; None where there are no locks, as in a read-only folder.
+
+    Raises:
+        filelock.Timeout: when another process still has it.
+    """
+    lock = filelock.FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # filelock's, on its substitute for a lock
+            lock.acquire(timeout=timeout)
+    except filelock.Timeout:
+        if isinstance(lock, filelock.SoftFileLock):
+            return None
+        raise
+    except (OSError, NotImplementedError):
+        return None
+    if isinstance(lock, filelock.SoftFileLock):  # a mere file would outlive a kill
+        lock.release()
+        return None
+    return lock
+
+
+def remove(path: pathlib.Path) -> None:
+    """Delete a file and its content.
+
+    Google Drive, as Colab mounts it, would keep the content in its bin, which counts
+    for the quota; so the file is emptied first.
+    """
+    os.truncate(path, 0)
+    path.unlink()
 
 
 def _flush_folder(folder: pathlib.Path) -> None:

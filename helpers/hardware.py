@@ -6,6 +6,7 @@ import contextlib
 import functools
 import math
 import os
+import pathlib
 import platform
 
 import torch
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 
 
 def device() -> torch.device:
-    """The best device of this machine: a CUDA GPU, Apple's GPU, or the CPU."""
+    """The best device for this process: a CUDA GPU of its own, Apple's GPU, the CPU."""
     if torch.cuda.is_available():
-        return torch.device("cuda")
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
@@ -62,19 +63,77 @@ def to_device(module: nn.Module) -> nn.Module:
 def workers() -> int:
     """How many workers may decode images beside this process: one fewer than cores."""
     all_cores = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
-    return max(0, len(all_cores(0)) // _processes() - 1)
+    cores = min(len(all_cores(0)), _container_cores())
+    return max(0, int(cores) // _processes() - 1)
 
 
 def free_memory() -> float:
     """Bytes of memory for this process; infinite where the system does not tell."""
     free = math.inf
-    with contextlib.suppress(OSError), open("/proc/meminfo") as file:
-        sizes = dict(line.split(":") for line in file)
+    with contextlib.suppress(OSError):
+        sizes = dict(line.split(":") for line in _lines("/proc/meminfo"))
         free = 1024 * int(sizes["MemAvailable"].split()[0])
-    with contextlib.suppress(OSError), open("/sys/fs/cgroup/memory.max") as file:
-        limit = file.read().strip()  # of this container
-        free = free if limit == "max" else min(free, int(limit))
-    return free / _processes()
+    return max(0.0, min(free, _container_memory())) / _processes()
+
+
+def _container_memory() -> float:
+    """Bytes that the containers or jobs around this process leave; or infinite."""
+    names = (
+        ("", "memory.max", "memory.current", "inactive_file"),
+        (
+            "memory",
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+            "total_inactive_file",
+        ),
+    )
+    free = math.inf
+    for kind, most, used, cached in names:
+        for folder in _cgroups(kind):
+            # Without a limit: "max", or a number larger than any memory.
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                limit = int(_lines(f"{folder}/{most}")[0])
+                stat = dict(line.split() for line in _lines(f"{folder}/memory.stat"))
+                in_use = int(_lines(f"{folder}/{used}")[0]) - int(stat[cached])
+                free = min(free, limit - in_use)
+    return free
+
+
+def _container_cores() -> float:
+    """Cores that the containers or jobs around this process may use; or infinite."""
+    cores = math.inf
+    for folder in _cgroups(""):
+        with contextlib.suppress(OSError, ValueError):
+            quota, period = _lines(f"{folder}/cpu.max")[0].split()
+            cores = min(cores, int(quota) / int(period))
+    for folder in _cgroups("cpu"):
+        with contextlib.suppress(OSError, ValueError):
+            quota = int(_lines(f"{folder}/cpu.cfs_quota_us")[0])
+            period = int(_lines(f"{folder}/cpu.cfs_period_us")[0])
+            cores = min(cores, quota / period if quota > 0 else math.inf)
+    return cores
+
+
+def _cgroups(kind: str) -> list[str]:
+    """Folders of this process's control group and of those around it.
+
+    Args:
+        kind: ``""`` for version 2, the name of a controller for version 1.
+    """
+    root = pathlib.PurePosixPath("/sys/fs/cgroup", kind)
+    inside = pathlib.PurePosixPath("/")
+    with contextlib.suppress(OSError):
+        for line in _lines("/proc/self/cgroup"):
+            _, kinds, path = line.split(":", 2)
+            if kind in kinds.split(","):
+                inside = pathlib.PurePosixPath(path)
+    around = [inside, *inside.parents]
+    return [str(root / one.relative_to("/")) for one in around]
+
+
+def _lines(path: str) -> list[str]:
+    with open(path) as file:
+        return file.read().splitlines()
 
 
 def check_processes(devices: int, nodes: int) -> None:
@@ -108,11 +167,6 @@ def check_processes(devices: int, nodes: int) -> None:
 def is_first_process() -> bool:
     """Whether this process is the one that prints and saves for all of a run."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def shares_machine() -> bool:
-    """Whether other processes of this run are on this machine."""
-    return _processes() > 1
 
 
 def _processes() -> int:

@@ -12,7 +12,7 @@ import small  # noqa: E402
 
 from helpers.evaluation import protocols  # noqa: E402
 from helpers.models import backbones  # noqa: E402
-from helpers.training import checkpoints, supervised  # noqa: E402
+from helpers.training import checkpoints, supervised, watch  # noqa: E402
 from helpers.views.settings import ViewSettings  # noqa: E402
 
 PROTOCOLS = ("baseline", "mlp_head", "fine_tune")
@@ -54,7 +54,7 @@ def evaluate(name, dataset, folder, epochs=4, **repetitions):
 if __name__ == "__main__":
     torch.set_num_threads(int(sys.argv[3]))
     backbones.build = small.backbone
-    supervised.SAVING_PAYS = 0
+    watch.SAVING_PAYS = 0
     save_state = checkpoints.Store.save_state
 
     def noted(store, state, number):

@@ -10,11 +10,12 @@ sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[up]) for up in (0, 
 import small  # noqa: E402
 
 from helpers.models import backbones  # noqa: E402
-from helpers.training import pretraining, settings  # noqa: E402
+from helpers.training import pretraining, settings, watch  # noqa: E402
 
 if __name__ == "__main__":
     torch.set_num_threads(int(sys.argv[2]))
     backbones.build = small.backbone
+    watch.SAVING_PAYS = 0  # save after every epoch
     chosen = settings.configure("pirl", **small.SETTINGS | {"epochs": 300})
     pretraining.pretrain(
         chosen,

@@ -216,7 +216,7 @@ def test_the_shown_method_passes_the_tests_of_all_methods(example, dataset):
         name, dataset
     )
     test_methods.test_every_recipe_can_be_configured(name)
-    test_methods.test_the_loss_by_hand_is_the_loss(name, dataset)
+    test_methods.test_the_loss_by_hand_is_the_loss(name, "long", dataset)
 
 
 def test_the_shown_method_trains(example, dataset, tmp_path, small_backbone):

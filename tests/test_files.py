@@ -5,6 +5,7 @@ import os
 import pathlib
 import stat
 
+import filelock
 import pytest
 
 from helpers import files
@@ -156,3 +157,21 @@ def test_a_typed_path_begins_at_home_where_there_is_one(monkeypatch, tmp_path):
     assert files.as_typed("~/pets") == tmp_path / "pets"
     assert files.as_typed("~nobody-here/pets") == pathlib.Path("~nobody-here/pets")
     assert files.as_typed("pets") == pathlib.Path("pets")
+
+
+def test_what_is_removed_is_emptied_first(tmp_path):
+    """A drive may keep what is deleted, and count it."""
+    file, bin_ = tmp_path / "file", tmp_path / "bin"
+    file.write_bytes(b"much")
+    os.link(file, bin_)
+    files.remove(file)
+    assert not file.exists()
+    assert bin_.stat().st_size == 0
+
+
+def test_a_lock_is_held_by_one(tmp_path):
+    lock = files.lock(tmp_path / "new" / ".lock")
+    with pytest.raises(filelock.Timeout):
+        files.lock(tmp_path / "new" / ".lock", timeout=0)
+    lock.release()
+    files.lock(tmp_path / "new" / ".lock", timeout=0).release()

@@ -91,28 +91,43 @@ def test_the_hardware_has_a_name_for_people(monkeypatch):
 
 def test_processes_share_the_cores_and_the_memory(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
+    monkeypatch.setattr(hardware, "_container_cores", lambda: math.inf)
     assert hardware.workers() == 7
-    assert not hardware.shares_machine()
     alone = hardware.free_memory()
     assert 1e8 < alone < 1e14
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert hardware.workers() == 3
-    assert hardware.shares_machine()
     assert hardware.free_memory() == pytest.approx(alone / 2, rel=0.3)
+
+
+def container(path, **files):
+    """The files of a control group (version 2) at a path."""
+    place = f"/sys/fs/cgroup{path}".rstrip("/")
+    found = {f"{place}/memory.{name}": text for name, text in files.items()}
+    found[f"{place}/memory.stat"] = "anon 9\ninactive_file 700\n"
+    return found | {"/proc/self/cgroup": f"0::{path}\n"}
 
 
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
         ({"/proc/meminfo": "MemFree: 1 kB\nMemAvailable:  8000 kB\n"}, 8_192_000),
-        ({"/sys/fs/cgroup/memory.max": "5000\n"}, 5_000),
-        ({"/sys/fs/cgroup/memory.max": "max\n"}, math.inf),
+        (container("/", max="5000\n", current="3000\n"), 2_700),
+        (container("/", max="max\n", current="3000\n"), math.inf),
+        (container("/", max="5000\n", current="9000\n"), 0),
+        (
+            container("/a/job", max="5000\n", current="3000\n")
+            | {"/proc/meminfo": "MemAvailable:  8000 kB\n"},
+            2_700,
+        ),
         (
             {
-                "/proc/meminfo": "MemAvailable:  8000 kB\n",
-                "/sys/fs/cgroup/memory.max": "5000\n",
+                "/proc/self/cgroup": "3:cpuset:/\n2:memory:/job\n0::/\n",
+                "/sys/fs/cgroup/memory/job/memory.limit_in_bytes": "5000\n",
+                "/sys/fs/cgroup/memory/job/memory.usage_in_bytes": "1000\n",
+                "/sys/fs/cgroup/memory/job/memory.stat": "total_inactive_file 50\n",
             },
-            5_000,
+            4_050,
         ),
         ({}, math.inf),
     ],
@@ -127,6 +142,38 @@ def test_the_memory_is_what_the_system_and_its_container_leave(
 
     monkeypatch.setattr(builtins, "open", opened)
     assert hardware.free_memory() == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "workers"),
+    [
+        ({"/sys/fs/cgroup/cpu.max": "200000 100000\n"}, 1),
+        ({"/sys/fs/cgroup/cpu.max": "max 100000\n"}, 7),
+        (
+            {
+                "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "450000\n",
+                "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+            },
+            3,
+        ),
+        ({"/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n"}, 7),
+    ],
+)
+def test_workers_are_no_more_than_the_container_has_cores(files, workers, monkeypatch):
+    def lines(path):
+        if path not in files:
+            raise FileNotFoundError(path)
+        return files[path].splitlines()
+
+    monkeypatch.setattr(hardware, "_lines", lines)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
+    assert hardware.workers() == workers
+
+
+def test_every_process_has_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert hardware.device() == torch.device("cuda", 3)
 
 
 def test_a_constant_is_made_once():

@@ -96,7 +96,7 @@ class Case:
 
     def count(self) -> None:
         """In the process that trains: keep that number up to date."""
-        after_step, begin_anew = watch.Watch.after_step, watch.Watch.begin_anew
+        after_step, save = watch.Watch.after_step, watch.Watch.save
         train_epoch, since = pretraining.train_epoch, time.monotonic()
         begin_with_mirror = checkpoints.Store.begin
 
@@ -118,13 +118,13 @@ class Case:
             since = now
             return after_step(watching)
 
-        def saved(watching):
+        def saved(watching, action):
             nonlocal since
-            begin_anew(watching)
+            save(watching, action)
             self.shared[:8], since = bytes(8), time.monotonic()
 
         pretraining.train_epoch = begin
-        watch.Watch.after_step, watch.Watch.begin_anew = step, saved
+        watch.Watch.after_step, watch.Watch.save = step, saved
 
     def sit(self, prepare=lambda: None, meanwhile=lambda process: None) -> int:
         """Train in a process of its own until it ends; its exit status.

@@ -58,9 +58,12 @@ DRIVE = """\
         ) from None
     project = pathlib.Path("/content/drive/MyDrive/self-supervised-stl10")
     print(f"The project is read from your Google Drive: {project}.")
-    archive = project.with_suffix(".zip")
-    if archive.is_file() and not project.is_dir():
+    archive, unpacked = project.with_suffix(".zip"), project / ".unpacked"
+    if archive.is_file() and not unpacked.is_file():
         shutil.unpack_archive(archive, project.parent)
+        unpacked.touch()
+    elif archive.is_file() and archive.stat().st_mtime > unpacked.stat().st_mtime:
+        print("The zip is newer than the folder: rename the folder to use the zip.")
     # Drive writes open files late: what is written often stays on this machine.
     os.environ.setdefault("STL_CHECKPOINTS", "/content/checkpoints")
     os.environ.setdefault("STL_DATA_ROOT", "/content/data")\

@@ -157,7 +157,8 @@ def evaluate(args: flags.Evaluate) -> None:
             for label_set in args.label_sets(dataset):
                 try:
                     outcome = score(protocol, label_set)
-                except ValueError as error:  # the other protocols may still run
+                # The other protocols may still run.
+                except (ValueError, FloatingPointError) as error:
                     kept.refuse(protocol, error)
                     continue
                 kept.add(outcome, dataset.classes)

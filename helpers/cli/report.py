@@ -44,7 +44,7 @@ class Report:
         except OSError as error:
             self.errors.append(str(error))
 
-    def refuse(self, protocol: str, error: ValueError) -> None:
+    def refuse(self, protocol: str, error: Exception) -> None:
         """Note that a protocol cannot run, and why; the others still may."""
         self.refused.setdefault(str(error), []).append(protocol)
 

@@ -13,17 +13,21 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 
-import filelock
-
-from helpers import hardware
+from helpers import files
 
 
-def one_at_a_time(root: pathlib.Path) -> contextlib.AbstractContextManager:
-    """Let only one process on this machine download and unpack at a time."""
-    if not hardware.shares_machine():
-        return contextlib.nullcontext()
-    root.mkdir(parents=True, exist_ok=True)
-    return filelock.FileLock(root / ".lock")
+@contextlib.contextmanager
+def one_at_a_time(root: pathlib.Path) -> Iterator[None]:
+    """Let only one process at a time download and unpack into a folder.
+
+    Where nothing can be locked, as in a read-only folder, nothing is waited for.
+    """
+    lock = files.lock(root / ".lock")
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 @contextlib.contextmanager

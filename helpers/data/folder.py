@@ -43,8 +43,9 @@ def load(
 ) -> Dataset:
     """Read a folder of images, or only check its files and decode them on access.
 
-    Files that cannot be read are left out, in memory as from the disk; but of streamed
-    images without labels, too many to be tried, another one stands in for a broken one.
+    Files with a label that cannot be read are left out. For one without a label the
+    next image that can be read stands in: streamed ones are too many to be tried first,
+    and a run has to be the same wherever its images are kept.
 
     Args:
         path: of a folder, see ``layout``, or of a zip of such a folder, or of a table
@@ -91,8 +92,11 @@ def load(
             _stream(part, image_size, workers, checked, fit)
             for part in (pretraining, test)
         ]
+    without = {str(file) for file, _ in found.unlabeled}
     for file, reason in checked.broken.items():
-        left_out.add("that cannot be read", f"{file!r}: {reason}")
+        why = "that cannot be read"
+        why += ", for which the next image stands in" if file in without else ""
+        left_out.add(why, f"{file!r}: {reason}")
     _check_classes(found, splits[0], checked)
     said = remarks.sentences(checked, found, splits[1], contents, image_size)
     for sentence in filter(None, [left_out.sentence(), *said]):
@@ -150,7 +154,10 @@ def read(
     checked: remarks.Checked,
     fit: str = "crop",
 ) -> Split:
-    """Decode images with several threads, leaving out those that cannot be read.
+    """Decode images with several threads.
+
+    Those with a label that cannot be read are left out; for those without one the next
+    image stands in, as in ``streaming.Files``.
 
     Args:
         items: path and label of every image.
@@ -171,9 +178,14 @@ def read(
             images[number] = torch.from_numpy(image.pixels)
             good[number] = True
     labels = torch.tensor([label for _, label in items], dtype=torch.int64)
+    _check_some_left(items, int(good.sum()), checked)
     if not good.all():
-        images, labels = images[good], labels[good]
-    _check_some_left(items, len(labels), checked)
+        kept = good | (labels < 0)
+        images, labels, good = images[kept], labels[kept], good[kept]
+        readable = good.nonzero()[:, 0]
+        broken = (~good).nonzero()[:, 0]
+        after = torch.searchsorted(readable, broken) % len(readable)
+        images[broken] = images[readable[after]]
     return Split(images, labels)
 
 

@@ -125,9 +125,9 @@ def find(root: pathlib.Path, left_out: LeftOut) -> Layout:
         for path in [*others, *loose]:
             left_out.add("not used, because they lie beside train/", path.name)
     else:
-        train = {
-            normal(folder.name): image_files(folder, left_out) for folder in others
-        }
+        train = collections.defaultdict(list)
+        for folder in others:  # one class may be written in two ways
+            train[normal(folder.name)] += image_files(folder, left_out)
         train = {name: files for name, files in train.items() if files}
         unlabeled = loose
         if len(train) < 2 and not tests:  # one folder of images is no class
@@ -186,15 +186,21 @@ def image_files(
     """Find every image under a folder, ``but`` one, in the same order on every machine.
 
     Hidden and system folders are passed over at any depth, and so is what is not a
-    file: pipes, devices, links to nothing.
+    file: pipes, devices, links to nothing. A linked folder is like any other, but none
+    is entered twice.
     """
     left_out = left_out or LeftOut()
-    found = []
+    found, entered = [], set()
 
     def refuse(error: OSError) -> None:
         left_out.add("that cannot be opened", repr(error.filename))
 
-    for path, folders, names in os.walk(folder, onerror=refuse):
+    for path, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        place = os.path.realpath(path)
+        if place in entered:
+            folders.clear()
+            continue
+        entered.add(place)
         folders[:] = [name for name in sorted(folders) if _is_shown(name, left_out)]
         files = [pathlib.Path(path, name) for name in sorted(names)]
         found += [file for file in files if file != but and _is_image(file, left_out)]

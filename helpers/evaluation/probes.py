@@ -80,8 +80,14 @@ def score(outputs: Tensor, labels: Tensor) -> Scores:
 
     Raises:
         ValueError: when a label has no output.
+        FloatingPointError: when an output is NaN.
     """
     outputs, labels = outputs.float().cpu(), labels.cpu()
+    if outputs.isnan().any():
+        raise FloatingPointError(
+            "The classifier's outputs are NaN: train it again with a lower learning "
+            "rate."
+        )
     count = outputs.shape[1]
     unknown = labels[(labels < 0) | (labels >= count)]
     if len(unknown):

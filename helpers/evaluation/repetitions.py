@@ -381,4 +381,7 @@ class _Work:
 def _remove(store: checkpoints.Store) -> None:
     """Delete the folder of a training that has ended, with what a kill left there."""
     for folder in filter(None, (store.folder, store.mirror)):
+        for file in folder.glob("*"):
+            with contextlib.suppress(OSError):
+                files.remove(file)
         shutil.rmtree(folder, ignore_errors=True)

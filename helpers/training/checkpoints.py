@@ -67,8 +67,6 @@ class Store:
         if is_owned:
             for folder in self._folders():
                 files.remove_unfinished(folder)
-            with contextlib.suppress(OSError):
-                (self.folder / "state.tmp").unlink()  # of earlier versions
         if self.mirror:
             if self._is_behind():
                 names = [weight_files.BACKBONE_FILE, "history.json"]
@@ -138,7 +136,7 @@ class Store:
         """Delete all states, so that the run begins again with its first step."""
         for state in self._states():
             try:
-                state.unlink()
+                files.remove(state)
             except OSError as error:
                 raise OSError(
                     f"Cannot delete {str(state)!r} ({error}): delete it yourself, or "
@@ -148,16 +146,24 @@ class Store:
     def save_json(self, name: str, content: object) -> None:
         """Write content as JSON into a file of this name."""
         text = json.dumps(content, indent=1)
-        files.write(self.folder / name, lambda path: path.write_text(text))
+        _with_room(
+            self.folder,
+            lambda: files.write(self.folder / name, lambda path: path.write_text(text)),
+        )
         self._copy(name)
 
     def save_backbone(self, backbone: nn.Module, about: Mapping[str, Any]) -> None:
         """Write the backbone file; see ``weight_files.save_backbone``."""
-        file = self.folder / weight_files.BACKBONE_FILE
+        file = self.backbone_file
         _with_room(
             self.folder, lambda: weight_files.save_backbone(file, backbone, about)
         )
         self._copy(file.name)
+
+    @property
+    def backbone_file(self) -> pathlib.Path:
+        """The backbone's file in the run's folder."""
+        return self.folder / weight_files.BACKBONE_FILE
 
     def _folders(self) -> list[pathlib.Path]:
         return [self.folder] + ([self.mirror] if self.mirror else [])
@@ -252,7 +258,7 @@ def _with_room(folder: pathlib.Path, write: Callable[[], Written]) -> Written:
         if not older or not _is_whole(newest):
             raise
         for state in older:
-            state.unlink()
+            files.remove(state)
         return write()
 
 
@@ -295,7 +301,7 @@ def _keep(folder: pathlib.Path, name: str) -> None:
     place = [state.name for state in states].index(name)
     # Later ones are damaged, or the run would have gone on from them.
     for state in states[:place] + states[place + KEPT_STATES :]:
-        state.unlink()
+        files.remove(state)
 
 
 def _states(folder: pathlib.Path) -> list[pathlib.Path]:

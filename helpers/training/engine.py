@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import lightning_fabric
@@ -62,6 +62,11 @@ def check_batch(batch_size: int, processes: int) -> None:
             f"A batch of {batch_size} cannot be shared equally by "
             f"{processes} processes: set batch_size to a multiple of that."
         )
+    if processes > 1 and batch_size < 2 * processes:
+        raise ValueError(
+            f"A batch of {batch_size} is one image for each of {processes} processes, "
+            f"which is too few: set batch_size to {2 * processes} or more."
+        )
 
 
 def own_batches(
@@ -94,6 +99,17 @@ def on_first(fabric: lightning_fabric.Fabric, action: Callable[[], Result]) -> R
     if error is not None:
         raise error
     return result
+
+
+def are_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether tensors can be computed with; a GPU is waited for.
+
+    None may be NaN, or so large that its square, of which variances are made, is
+    infinite.
+    """
+    tensors = [one.detach() for one in tensors if one.is_floating_point()]
+    norms = [norm.float() for norm in torch._foreach_norm(tensors)]
+    return bool(torch.stack(norms).isfinite().all())
 
 
 def clip_gradients(

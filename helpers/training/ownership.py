@@ -12,7 +12,6 @@ import json
 import os
 import pathlib
 import platform
-import warnings
 from collections.abc import Iterator
 
 import filelock
@@ -54,25 +53,14 @@ def own(folder: pathlib.Path) -> Iterator[bool]:
 
 def _lock(folder: pathlib.Path) -> filelock.BaseFileLock | None:
     """The lock, held; None where there are no locks."""
-    lock = filelock.FileLock(folder / ".lock")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # filelock's, on its substitute for a lock
-            lock.acquire(timeout=0 if _is_running(folder) else PATIENCE)
+        patience = 0 if _is_running(folder) else PATIENCE
+        return files.lock(folder / ".lock", patience)
     except filelock.Timeout:
-        if isinstance(lock, filelock.SoftFileLock):
-            return None
         raise ValueError(
             f"This run is already being trained by {_describe(folder)}: wait for it, "
             "stop it, or change a setting to start another run."
         ) from None
-    except (OSError, NotImplementedError):
-        return None
-    if isinstance(lock, filelock.SoftFileLock):  # a mere file would outlive a kill
-        lock.release()
-        return None
-    return lock
 
 
 def _about(folder: pathlib.Path) -> dict[str, object]:

@@ -144,7 +144,7 @@ def pretrain(
 ) -> Run:
     """Pre-train a backbone, or resume a run that was stopped.
 
-    The state is saved after every epoch, every few minutes, and when a signal asks the
+    The state is saved after an epoch, every few minutes, and when a signal asks the
     process to stop. All randomness of a step comes from the seed and the step's number.
     So a resumed run ends with the same weights as one that was never stopped, on a CPU
     with as many threads bit for bit, and several processes see the same batches as one.
@@ -211,7 +211,8 @@ def _train(
     is_first = fabric.global_rank == 0
     progress = sessions.resume_or_begin(session, store)
     history, steps, epochs = progress.history, session.steps, settings.epochs
-    if is_first and history and not backbone_is_current(store, history):
+    is_behind = history and not backbone_is_current(store, history)
+    if is_first and is_behind and not progress.part.done:
         sessions.write_backbone(session, store, dataset, progress)
     if is_first and len(history) >= epochs:
         print("This run was finished before: its results are shown.")
@@ -241,20 +242,23 @@ def _train(
         disable=not is_first or len(history) >= epochs,
     )
 
+    def save() -> None:
+        watching.save(lambda: sessions.save(session, store, dataset, progress))
+
     def after_step() -> None:
         if watching.after_step():
-            sessions.check_sound(session, store, progress)
-            sessions.save(session, store, dataset, progress)
-            watching.begin_anew()
+            sessions.check_finite(session, store, progress)
+            save()
             watching.stop_if_asked(f"{_place(progress, steps, epochs)}; {GO_ON}")
 
     # The bar is closed however the training ends: a sentence has a line of its own.
     with bar, signals.handled(watching.note):
-        for epoch in range(len(history), min(epochs, stop_after or epochs)):
+        last = min(epochs, stop_after or epochs) - 1
+        for epoch in range(len(history), last + 1):
             entry, losses = train_epoch(
                 session, history, bar, progress.part, after_step
             )
-            sessions.check_sound(session, store, progress)
+            sessions.check_finite(session, store, progress)
             is_due = epoch + 1 == epochs or (epoch + 1) % settings.monitor_every == 0
             if is_due and nearest_neighbors.is_telling(dataset.train.labels):
                 entry["knn"] = nearest_neighbors.accuracy(
@@ -266,14 +270,17 @@ def _train(
             progress.part = sessions.Part.none(session)
             knn = f", k-NN {entry['knn']:.1f} %" if "knn" in entry else ""
             bar.set_postfix_str(f"loss {entry['loss']:.3f}{knn}")
-            sessions.save(session, store, dataset, progress)
-            watching.begin_anew()
+            # Where epochs are short, saving each would take longer than training.
+            is_saved = watching.agree(is_epochs_end=True) or epoch == last
+            if is_saved:
+                save()
             if is_first:
                 log.add(entry, losses)
                 if on_epoch:
                     on_epoch(history)
             fabric.barrier()
-            watching.agree()
+            if watching.agree() and not is_saved:
+                save()
             watching.stop_if_asked(f"{_place(progress, steps, epochs)}; {GO_ON}")
     log.close()
     return Run(settings, store.folder, session.method.module, history)
@@ -337,7 +344,8 @@ def backbone_is_current(
     store: checkpoints.Store, history: Sequence[dict[str, Any]]
 ) -> bool:
     """Whether this machine's backbone file was written after the last epoch."""
-    file = store.folder / weight_files.BACKBONE_FILE
     with contextlib.suppress(ValueError):
-        return weight_files.read_about(file).get("epochs_done") == len(history)
+        return weight_files.read_about(store.backbone_file).get("epochs_done") == len(
+            history
+        )
     return False

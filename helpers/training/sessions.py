@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import math
+import os
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -195,31 +197,28 @@ def _restore(session: Session, saved: dict[str, Any]) -> Progress:
     return progress
 
 
-def check_sound(session: Session, store: checkpoints.Store, progress: Progress) -> None:
-    """Refuse to save what cannot be gone on with; a GPU is waited for.
+def check_finite(
+    session: Session, store: checkpoints.Store, progress: Progress
+) -> None:
+    """Raise before a state is saved from which a run could not go on.
 
-    The loss of a step is from before its update, so the weights are looked at too: that
-    none is NaN or so large that its square, of which variances are made, is infinite.
+    The loss of a step is from before its update, so the weights are looked at too.
 
     Raises:
         FloatingPointError: that says what is kept, and how to go on.
     """
     method, losses = session.method.module, progress.part.losses
-    tensors = [*method.parameters(), *method.backbone.buffers()]
-    tensors = [one.detach() for one in tensors if one.is_floating_point()]
-    norms = [norm.float() for norm in torch._foreach_norm(tensors)]
-    if torch.stack([*norms, losses.abs().sum()]).isfinite().all():
+    if engine.are_finite([*method.parameters(), *method.backbone.buffers(), losses]):
         return
-    done, advice = len(progress.history), "Start again with a lower --learning-rate."
-    if done:
+    advice, file = "Start again with a lower --learning-rate.", store.backbone_file
+    if file.is_file():
         advice = (
-            f"The state after epoch {done} and its backbone are kept: begin another "
-            f"run with --init {store.folder / weight_files.BACKBONE_FILE} and a lower "
-            "--learning-rate."
+            f"The last backbone that was saved is kept: begin another run with --init "
+            f"{file} and a lower --learning-rate."
         )
     raise FloatingPointError(
-        f"Training diverged in epoch {done + 1}: its loss or its weights are not "
-        f"numbers to compute with. {advice}"
+        f"Training diverged in epoch {len(progress.history) + 1}: the loss or a weight "
+        f"is NaN, infinite or too large. {advice}"
     )
 
 
@@ -273,6 +272,9 @@ def compiles(choice: str, steps: int, device: torch.device, processes: int = 1) 
     processes share BatchNorm's statistics, where torch's compiler probably has to split
     the network; whether it still pays there has not been measured.
     """
-    can = device.type == "cuda" and importlib.util.find_spec("triton") is not None
+    # triton builds its driver with the C compiler that it finds in this way.
+    builder = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    has_triton = importlib.util.find_spec("triton") is not None
+    can = device.type == "cuda" and has_triton and builder
     pays = processes == 1 and steps >= STEPS_WORTH_COMPILING
-    return choice == "on" or (choice == "auto" and can and pays)
+    return choice == "on" or bool(choice == "auto" and can and pays)

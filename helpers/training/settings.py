@@ -290,6 +290,8 @@ class PretrainingSettings(TrainingSettings):
         digest = hashlib.sha256(text.encode()).hexdigest()[:6]
         data = unlimited_name(dataset.name).removeprefix("folder:")
         data = re.sub(r"[^\w.-]+", "-", data)
+        # The names of files may be 255 bytes long; some letters take three.
+        data = data.encode()[:120].decode(errors="ignore")
         return f"{self.method}-{data}-{self.epochs}ep-seed{self.seed}-{digest}"
 
 

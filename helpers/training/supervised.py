@@ -25,16 +25,12 @@ from helpers.data.dataset import Split, stratified_split
 from helpers.methods import base
 from helpers.models import small_maps
 from helpers.models.heads import Classifier
-from helpers.training import checkpoints, engine, optimizers
+from helpers.training import checkpoints, engine, optimizers, watch
 from helpers.training.settings import TrainingSettings
 from helpers.views.randomness import StepRandom
 from helpers.views.settings import ViewSettings
 
 VALIDATE_EVERY = 5  # epochs
-# A state is saved after an epoch if so many times what saving takes has passed since
-# the last one, or so many seconds.
-SAVING_PAYS = 20
-LONGEST_WAIT = 30.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -184,6 +180,9 @@ def fit(
 
     Returns:
         See ``train_on_images``.
+
+    Raises:
+        FloatingPointError: when the weights are no numbers to compute with any more.
     """
     kept, held = torch.arange(len(train)), torch.arange(0)
     if settings.validation > 0:
@@ -203,7 +202,6 @@ def fit(
         streaming.fit_on_device(train.images, device), train.labels.to(device)
     )
     generator = torch.Generator().manual_seed(settings.seed)
-    torch.manual_seed(settings.seed)
     states = _States(store, fabric, network, optimizer, settings.epochs)
     history = states.load()
     for _ in history:  # the order of every epoch follows from that before
@@ -243,6 +241,11 @@ def fit(
                 loss_sum += loss.detach()
                 bar.update()
             mean = fabric.all_reduce(loss_sum).item() / steps
+            if not engine.are_finite([*network.parameters(), *network.buffers()]):
+                raise FloatingPointError(
+                    f"{label} diverged in epoch {epoch + 1}: a weight is NaN, infinite "
+                    "or too large. Train again with a lower learning rate."
+                )
             entry = {"epoch": epoch + 1, "loss": mean}
             last = epoch + 1 == settings.epochs
             if len(held) and (last or (epoch + 1) % VALIDATE_EVERY == 0):
@@ -294,7 +297,6 @@ class _States:
             optimizers.load_moments(self.optimizer, state["optimizer"])
             if state["scaler"]:  # there is none where the precision was another
                 self.fabric.strategy.precision.load_state_dict(state["scaler"])
-            torch.set_rng_state(state["random"])
             checkpoints.check_history(state["history"], self.epochs)
         return state["history"]
 
@@ -304,14 +306,14 @@ class _States:
         What cannot be saved does not stop the training: its result is still shown.
         """
         began = time.monotonic()
-        is_due = began - self.saved >= min(SAVING_PAYS * self.cost, LONGEST_WAIT)
+        wait = min(watch.SAVING_PAYS * self.cost, watch.LONGEST_WAIT)
+        is_due = began - self.saved >= wait
         if self.store is None or self.fabric.global_rank > 0 or not is_due:
             return
         state = {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.fabric.strategy.precision.state_dict(),
-            "random": torch.get_rng_state(),
             "history": history,
         }
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 import lightning_fabric
@@ -12,6 +13,10 @@ import torch
 from helpers.training import signals
 
 AGREE_EVERY = 2.0  # seconds between two moments at which several processes agree
+# A state is saved after an epoch if so many times what saving takes has passed since
+# the last one, or so many seconds.
+SAVING_PAYS = 20
+LONGEST_WAIT = 30.0
 
 
 class Watch:
@@ -23,7 +28,9 @@ class Watch:
 
     Args:
         fabric: the engine.
-        save_minutes: minutes between two times at which the state is saved.
+        save_minutes: minutes between two times at which the state is saved within an
+            epoch. At an epoch's end it is saved if ``SAVING_PAYS`` times what saving
+            takes has passed since the last time, or ``LONGEST_WAIT`` seconds.
     """
 
     def __init__(self, fabric: lightning_fabric.Fabric, save_minutes: float) -> None:
@@ -32,6 +39,7 @@ class Watch:
         self.noted = 0  # the signal that came to this process; 0 is none
         self.signal = 0  # that all processes know of
         self.saved = self.agreed = time.monotonic()
+        self.cost = 0.0  # seconds that saving took the last time
         self.wait = self.left = 1  # steps from one agreement to the next, and to come
 
     def note(self, number: int, frame: Any) -> None:
@@ -47,28 +55,35 @@ class Watch:
         self.left -= 1
         return self.left == 0 and self.agree()
 
-    def agree(self) -> bool:
+    def agree(self, *, is_epochs_end: bool = False) -> bool:
         """Likewise, and ask the other processes right now."""
         if self.fabric.world_size == 1:
             self.signal = self.noted
-            return bool(self.signal) or self._is_time()
+            return bool(self.signal) or self._is_time(is_epochs_end)
         now = time.monotonic()
         pace = (self.wait - self.left) / max(now - self.agreed, 1e-3)  # steps a second
         wait = min(max(1, int(pace * AGREE_EVERY)), 10_000)
         # The first process decides on time and pace for all, any of them on stopping.
-        mine = [self._is_time(), wait] if self.fabric.global_rank == 0 else [0, 0]
+        is_time = self._is_time(is_epochs_end)
+        mine = [is_time, wait] if self.fabric.global_rank == 0 else [0, 0]
         asked = torch.tensor([self.noted, *mine], device=self.fabric.device)
         reduced = self.fabric.all_reduce(asked, reduce_op="max")
         self.signal, due, self.wait = reduced.tolist()
         self.left, self.agreed = self.wait, now
         return bool(due or self.signal)
 
-    def _is_time(self) -> bool:
-        return time.monotonic() - self.saved >= self.seconds
+    def _is_time(self, is_epochs_end: bool) -> bool:
+        longest = self.seconds
+        if is_epochs_end:
+            longest = min(longest, SAVING_PAYS * self.cost, LONGEST_WAIT)
+        return time.monotonic() - self.saved >= longest
 
-    def begin_anew(self) -> None:
-        """The state has just been saved."""
+    def save(self, action: Callable[[], object]) -> None:
+        """Save by this action, and note when it was done and how long it took."""
+        began = time.monotonic()
+        action()
         self.saved = time.monotonic()
+        self.cost = self.saved - began
 
     def stop_if_asked(self, where: str) -> None:
         """Raise a ``StoppedError`` that says where, if a signal has asked to stop."""

@@ -185,6 +185,27 @@ def test_other_pictures_under_the_same_names_are_another_run(tmp_path, monkeypat
     assert identity(moved) == names[0]
 
 
+def test_a_run_is_the_same_wherever_its_images_are_kept(images):
+    unlabeled(images / "unlabeled", count=6)
+    for number in (2, 3, 5):  # the last one: the first image of all stands in for it
+        (images / "unlabeled" / f"{number:02}.png").write_text("broken")
+    (images / "train" / "cat" / "0.png").write_text("broken")
+    dataset, words = said(images)
+    assert "3 that cannot be read, for which the next image stands in ('" in words
+    streamed, _ = said(images, storage="stream", workers=0)
+    with pytest.warns(UserWarning, match="stands in"):
+        assert torch.equal(dataset.pretraining.images, streamed.pretraining.images[:])
+    with pytest.warns(UserWarning, match="Left out"):
+        assert identity(images) == identity(images, storage="stream")
+
+
+def test_a_long_name_in_letters_of_three_bytes_fits_into_a_files_name(tmp_path):
+    long = "蘑菇" * 41  # 246 bytes
+    name = identity(fill(tmp_path / long))
+    assert len(name.encode()) < 200
+    assert name.startswith("pirl-蘑菇")
+
+
 def unlabeled(root, count=24):
     for number in range(count):
         picture(root / f"{number:02}.png", (9 * number, 4, 200))

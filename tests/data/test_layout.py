@@ -158,6 +158,23 @@ def test_two_ways_to_write_an_accent_are_one_class(tmp_path):
     assert (found.classes, counts(found), words) == ((one, "thé"), (10, 0, 10), "")
 
 
+def test_the_same_class_written_in_two_ways_loses_no_image(tmp_path):
+    one, other = (unicodedata.normalize(form, "été") for form in ("NFC", "NFD"))
+    touch(tmp_path, *many(one, other, "b"))
+    found, _ = find(tmp_path)
+    assert (found.classes, counts(found)) == (("b", one), (12, 0, 3))
+
+
+def test_linked_folders_are_like_others_and_entered_once(tmp_path):
+    touch(tmp_path / "disk", *many("part"))
+    touch(tmp_path, *many("photos/unlabeled/own"))
+    inside = tmp_path / "photos" / "unlabeled"
+    (inside / "part").symlink_to(tmp_path / "disk" / "part")
+    (inside / "own" / "back").symlink_to(inside)
+    found, words = find(tmp_path / "photos")
+    assert (counts(found), words) == ((0, 10, 0), "")
+
+
 def test_a_class_without_test_images_can_be_used(tmp_path):
     touch(tmp_path, *many("train/a", "train/b", "train/rare", "test/a", "test/b"))
     (tmp_path / "test" / "rare").mkdir()

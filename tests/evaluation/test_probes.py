@@ -174,3 +174,10 @@ def test_what_the_probe_chooses_among_and_how_it_is_solved(monkeypatch):
 def test_top5_begins_with_six_classes(classes):
     found = probes.score(torch.eye(classes), torch.arange(classes))
     assert found.top5 == (None if classes == 5 else 100)
+
+
+def test_outputs_that_are_no_numbers_are_not_scored():
+    outputs = torch.eye(3)
+    outputs[1, 2] = torch.nan
+    with pytest.raises(FloatingPointError, match="outputs are NaN: train it again"):
+        probes.score(outputs, torch.arange(3))

@@ -18,7 +18,7 @@ from helpers import hardware
 from helpers.data.dataset import Split
 from helpers.evaluation import records
 from helpers.models import classifier_files, weight_files
-from helpers.training import checkpoints, ownership, supervised
+from helpers.training import checkpoints, ownership, watch
 
 pytestmark = pytest.mark.usefixtures("small_backbone")
 BY_CHANCE = ("minutes", "date", "commit")
@@ -28,7 +28,7 @@ BY_CHANCE = ("minutes", "date", "commit")
 def exact(monkeypatch):
     """Compute in float32, and save after every epoch, however short it is."""
     monkeypatch.setattr(hardware, "precision", lambda: "32-true")
-    monkeypatch.setattr(supervised, "SAVING_PAYS", 0)
+    monkeypatch.setattr(watch, "SAVING_PAYS", 0)
 
 
 @pytest.fixture
@@ -132,8 +132,8 @@ def test_what_is_finished_is_shown_and_said(name, dataset, tmp_path, steps, caps
 def test_the_tenth_fold_costs_a_fold_at_most(dataset, tmp_path, steps, monkeypatch):
     folds = tuple(torch.arange(24)[start : start + 12] for start in range(10))
     folded = dataclasses.replace(dataset, folds=folds)
-    monkeypatch.setattr(supervised, "SAVING_PAYS", 1e9)  # nothing within a repetition
-    monkeypatch.setattr(supervised, "LONGEST_WAIT", 1e9)
+    monkeypatch.setattr(watch, "SAVING_PAYS", 1e9)  # nothing within a repetition
+    monkeypatch.setattr(watch, "LONGEST_WAIT", 1e9)
     whole = evaluate("fine_tune", folded, tmp_path / "whole", 1, folds=True)
     total, steps.taken = steps.taken, 0
     steps.stop = total - 1

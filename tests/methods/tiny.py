@@ -15,10 +15,10 @@ INDEX = torch.arange(6)
 NONE = torch.full((6,), -1)  # labels of six images that have none
 
 
-def create(name, count=48, **changes):
+def create(name, count=48, recipe="minutes", **changes):
     """A method with a tiny backbone and narrow heads, in training mode."""
     torch.manual_seed(0)
-    options = settings.configure(name, **SETTINGS | changes).options
+    options = settings.configure(name, recipe, **SETTINGS | changes).options
     return methods.get(name)(small.backbone(), count, options).train()
 
 

@@ -9,6 +9,12 @@ FAULTS = {
             ("        save(beside)\n", "        save(path)\n        save(beside)\n"),
             ("            beside.unlink()\n", "            pass\n"),
         ],
+        f"{FILES}::test_what_is_removed_is_emptied_first": [
+            ("    os.truncate(path, 0)\n", ""),
+        ],
+        f"{FILES}::test_a_lock_is_held_by_one": [
+            ("lock.acquire(timeout=timeout)", "pass"),
+        ],
         f"{FILES}::test_a_digest_is_the_start_of_the_sha256": [
             ('file_digest(file, "sha256")', 'file_digest(file, "md5")'),
             (".hexdigest()[:8]", ".hexdigest()[:4]"),
@@ -25,6 +31,17 @@ FAULTS = {
         ],
     },
     "hardware.py": {
+        f"{HARDWARE}::test_every_process_has_a_gpu_of_its_own": [
+            (', int(os.environ.get("LOCAL_RANK", "0")))', ")"),
+        ],
+        f"{HARDWARE}::test_workers_are_no_more_than_the_container_has_cores": [
+            ("int(quota) / int(period)", "int(quota)"),
+            ('_cgroups("cpu")', '_cgroups("")'),
+        ],
+        f"{HARDWARE}::test_the_memory_is_what_the_system_and_its_container_leave": [
+            ("limit - in_use", "limit"),
+            (" - int(stat[cached])", ""),
+        ],
         f"{HARDWARE}::test_mixed_precision_only_where_the_hardware_has_it": [
             ("get_device_capability()[0] >= 8", "get_device_capability()[0] >= 7"),
             ('return "bf16-mixed" if recent else "16-mixed"', 'return "bf16-mixed"'),
@@ -42,7 +59,7 @@ FAULTS = {
             ),
         ],
         f"{HARDWARE}::test_processes_share_the_cores_and_the_memory": [
-            ("return free / _processes()", "return free"),
+            ("_container_memory())) / _processes()", "_container_memory()))"),
         ],
     },
     "cli/report.py": {
@@ -83,6 +100,9 @@ FAULTS = {
         ],
     },
     "notebook/answers.py": {
+        "notebook/test_answers.py::test_a_run_that_began_from_a_file_is_found": [
+            ('weight_files.first_name(kept["init"])', 'kept["init"]'),
+        ],
         "notebook/test_answers.py::"
         "test_a_baseline_is_like_the_backbones_it_will_be_compared_with": [
             ("        stem=alike.stem,\n", ""),

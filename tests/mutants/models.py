@@ -104,7 +104,8 @@ FAULTS = {
             ("    backbone.load_state_dict(tensors)\n", ""),
         ],
         f"{FILES}::test_backbones_are_found_newest_first_and_damaged_ones_named": [
-            ("st_mtime, reverse=True)", "st_mtime)"),
+            ("-one[0].stat().st_mtime", "one[0].stat().st_mtime"),
+            ("of_runs.setdefault(file.parent.name, ", "of_runs.setdefault(file, "),
         ],
         f"{FILES}::test_a_training_starts_from_the_weights_of_a_file": [
             (

@@ -102,7 +102,7 @@ FAULTS = {
         ],
         f"{LOOP}::test_weights_that_diverge_in_the_last_step_are_not_saved": [
             (
-                "            )\n            sessions.check_sound(session, store, "
+                "            )\n            sessions.check_finite(session, store, "
                 "progress)\n",
                 "            )\n",
             ),
@@ -167,10 +167,10 @@ FAULTS = {
             ("        session.method.train()\n", "        session.method.eval()\n"),
         ],
         f"{LOOP}::test_weights_that_diverge_in_the_last_step_are_not_saved": [
-            ("[*norms, losses.abs().sum()]", "[losses.abs().sum()]"),
+            ("[*method.parameters(), *method.backbone.buffers(), losses]", "[losses]"),
         ],
         f"{LOOP}::test_a_loss_that_is_no_number_keeps_the_state_before": [
-            ("[*norms, losses.abs().sum()]", "[*norms]"),
+            ("*method.backbone.buffers(), losses]", "*method.backbone.buffers()]"),
         ],
         "methods/test_dino.py::test_the_teacher_or_the_student_is_scored_and_saved": [
             (
@@ -231,7 +231,7 @@ FAULTS = {
         ],
         f"{STORE}::test_cleared_states_are_gone_everywhere_and_nothing_else_is": [
             (
-                "                state.unlink()\n            except",
+                "                files.remove(state)\n            except",
                 "                pass\n            except",
             ),
         ],
@@ -247,7 +247,7 @@ FAULTS = {
                 "        return None\n        raise ValueError(\n",
             ),
             ('"process": os.getpid(),', '"process": os.getppid(),'),
-            ('(folder / ".lock")', '(folder / f".lock-{os.getpid()}")'),
+            ('folder / ".lock", ', 'folder / f".lock-{os.getpid()}", '),
         ],
         f"{OWNER}::test_workers_of_a_killed_owner_are_waited_for": [
             ("0 if _is_running(folder) else PATIENCE", "0"),
@@ -265,7 +265,6 @@ FAULTS = {
             ("        if isinstance(about, dict):\n", "        if True:\n"),
         ],
         f"{OWNER}::test_without_locks_runs_train_as_ever": [
-            ("except (OSError, NotImplementedError):", "except OSError:"),
             ("yield lock is not None", "yield True"),
         ],
     },
@@ -300,6 +299,10 @@ FAULTS = {
             ),
             ("if self.fabric.global_rank == 0 else [0, 0]", "if True else [0, 0]"),
             ("AGREE_EVERY = 2.0", "AGREE_EVERY = 0.0"),
+            ("SAVING_PAYS * self.cost, ", ""),
+            (", LONGEST_WAIT)", ")"),
+            ("        if is_epochs_end:\n", "        if True:\n"),
+            ("        self.cost = self.saved - began\n", ""),
         ],
     },
     "training/signals.py": {

@@ -1,6 +1,7 @@
 """The project's address, and what is written into README and notebooks from it."""
 
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -211,10 +212,22 @@ def test_the_setup_cell_unpacks_the_project_on_drive(shell, colab, tmp_path, cap
     shutil.make_archive(str(folder), "zip", tmp_path, folder.name)
     for _ in range(2):
         shell.run(set_address.setup_source("")).raise_error()
-    assert f"is read from your Google Drive: {folder}.\n" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"is read from your Google Drive: {folder}.\n" in said
+    assert "newer" not in said
     assert pathlib.Path.cwd() == folder
     assert (folder / "helpers").is_dir()
     assert shell.commands == [INSTALL, INSTALL]
+    # A newer zip is said and replaces nothing; one that was unpacked in part is again.
+    archive = folder.with_suffix(".zip")
+    later = archive.stat().st_mtime + 9
+    os.utime(archive, (later, later))
+    shell.run(set_address.setup_source("")).raise_error()
+    assert "The zip is newer than the folder" in capsys.readouterr().out
+    (folder / ".unpacked").unlink()
+    (folder / "helpers").rmdir()
+    shell.run(set_address.setup_source("")).raise_error()
+    assert (folder / "helpers").is_dir()
     content = tmp_path / "content"
     assert files.checkpoints_folder() == content / "checkpoints"
     assert files.data_folder() == content / "data"

@@ -200,13 +200,28 @@ def test_room_for_two_states_is_enough_here(tmp_path, monkeypatch):
         assert store.load_state()["epoch"] == 3
 
 
+def test_a_small_file_may_take_the_place_of_an_older_state(tmp_path, monkeypatch):
+    store, write = checkpoints.Store(tmp_path), pathlib.Path.write_text
+    for epoch in (1, 2):
+        store.save_state(state_of(epoch), epoch)
+
+    def into_little_room(path, text):
+        if len(list(tmp_path.glob("state-*"))) == 2:
+            raise OSError("No space left on device")
+        return write(path, text)
+
+    monkeypatch.setattr(pathlib.Path, "write_text", into_little_room)
+    store.save_json("history.json", [1])
+    assert (tmp_path / "history.json").read_text() == json.dumps([1], indent=1)
+    assert store.load_state()["epoch"] == 2
+
+
 def test_what_killed_processes_left_half_written_is_removed(store):
     store.save_state({"epoch": 1}, 1)
     for folder in (store.folder, store.mirror):
         (folder / ".4711-backbone.safetensors").write_text("half")
         (folder / ".4711-state-00002.pt").write_text("half")
         (folder / ".kept-by-somebody").write_text("not ours")
-    (store.folder / "state.tmp").write_text("of an earlier version")
     store.begin(is_owned=False)
     assert len(names(store.mirror)) == 4
     store.begin()

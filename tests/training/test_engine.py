@@ -47,6 +47,9 @@ def test_a_batch_is_shared_equally_or_not_at_all():
     engine.check_batch(24, 8)
     with pytest.raises(ValueError, match="A batch of 24 cannot be shared equally by 7"):
         engine.check_batch(24, 7)
+    with pytest.raises(ValueError, match="is one image for each of 8 processes"):
+        engine.check_batch(8, 8)
+    engine.check_batch(1, 1)
 
 
 @pytest.mark.parametrize(("processes", "kind"), [(1, "cuda"), (2, "cpu"), (2, "cuda")])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import shutil
 
 import lightning_fabric
 import pytest
@@ -53,11 +54,16 @@ def test_views_grow_in_the_middle_of_a_run_that_is_stopped_there(
 )
 def test_long_runs_on_a_gpu_are_compiled(choice, steps, device, expected, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(shutil, "which", lambda name: name)
     assert sessions.compiles(choice, steps, torch.device(device)) is expected
     many = sessions.compiles(choice, steps, torch.device(device), processes=2)
     assert many is (choice == "on")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert sessions.compiles(choice, steps, torch.device(device)) is (choice == "on")
+    monkeypatch.delenv("CC", raising=False)
+    for module, name in ((importlib.util, "find_spec"), (shutil, "which")):
+        with monkeypatch.context() as lacking:  # triton, or a compiler
+            lacking.setattr(module, name, lambda name: None)
+            found = sessions.compiles(choice, steps, torch.device(device))
+            assert found is (choice == "on")
 
 
 @pytest.mark.parametrize("name", methods.METHODS)

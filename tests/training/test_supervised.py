@@ -12,7 +12,7 @@ from helpers import hardware, views
 from helpers.data.dataset import Split, stratified_split
 from helpers.evaluation import probes
 from helpers.models import encoding, heads
-from helpers.training import checkpoints, optimizers, supervised
+from helpers.training import checkpoints, optimizers, supervised, watch
 from helpers.views.randomness import StepRandom
 from helpers.views.settings import ViewSettings
 
@@ -107,6 +107,19 @@ def test_without_validation_every_image_is_trained_on(dataset):
     )
     assert sorted(seen) == list(range(24))
     assert "validation" not in history[-1]
+
+
+def test_a_training_that_diverges_is_stopped_and_not_kept(tmp_path):
+    settings = dataclasses.replace(SETTINGS, epochs=5, batch_size=8, optimizer="sgd")
+    settings = dataclasses.replace(settings, learning_rate=1e6, momentum=0.99)
+    store, features = checkpoints.Store(tmp_path), torch.randn(24, 4)
+    with pytest.raises(
+        FloatingPointError, match="training diverged in epoch .: a weight is"
+    ):
+        supervised.train_on_features(
+            heads.MLP(4, 3), features, torch.arange(24) % 3, settings, store=store
+        )
+    assert store.load_state() is None
 
 
 def test_every_image_is_learned_from_over_the_epochs_in_its_own_order():
@@ -300,7 +313,7 @@ def test_a_training_that_goes_on_ends_with_the_same_weights(
     kind, tmp_path, monkeypatch
 ):
     """Also where layers draw from the global generator, or a loss scaler adapts."""
-    monkeypatch.setattr(supervised, "SAVING_PAYS", 0)
+    monkeypatch.setattr(watch, "SAVING_PAYS", 0)
     if kind == "scaled":
         monkeypatch.setattr(lightning_fabric, "Fabric", half_precision)
     settings = dataclasses.replace(SETTINGS, epochs=5, optimizer="sgd", batch_size=2)

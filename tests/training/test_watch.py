@@ -1,5 +1,6 @@
 """A training saves when it is time, stops when it is asked to, in all processes."""
 
+import functools
 import signal
 import types
 
@@ -37,13 +38,27 @@ def test_one_process_saves_when_the_minutes_are_over(clock):
     assert not watching.after_step()
     clock.time += 1
     assert watching.after_step()
-    watching.begin_anew()
+    watching.save(lambda: None)
     assert not watching.after_step()
     watching.stop_if_asked("nothing")
     watching.note(signal.SIGTERM, None)
     assert watching.after_step()
     with pytest.raises(KeyboardInterrupt, match="Stopped after this"):
         watching.stop_if_asked("this")
+
+
+def test_after_an_epoch_one_saves_where_that_takes_little_of_the_time(clock):
+    watching = watch.Watch(Fabric(0, 1), save_minutes=2)
+    assert watching.agree(is_epochs_end=True)  # nothing is known of the cost yet
+
+    for cost, pays in ((0.5, 10), (10, watch.LONGEST_WAIT)):
+        later = clock.time + cost
+        watching.save(functools.partial(setattr, clock, "time", later))
+        clock.time += pays - 1
+        assert not watching.agree(is_epochs_end=True)
+        clock.time += 1
+        assert watching.agree(is_epochs_end=True)
+        assert not watching.agree()  # not within an epoch
 
 
 def test_a_second_ctrl_c_does_not_wait():
