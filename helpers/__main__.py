@@ -5,9 +5,9 @@ evaluate   score a backbone by k-NN, linear probe, MLP head and fine-tuning
 baseline   train from random weights on the labels alone
 convert    convert a checkpoint of another project
 export     write a network for use elsewhere: .pth, .safetensors, .pt2, .onnx, .ts
-predict    say the classes of new images, by a classifier from a file
+predict    predict the classes of new images with a saved classifier
 embed      write the features of images, with their paths
-search     find the images that are most like a given one
+search     find the images most similar to a given one
 list       list the backbones and classifiers on this machine
 results    print the table of results, or write the tables of README and docs
 """
@@ -100,13 +100,13 @@ def _about_files(error: OSError) -> str:
 
 
 def _stop(sentence: str, status: int) -> int:
-    print(files.on_a_line(sentence), file=sys.stderr)
+    print(files.single_line(sentence), file=sys.stderr)
     return status
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
     """Print a warning as one plain sentence, on a line that no progress bar is on."""
-    tqdm.tqdm.write(f"Note: {files.on_a_line(str(message))}", file=sys.stderr)
+    tqdm.tqdm.write(f"Note: {files.single_line(str(message))}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def results_folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
     return pathlib.Path(given or os.environ.get("STL_RESULTS", "runs/results"))
 
 
-def as_typed(path: str | os.PathLike[str]) -> pathlib.Path:
+def expand_home(path: str | os.PathLike[str]) -> pathlib.Path:
     """A path as a person types it: ``~`` is their home, if there is one."""
     return pathlib.Path(os.path.expanduser(path))
 
@@ -200,6 +200,6 @@ def printable(text: str | os.PathLike[str]) -> str:
     )
 
 
-def on_a_line(text: str) -> str:
+def single_line(text: str) -> str:
     """A text without line ends, or what else could change a terminal."""
     return printable(" ".join(text.split()))

@@ -154,9 +154,9 @@ def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path, monkeyp
 def test_a_typed_path_begins_at_home_where_there_is_one(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))  # Windows
-    assert files.as_typed("~/pets") == tmp_path / "pets"
-    assert files.as_typed("~nobody-here/pets") == pathlib.Path("~nobody-here/pets")
-    assert files.as_typed("pets") == pathlib.Path("pets")
+    assert files.expand_home("~/pets") == tmp_path / "pets"
+    assert files.expand_home("~nobody-here/pets") == pathlib.Path("~nobody-here/pets")
+    assert files.expand_home("pets") == pathlib.Path("pets")
 
 
 def test_what_is_removed_is_emptied_first(tmp_path):

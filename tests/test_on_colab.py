@@ -131,7 +131,7 @@ def test_what_was_learned_outlives_the_machine(tmp_path, drive):
     kept = drive / "MyDrive" / "self-supervised-stl10" / "checkpoints"
     assert len(list(kept.glob("*/backbone.safetensors"))) == 1
     again = machine(tmp_path, drive, 2).run(name, until, **short)
-    assert "This run was finished before" in again
+    assert "This run is already finished" in again
     notebook = machine(tmp_path, drive, 3)
     listed = notebook.run("feature_extraction.ipynb", "data.load(", **short)
     assert "all methods trained on these images (PIRL)" in listed

@@ -46,7 +46,7 @@ def main(
             print(f"Released: {release(backbone, licence)}.")
         write_cards()
     except (OSError, ValueError) as error:
-        print(files.on_a_line(str(error)), file=sys.stderr)
+        print(files.single_line(str(error)), file=sys.stderr)
         return 1
     return 0
 

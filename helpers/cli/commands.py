@@ -13,7 +13,7 @@ import tqdm
 import tyro
 from torch import nn
 
-from helpers import data, files, hardware, views
+from helpers import data, files, hardware, methods, views
 from helpers.cli import flags, report
 from helpers.data.dataset import unlimited_name
 from helpers.evaluation import embedding, prediction, protocols, results
@@ -60,7 +60,13 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
         chosen = _peek(rest, "method", "recipe", "backbone", "init")
         if method and "method" in chosen:
             raise ValueError(f"Choose one method: {method} or {chosen['method']}.")
-        chosen.setdefault("method", method or "byol")
+        chosen.setdefault("method", method or "")
+        if not chosen["method"] and not {"--help", "-h"} & {*rest}:
+            raise ValueError(
+                "Name a method, as in `python -m helpers pretrain pirl`: "
+                f"{', '.join(methods.METHODS)}."
+            )
+        chosen["method"] = chosen["method"] or "byol"  # of which --help tells
         if "init" in chosen:
             first = choices.first_weights(chosen["init"])  # converted, if need be
             chosen = first | chosen | {"init": first["init"]}

@@ -47,6 +47,7 @@ LICENCES = {
     "cifar100": FROM_THE_WEB,
 }
 LARGEST_SIDE = 10_000  # pixels
+NEEDS_NONE = "The demo images need no network."
 ARCHIVES = {
     "stl10": torchvision.datasets.STL10.url,
     "imagenette": "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-160.tgz",
@@ -94,7 +95,7 @@ def load(
         ValueError: when the source is unknown or its files cannot be used.
     """
     root = files.data_folder(root)
-    path = source.removeprefix("folder:")
+    is_folder, path = source.startswith("folder:"), source.removeprefix("folder:")
     if storage not in folder.STORAGES:
         raise ValueError(
             f"Unknown storage {storage!r}: choose one of {', '.join(folder.STORAGES)}."
@@ -107,9 +108,9 @@ def load(
         raise ValueError(
             f"Images cannot be kept at {image_size} px: choose 1 to {LARGEST_SIDE:,}."
         )
-    if storage == "stream" and source == path:
+    if storage == "stream" and not is_folder:
         raise ValueError("Only folder:PATH can be streamed: leave storage at 'auto'.")
-    if source != path:
+    if is_folder:
         dataset = folder.load(
             path,
             image_size,
@@ -123,7 +124,7 @@ def load(
             url = ARCHIVES.get(source, "")
             with (
                 archives.one_at_a_time(root),
-                archives.downloading(source, url, root, "the demo images need"),
+                archives.downloading(source, url, root, NEEDS_NONE),
             ):
                 dataset = LOADERS[source](root)
         # torchvision's, for incomplete files and folders
@@ -158,12 +159,12 @@ def check(
         ValueError: what ``load`` would raise, as far as can be known.
     """
     path = source.removeprefix("folder:")
-    if source == path:
+    if not source.startswith("folder:"):
         if source not in LOADERS:
             raise ValueError(_unknown(source))
         smallest, name = SMALLEST_CLASS[source], source
     else:
-        root = files.as_typed(path)
+        root = files.expand_home(path)
         is_zip = root.is_file() and not labels_csv.is_table(root)
         if is_zip:  # it is looked into when it is unpacked
             return
@@ -189,14 +190,15 @@ def check(
 
 def name_of(source: str, labels: int | str | None = None, seed: int = 0) -> str:
     """The name that a data set will have when it is loaded, at the usual image size."""
-    path = source.removeprefix("folder:")
-    name = source if source == path else folder.name_of(pathlib.Path(path))
+    name = source
+    if source.startswith("folder:"):
+        name = folder.name_of(pathlib.Path(source.removeprefix("folder:")))
     return name if labels is None else limited_name(name, labels, seed)
 
 
 def _unknown(source: str) -> str:
     """A sentence for a source that has no such name."""
-    if source and files.as_typed(source).exists():
+    if source and files.expand_home(source).exists():
         return f"{source!r} is a path: write {f'folder:{source}'!r}."
     return f"Unknown data {source!r}: choose one of {', '.join(SOURCES)}PATH."
 

@@ -40,7 +40,7 @@ def downloading(
         what: is downloaded.
         url: of the file.
         folder: in which the file may be put by hand.
-        instead: what needs no network.
+        instead: a sentence on what needs no network.
 
     Raises:
         OSError: with that sentence.
@@ -60,7 +60,7 @@ def downloading(
         raise OSError(
             f"{what} cannot be downloaded ({getattr(error, 'reason', error)}): connect "
             f"this machine to the network, or put {url} into {str(folder)!r} by "
-            f"hand{also}; {instead} no network."
+            f"hand{also}. {instead}"
         ) from error
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from helpers.data import streaming
 
-FEW = 100  # test images, of which a single one counts
+FEW = 100  # with fewer test images, the summary says how much one counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Split:
         return Split(chosen, self.labels[index])
 
     def sample(self, count: int, seed: int = 0) -> Split:
-        """A few images for a figure, drawn at random: see the whole, not the start.
+        """A random sample for a figure: it shows the whole set, not its first images.
 
         Where every image has a label, the classes take turns, so that each is seen.
         """

@@ -62,7 +62,7 @@ def load(
         ValueError: when there is nothing to learn from, no image of a class can be
             read, or test images have classes that training images lack.
     """
-    root = given = files.as_typed(path)
+    root = given = files.expand_home(path)
     if root.is_file() and not labels_csv.is_table(root):
         with archives.one_at_a_time(kept_in):
             root = archives.unpack(root, kept_in / "unpacked")
@@ -140,7 +140,7 @@ def find(root: pathlib.Path, left_out: layout.LeftOut) -> layout.Layout:
 
 def name_of(path: pathlib.Path) -> str:
     """Name of the data set made from a folder or zip: that of the folder."""
-    there = pathlib.Path(os.path.abspath(files.as_typed(path)))  # "." has no name
+    there = pathlib.Path(os.path.abspath(files.expand_home(path)))  # "." has no name
     if labels_csv.is_table(there):
         there = there.parent
     name = there.stem if there.is_file() else there.name

@@ -61,7 +61,7 @@ def find(places: Sequence[str | os.PathLike[str]]) -> list[pathlib.Path]:
     found, left_out = [], layout.LeftOut()
     for place in places:
         # Elsewhere the same folder is called folder:PATH.
-        place = files.as_typed(str(place).removeprefix("folder:"))
+        place = files.expand_home(str(place).removeprefix("folder:"))
         found += layout.image_files(place, left_out) if place.is_dir() else [place]
     also = left_out.sentence()
     if not found:

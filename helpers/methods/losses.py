@@ -26,8 +26,8 @@ def info_nce(
         L(m_i, q) = −log h(m_i, q)
         h(m_j, q) = exp(s(m_j, q) / τ) / Σ_k exp(s(m_k, q) / τ),   k in {i} ∪ D_N
 
-    The two lines for drawn negatives are the whole loss. For the whole bank they would
-    do as well; ``info_nce_whole_bank`` gives the same without keeping B x N scores.
+    With drawn negatives the loss is the last two lines. They would also do for the
+    whole bank; ``info_nce_whole_bank`` gives the same without keeping B x N scores.
     Source: van den Oord et al. 2018, arXiv:1807.03748, equation 4.
 
     Args:

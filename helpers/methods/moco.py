@@ -172,19 +172,19 @@ class SplitBatchNorm(batchnorm._NormBase):
             ValueError: when a group would be a single image.
         """
         running = [self.running_mean, self.running_var]
+        shared = {"weight": self.weight, "bias": self.bias, "eps": self.eps}
         if not self.training:
-            how = self.weight, self.bias, False, 0.0, self.eps
-            return functional.batch_norm(x, *running, *how)
+            return functional.batch_norm(x, *running, **shared)
         if len(x) < 2 * self.groups:
             raise ValueError(
                 f"{len(x)} images are too few for {self.groups} groups of at least 2: "
                 "lower bn_splits or raise batch_size."
             )
-        how = self.weight, self.bias, True, self.momentum, self.eps
+        shared |= {"training": True, "momentum": self.momentum}
         # Every group moves running statistics of its own; their mean is kept.
         moved = [[one.clone() for one in running] for _ in range(self.groups)]
         pairs = zip(x.tensor_split(self.groups), moved, strict=True)
-        made = [functional.batch_norm(part, *own, *how) for part, own in pairs]
+        made = [functional.batch_norm(part, *own, **shared) for part, own in pairs]
         for one, after in zip(running, zip(*moved, strict=True), strict=True):
             one.copy_(torch.stack(after).mean(dim=0))
         return torch.cat(made)

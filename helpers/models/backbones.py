@@ -97,7 +97,7 @@ def _download(create: Callable[..., nn.Module], **options: Any) -> nn.Module:
     url = torchvision.models.get_model_weights(name)[options["weights"]].url
     folder = os.path.join(torch.hub.get_dir(), "checkpoints")
     what = f"The ImageNet weights of {name}"
-    with archives.downloading(what, url, folder, "random weights need"):
+    with archives.downloading(what, url, folder, "Random weights need none."):
         return create(**options)
 
 

@@ -52,8 +52,8 @@ def outputs(
     found = torch.cat(parts).cpu()
     if not found.isfinite().all():
         raise ValueError(
-            "The network's outputs are NaN or infinite: its weights are of no use, and "
-            "its training may have diverged; take others."
+            "The network's outputs are NaN or infinite; its training has probably "
+            "diverged. Use other weights."
         )
     return found
 

@@ -62,7 +62,7 @@ def find(features: Tensor, *, k: int = 8) -> Tensor:
     return similarity.topk(min(k, len(features) - 1), dim=1).indices
 
 
-def is_telling(labels: Tensor) -> bool:
+def is_informative(labels: Tensor) -> bool:
     """Whether leave-one-out k-NN on these labels (N,) can be right, and can be wrong.
 
     Of a single class it is always right, and with one image per class never. A label of
@@ -70,6 +70,12 @@ def is_telling(labels: Tensor) -> bool:
     """
     counts = labels[labels >= 0].bincount()
     return int((counts > 0).sum()) > 1 and int(counts.max()) > 1
+
+
+def leave_one_out_accuracy(features: Tensor, labels: Tensor) -> float:
+    """Accuracy in percent of k-NN for features (N, D), each found by the others."""
+    votes = classify(features, labels, features, leave_one_out=True)
+    return 100 * (votes.argmax(dim=1) == labels).float().mean().item()
 
 
 def accuracy(
@@ -82,5 +88,4 @@ def accuracy(
     stride = math.ceil(len(labelled) / max_images)
     sample = labelled[::stride]
     features = encoding.encode(backbone, sample.images, image_size=image_size)
-    votes = classify(features, sample.labels, features, leave_one_out=True)
-    return 100 * (votes.argmax(dim=1) == sample.labels).float().mean().item()
+    return leave_one_out_accuracy(features, sample.labels)

@@ -12,5 +12,5 @@ from helpers import files
 IPYTHON = sys.modules.get("IPython")  # a notebook has imported it already
 if IPYTHON and IPYTHON.get_ipython():
     warnings.formatwarning = lambda message, *_, **__: (
-        f"Note: {files.on_a_line(str(message))}\n"
+        f"Note: {files.single_line(str(message))}\n"
     )

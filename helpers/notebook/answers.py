@@ -165,7 +165,7 @@ def ask_folder() -> pathlib.Path | None:
     """Ask for a folder of one's own images, on Drive or here; nothing is None."""
 
     def check(typed: str) -> pathlib.Path | None:
-        path = files.as_typed(typed)
+        path = files.expand_home(typed)
         if typed and not path.is_dir():
             raise ValueError(f"There is no folder {typed!r}: type its path or nothing.")
         return path if typed else None

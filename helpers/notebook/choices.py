@@ -133,12 +133,12 @@ def first_weights(source: str) -> dict[str, str]:
     """
     if source in backbones.WEIGHTS:
         return {"init": source}
-    if not files.as_typed(source).is_file():
+    if not files.expand_home(source).is_file():
         raise ValueError(
             f"Unknown weights {source!r}: choose one of {', '.join(backbones.WEIGHTS)},"
             " or the path of a file."
         )
-    chosen = from_file(files.as_typed(source))
+    chosen = from_file(files.expand_home(source))
     backbone, stem = chosen.network
     norm = chosen.about.get("norm", "batch")
     return {"init": chosen.source, "backbone": backbone, "stem": stem, "norm": norm}

@@ -7,7 +7,7 @@ import sys
 
 import IPython.display
 
-from helpers.files import as_typed
+from helpers.files import expand_home
 from helpers.notebook import questions
 
 UPLOADS = pathlib.Path("/content/uploads")
@@ -54,7 +54,7 @@ def upload(name: str = "STL_UPLOAD") -> pathlib.Path | None:
     """Return an uploaded file: from the browser on Colab, else by its path; or None."""
 
     def check(typed: str) -> pathlib.Path | None:
-        path = as_typed(typed)
+        path = expand_home(typed)
         if typed and not path.is_file():
             raise ValueError(f"There is no file {typed!r}: type its path, or nothing.")
         return path if typed else None

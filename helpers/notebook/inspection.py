@@ -57,15 +57,10 @@ class Inspection:
         Nothing where these labels allow a single answer.
         """
         labels = self.sample.labels
-        if not nearest_neighbors.is_telling(labels):
+        if not nearest_neighbors.is_informative(labels):
             return {}
-        found = {}
-        for name, features in self.features.items():
-            votes = nearest_neighbors.classify(
-                features, labels, features, leave_one_out=True
-            )
-            found[name] = 100 * (votes.argmax(dim=1) == labels).float().mean().item()
-        return found
+        score = nearest_neighbors.leave_one_out_accuracy
+        return {name: score(one, labels) for name, one in self.features.items()}
 
 
 def inspect(

@@ -142,7 +142,7 @@ def _match(typed: str, values: Sequence[str]) -> str:
         match = known.get(f"{head}{colon}".lower())
         if not (match and colon and rest.strip()):
             prefix = next((value for value in values if value.endswith(":")), "")
-            if prefix and files.as_typed(typed).exists():
+            if prefix and files.expand_home(typed).exists():
                 raise ValueError(f"{typed!r} is a path: type {prefix}{typed}")
             known_answers = f"{', '.join(values)} (completed after a colon) or a number"
             raise ValueError(

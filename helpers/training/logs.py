@@ -49,7 +49,7 @@ class Log:
         )
 
     def catch_up(self) -> None:
-        """Add what a kill has kept from the logs of a run that trains no more."""
+        """Add the epochs of a finished run that a kill has kept from the logs."""
         there = 0
         with contextlib.suppress(OSError):
             rows = (self.folder / "metrics.csv").read_text().splitlines()

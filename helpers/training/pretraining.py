@@ -71,7 +71,7 @@ def train_epoch(
     session: sessions.Session,
     history: Sequence[dict[str, Any]],
     bar: tqdm.tqdm,
-    part: sessions.Part | None = None,
+    part: sessions.EpochProgress | None = None,
     after_step: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, Any], Tensor]:
     """Train for one epoch; the same loop for every method.
@@ -92,7 +92,7 @@ def train_epoch(
     steps, epoch = session.steps, len(history)
     total = settings.epochs * steps
     before = [entry["loss"] for entry in history]
-    part = part or sessions.Part.none(session)
+    part = part or sessions.EpochProgress.empty(session)
     started = time.perf_counter() - part.seconds
     method.train()
     method.module.set_view(settings.view_at(epoch))
@@ -214,21 +214,8 @@ def _train(
     is_behind = history and not backbone_is_current(store, history)
     if is_first and is_behind and not progress.part.done:
         sessions.write_backbone(session, store, dataset, progress)
-    if is_first and len(history) >= epochs:
-        print("This run was finished before: its results are shown.")
-    elif is_first and (history or progress.part.done):
-        print(f"Going on after {_place(progress, steps, epochs)}.")
-    if is_first and len(history) == progress.extended_from > 0:
-        rate = settings.rate_factor(
-            len(history) * steps, steps, [entry["loss"] for entry in history]
-        )
-        print(
-            f"This extends a finished run of {len(history)} epochs. From here on the "
-            f"schedule is that of {epochs} epochs: the learning rate goes from "
-            f"{history[-1]['learning_rate']:.2g} to "
-            f"{rate * settings.peak_learning_rate:.2g}. The result is not that of "
-            f"{epochs} epochs in one go, and the backbone's file says so."
-        )
+    if is_first:
+        _announce(settings, progress, steps)
     log = logs.Log(store.folder / "logs", history, steps)
     if is_first and len(history) >= epochs:
         log.catch_up()
@@ -260,14 +247,14 @@ def _train(
             )
             sessions.check_finite(session, store, progress)
             is_due = epoch + 1 == epochs or (epoch + 1) % settings.monitor_every == 0
-            if is_due and nearest_neighbors.is_telling(dataset.train.labels):
+            if is_due and nearest_neighbors.is_informative(dataset.train.labels):
                 entry["knn"] = nearest_neighbors.accuracy(
                     method.final_backbone,
                     dataset.train,
                     image_size=settings.view_at(epoch).whole_size,
                 )
             history.append(entry)
-            progress.part = sessions.Part.none(session)
+            progress.part = sessions.EpochProgress.empty(session)
             knn = f", k-NN {entry['knn']:.1f} %" if "knn" in entry else ""
             bar.set_postfix_str(f"loss {entry['loss']:.3f}{knn}")
             # Where epochs are short, saving each would take longer than training.
@@ -284,6 +271,27 @@ def _train(
             watching.stop_if_asked(f"{_place(progress, steps, epochs)}; {GO_ON}")
     log.close()
     return Run(settings, store.folder, session.method.module, history)
+
+
+def _announce(
+    settings: PretrainingSettings, progress: sessions.Progress, steps: int
+) -> None:
+    """Say from where a run goes on, if it does not begin."""
+    history, epochs = progress.history, settings.epochs
+    if len(history) >= epochs:
+        print("This run is already finished; its results are shown.")
+    elif history or progress.part.done:
+        print(f"Going on after {_place(progress, steps, epochs)}.")
+    if len(history) == progress.extended_from > 0:
+        losses = [entry["loss"] for entry in history]
+        rate = settings.rate_factor(len(history) * steps, steps, losses)
+        print(
+            f"This extends a finished run of {len(history)} epochs. From here on the "
+            f"schedule is that of {epochs} epochs: the learning rate goes from "
+            f"{history[-1]['learning_rate']:.2g} to "
+            f"{rate * settings.peak_learning_rate:.2g}. The result is not that of "
+            f"{epochs} epochs in one go, and the backbone's file says so."
+        )
 
 
 def _extend(
@@ -330,14 +338,8 @@ def _store(
 ) -> checkpoints.Store:
     roots = [files.checkpoints_folder(folder)]
     roots += [pathlib.Path(mirror)] if mirror else []
-    name, earlier = (settings.run_name(dataset, earlier=e) for e in (False, True))
-    if not _exists(name, roots) and _exists(earlier, roots):
-        name = earlier
+    name = settings.run_name(dataset)
     return checkpoints.Store(*(root / name for root in roots))
-
-
-def _exists(name: str, roots: Sequence[pathlib.Path]) -> bool:
-    return any((root / name).is_dir() for root in roots)
 
 
 def backbone_is_current(

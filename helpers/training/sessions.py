@@ -123,7 +123,7 @@ def start(
 
 
 @dataclasses.dataclass
-class Part:
+class EpochProgress:
     """The part of an epoch that is done.
 
     Attributes:
@@ -139,7 +139,7 @@ class Part:
     seconds: float = 0.0
 
     @classmethod
-    def none(cls, session: Session) -> Part:
+    def empty(cls, session: Session) -> EpochProgress:
         """Nothing is done of the epoch yet."""
         # Numbers stay on the device: reading one would make the CPU wait.
         return cls(*torch.zeros(2, session.steps, device=session.fabric.device))
@@ -156,7 +156,7 @@ class Progress:
     """
 
     history: list[dict[str, Any]]
-    part: Part
+    part: EpochProgress
     extended_from: int = 0
 
 
@@ -171,7 +171,7 @@ def resume_or_begin(session: Session, store: checkpoints.Store) -> Progress:
     if saved is None:
         session.method.train()
         session.method.module.start(session.in_order())
-        return Progress([], Part.none(session))
+        return Progress([], EpochProgress.empty(session))
     with store.restoring():
         return _restore(session, saved)
 
@@ -182,18 +182,17 @@ def _restore(session: Session, saved: dict[str, Any]) -> Progress:
     optimizers.load_moments(session.optimizer, saved["optimizer"])
     if saved["scaler"]:  # there is none when another precision was used before
         session.fabric.strategy.precision.load_state_dict(saved["scaler"])
-    progress = Progress(saved["history"], Part.none(session))
+    progress = Progress(saved["history"], EpochProgress.empty(session))
     checkpoints.check_history(progress.history, session.settings.epochs, ENTRY)
     progress.extended_from = int(saved.get("extended_from", 0))
-    part, saved_part = progress.part, saved.get("part")
-    if saved_part:  # earlier versions saved between epochs only
-        for name in ("losses", "spreads"):
-            if saved_part[name].shape != part.losses.shape:
-                raise ValueError(f"it has {len(saved_part[name])} {name}")
-            getattr(part, name).copy_(saved_part[name])
-        part.done, part.seconds = int(saved_part["done"]), float(saved_part["seconds"])
-        if not 0 <= part.done <= session.steps:
-            raise ValueError(f"it is at step {part.done} of {session.steps}")
+    part, saved_part = progress.part, saved["part"]
+    for name in ("losses", "spreads"):
+        if saved_part[name].shape != part.losses.shape:
+            raise ValueError(f"it has {len(saved_part[name])} {name}")
+        getattr(part, name).copy_(saved_part[name])
+    part.done, part.seconds = int(saved_part["done"]), float(saved_part["seconds"])
+    if not 0 <= part.done <= session.steps:
+        raise ValueError(f"it is at step {part.done} of {session.steps}")
     return progress
 
 

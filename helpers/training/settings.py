@@ -85,7 +85,7 @@ class TrainingSettings:
     Attributes:
         epochs: passes over the images; training time grows with it.
         batch_size: images per step.
-        optimizer: how the weights follow their gradients.
+        optimizer: sgd, nesterov, adam, adamw, lars or larc.
         learning_rate: at the peak of the schedule.
         weight_decay: of weights; biases and normalisation have none.
         momentum: of the optimizer, in [0, 1).
@@ -274,18 +274,12 @@ class PretrainingSettings(TrainingSettings):
             "minutes": sum(entry["seconds"] for entry in history) / 60,
         }
 
-    def run_name(self, dataset: Dataset, *, earlier: bool = False) -> str:
-        """Name the run's folder; other settings or other images give another name.
-
-        Args:
-            dataset: of the run.
-            earlier: the name that earlier versions gave, for which ``monitor_every``,
-                which changes no weight, counted too.
-        """
+    def run_name(self, dataset: Dataset) -> str:
+        """Name the run's folder; other settings or other images give another name."""
         images = [dataset.name, *dataset.pretraining.images.shape, dataset.files]
         values = self.identity()
-        if not earlier:
-            values["monitor_every"] = PretrainingSettings.monitor_every
+        # How often the gauge is read changes no weight.
+        values["monitor_every"] = PretrainingSettings.monitor_every
         text = json.dumps([*images, values], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:6]
         data = unlimited_name(dataset.name).removeprefix("folder:")
@@ -335,7 +329,7 @@ def configure(
     if unknown:
         raise ValueError(
             f"Unknown setting {min(unknown)!r} of {method}: see "
-            f"`python -m helpers pretrain --method {method} --help`."
+            f"`python -m helpers pretrain {method} --help`."
         )
     options = kind.Options(view=ViewSettings(**for_view), **for_method)
     return PretrainingSettings(method=method, recipe=recipe, options=options, **for_run)

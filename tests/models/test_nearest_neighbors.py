@@ -112,12 +112,12 @@ def test_the_accuracy_lets_no_image_vote_for_itself(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("labels", "is_telling"),
+    ("labels", "is_informative"),
     [
         *(([], False), ([0, 0, 0], False), ([2, 1, 0], False), ([0, 1, 1], True)),
         *(([-1, -1], False), ([0, 0, -1], False)),
     ],
 )
-def test_labels_that_allow_one_answer_alone_are_known(labels, is_telling):
+def test_labels_that_allow_one_answer_alone_are_known(labels, is_informative):
     found = torch.tensor(labels, dtype=torch.int64)
-    assert nearest_neighbors.is_telling(found) == is_telling
+    assert nearest_neighbors.is_informative(found) == is_informative

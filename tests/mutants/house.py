@@ -110,12 +110,6 @@ FAULTS = {
         ],
     },
     "notebook/inspection.py": {
-        "notebook/test_inspection.py::test_no_image_votes_for_itself": [
-            (
-                "features, labels, features, leave_one_out=True",
-                "features, labels, features",
-            ),
-        ],
         "notebook/test_inspection.py::"
         "test_every_network_sees_the_same_images_of_all_classes": [
             (

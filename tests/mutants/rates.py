@@ -117,7 +117,10 @@ FAULTS = {
             ("json.dumps([*images, values]", "json.dumps([*images]"),
         ],
         f"{SETTINGS}::test_how_often_the_gauge_is_read_does_not_change_the_name": [
-            ("        if not earlier:\n", "        if False:\n"),
+            (
+                'values["monitor_every"] = PretrainingSettings.monitor_every',
+                "pass",
+            ),
         ],
         f"{SETTINGS}::test_a_recipes_stem_gives_way_to_what_the_network_has": [
             ('values["stem"] = "imagenet"', "pass"),

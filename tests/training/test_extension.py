@@ -6,7 +6,7 @@ import pytest
 from test_pretraining import assert_same, configure, state
 
 from helpers.models import weight_files
-from helpers.training import checkpoints, pretraining
+from helpers.training import pretraining
 
 pytestmark = pytest.mark.usefixtures("small_backbone")
 
@@ -83,13 +83,3 @@ def test_a_damaged_state_is_not_extended(dataset, tmp_path):
         pytest.raises(ValueError, match="cannot be extended: leave out --extend"),
     ):
         pretraining.pretrain(configure(), dataset, folder=tmp_path, extend=True)
-
-
-def test_states_under_the_name_that_earlier_versions_gave_are_found(dataset, tmp_path):
-    chosen = configure(monitor_every=3)
-    run = pretraining.pretrain(chosen, dataset, folder=tmp_path, stop_after=2)
-    earlier = run.folder.with_name(chosen.run_name(dataset, earlier=True))
-    run.folder.rename(earlier)
-    run = pretraining.pretrain(chosen, dataset, folder=tmp_path, stop_after=3)
-    assert run.folder == earlier
-    assert checkpoints.Store(earlier).position() == (3, 0)

@@ -82,7 +82,7 @@ def test_a_run_that_goes_on_says_so(dataset, tmp_path, capsys):
         shown.append(capsys.readouterr().out)
     assert "Going on" not in shown[0]
     assert "Going on after epoch 1 of 2." in shown[1]
-    assert "This run was finished before: its results are shown." in shown[2]
+    assert "This run is already finished; its results are shown." in shown[2]
 
 
 def test_a_bar_is_closed_when_training_is_stopped(dataset, tmp_path, capsys):

@@ -134,8 +134,6 @@ def test_numbers_have_names_of_fields():
 def test_how_often_the_gauge_is_read_does_not_change_the_name(dataset):
     first, other = (settings.configure("byol", monitor_every=n) for n in (1, 5))
     assert first.run_name(dataset) == other.run_name(dataset)
-    assert first.run_name(dataset, earlier=True) == first.run_name(dataset)
-    assert other.run_name(dataset, earlier=True) != other.run_name(dataset)
 
 
 def test_every_setting_and_the_data_change_the_name_of_the_run(dataset):
