@@ -273,7 +273,7 @@ def test_a_download_that_fails_says_what_to_do(source, error, tmp_path, monkeypa
     monkeypatch.setattr(urllib.request, "urlopen", fail)
     url = data.ARCHIVES[source].replace("http://", "http.*")
     expected = rf"^{source} cannot be downloaded \(.*\): connect .* or put {url} into '"
-    with pytest.raises(OSError, match=expected + r".*' by hand; the demo .*\.$"):
+    with pytest.raises(OSError, match=expected + r".*' by hand\. The demo .*\.$"):
         data.load(source, root=tmp_path)
 
 
