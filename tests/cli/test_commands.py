@@ -38,11 +38,11 @@ def test_the_method_comes_first_or_as_a_flag(method):
 
 
 def test_defaults_follow_what_they_depend_on(tmp_path):
-    assert pretraining("") == settings.configure("byol")
+    assert pretraining("byol") == settings.configure("byol")
     chosen = pretraining("pirl --recipe=long --epochs 3")
     assert chosen == settings.configure("pirl", "long", epochs=3)
-    assert pretraining("--recipe long --backbone vgg16").stem == "imagenet"
-    assert pretraining("--recipe long --init imagenet").stem == "imagenet"
+    assert pretraining("byol --recipe long --backbone vgg16").stem == "imagenet"
+    assert pretraining("byol --recipe long --init imagenet").stem == "imagenet"
     file = tmp_path / "backbone.safetensors"
     weight_files.save_backbone(file, torch.nn.Linear(1, 1), {"image_size": 72})
     for weights, size in ((str(file), 72), ("random", 48), ("nowhere", 48)):
@@ -78,9 +78,9 @@ def test_a_backbone_is_scored_on_the_images_it_has_learned_from(tmp_path, run):
         ("pretrain moco9 --epochs 5", "Unknown method 'moco9': choose one of"),
         ("pretrain pirl --method byol", "Choose one method: pirl or byol."),
         ("pretrain pirl --recipe day", "Unknown recipe 'day' of pirl: choose one of"),
-        ("pretrain --backbone vgg", "Unknown backbone 'vgg': choose one of"),
-        ("pretrain --data nowhere", "Unknown data 'nowhere': choose one of"),
-        ("pretrain --data folder:nowhere", "There is no folder 'nowhere'"),
+        ("pretrain byol --backbone vgg", "Unknown backbone 'vgg': choose one of"),
+        ("pretrain byol --data nowhere", "Unknown data 'nowhere': choose one of"),
+        ("pretrain byol --data folder:nowhere", "There is no folder 'nowhere'"),
         ("evaluate --weights nowhere", "There is no file 'nowhere'"),
         ("evaluate --weights random --backbone alexnet", "at least 63 px, these have"),
         ("baseline --backbone vgg11 --size 20", "at least 32 px, these have 20"),
@@ -100,22 +100,22 @@ def test_what_cannot_be_used_is_one_sentence(line, complaint, run):
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("pretrain --epochs many", "invalid literal for int"),
-        ("pretrain --epochs 5 pirl", "Unrecognized options: pirl"),
+        ("pretrain byol --epochs many", "invalid literal for int"),
+        ("pretrain --epochs 5 pirl", "Name a method, as in `python -m helpers pretrain pirl`"),
         ("pretrain pirl --recipe", "Missing value for argument"),
         ("pretrain simclr --negatives 9", "Unrecognized options: --negatives"),
-        ("pretrain --epochs 0", "epochs must be at least 1, not 0"),
-        ("pretrain --size 16", "at least 17 px, these have 16"),
-        ("pretrain --nothing 3", "Unrecognized options: --nothing"),
+        ("pretrain byol --epochs 0", "epochs must be at least 1, not 0"),
+        ("pretrain byol --size 16", "at least 17 px, these have 16"),
+        ("pretrain byol --nothing 3", "Unrecognized options: --nothing"),
         ("evaluate", "--weights"),
         ("evaluate --weights random --protocols svm", "invalid choice 'svm'"),
         ("evaluate --weights random --seeds 0", "seeds must be at least 1, not 0"),
         (f"baseline --seeds {2**63}", "seeds must be at most 10,000, not 92233720368"),
-        ("pretrain --folder-image-size 0", "Images cannot be kept at 0 px"),
-        ("pretrain --size 18446744073709551616", "size must be a whole number"),
-        ("pretrain --hidden-dim 0", "hidden_dim must be at least 1, not 0"),
-        ("pretrain --warmup-epochs inf", "warmup_epochs must be at most 1,000,000"),
-        ("pretrain --workers -1", "workers must be at least 0, not -1"),
+        ("pretrain byol --folder-image-size 0", "Images cannot be kept at 0 px"),
+        ("pretrain byol --size 18446744073709551616", "size must be a whole number"),
+        ("pretrain byol --hidden-dim 0", "hidden_dim must be at least 1, not 0"),
+        ("pretrain byol --warmup-epochs inf", "warmup_epochs must be at most 1,000,000"),
+        ("pretrain byol --workers -1", "workers must be at least 0, not -1"),
         ("baseline --optimizer adagrad", "invalid choice 'adagrad'"),
         ("baseline --validation 1", "validation is in"),
         ("export --weights random --output a.h5", "a.h5 has no known ending"),
@@ -187,7 +187,7 @@ def test_help_lists_the_commands(line, run):
 @pytest.mark.parametrize(
     ("line", "usage", "default"),
     [
-        ("pretrain --help", "pretrain byol", "(default: byol)"),
+        ("pretrain byol --help", "pretrain byol", "(default: byol)"),
         ("pretrain pirl --help", "pretrain pirl", "(default: pirl)"),
         ("pretrain --method pirl -h", "pretrain pirl", "(default: pirl)"),
         ("pretrain pirl --recipe long --help", "pretrain pirl", "long)"),

@@ -125,12 +125,12 @@ def parse(line):
 
 
 def test_booleans_mean_what_they_say(capsys):
-    assert parse("pretrain").location.resume
-    assert parse("pretrain --resume").location.resume
-    assert not parse("pretrain --no-resume").location.resume
+    assert parse("pretrain byol").location.resume
+    assert parse("pretrain byol --resume").location.resume
+    assert not parse("pretrain byol --no-resume").location.resume
     assert parse("baseline").folds
     assert not parse("baseline --no-folds").folds
-    for line in ("baseline --folds False", "pretrain --resume False"):
+    for line in ("baseline --folds False", "pretrain byol --resume False"):
         with pytest.raises(SystemExit) as stopped:
             parse(line)
         assert stopped.value.code == 2
