@@ -66,5 +66,5 @@ def test_a_network_is_sped_up_on_a_cpu_only():
 def test_outputs_that_are_no_numbers_are_one_sentence():
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2))
     torch.nn.init.constant_(network[1].weight, 3e38)
-    with pytest.raises(ValueError, match="outputs are NaN or infinite: its weights"):
+    with pytest.raises(ValueError, match="outputs are NaN or infinite; its training"):
         encoding.outputs(network, small.images(4, side=8), image_size=8)
