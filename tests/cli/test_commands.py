@@ -101,7 +101,10 @@ def test_what_cannot_be_used_is_one_sentence(line, complaint, run):
     ("line", "complaint"),
     [
         ("pretrain byol --epochs many", "invalid literal for int"),
-        ("pretrain --epochs 5 pirl", "Name a method, as in `python -m helpers pretrain pirl`"),
+        (
+            "pretrain --epochs 5 pirl",
+            "Name a method, as in `python -m helpers pretrain pirl`",
+        ),
         ("pretrain pirl --recipe", "Missing value for argument"),
         ("pretrain simclr --negatives 9", "Unrecognized options: --negatives"),
         ("pretrain byol --epochs 0", "epochs must be at least 1, not 0"),
@@ -114,7 +117,10 @@ def test_what_cannot_be_used_is_one_sentence(line, complaint, run):
         ("pretrain byol --folder-image-size 0", "Images cannot be kept at 0 px"),
         ("pretrain byol --size 18446744073709551616", "size must be a whole number"),
         ("pretrain byol --hidden-dim 0", "hidden_dim must be at least 1, not 0"),
-        ("pretrain byol --warmup-epochs inf", "warmup_epochs must be at most 1,000,000"),
+        (
+            "pretrain byol --warmup-epochs inf",
+            "warmup_epochs must be at most 1,000,000",
+        ),
         ("pretrain byol --workers -1", "workers must be at least 0, not -1"),
         ("baseline --optimizer adagrad", "invalid choice 'adagrad'"),
         ("baseline --validation 1", "validation is in"),
