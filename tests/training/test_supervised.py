@@ -12,7 +12,7 @@ from helpers import hardware, views
 from helpers.data.dataset import Split, stratified_split
 from helpers.evaluation import probes
 from helpers.models import encoding, heads
-from helpers.training import checkpoints, optimizers, supervised, watch
+from helpers.training import checkpoints, engine, optimizers, supervised, watch
 from helpers.views.randomness import StepRandom
 from helpers.views.settings import ViewSettings
 
@@ -119,7 +119,8 @@ def test_a_training_that_diverges_is_stopped_and_not_kept(tmp_path):
         supervised.train_on_features(
             heads.MLP(4, 3), features, torch.arange(24) % 3, settings, store=store
         )
-    assert store.load_state() is None
+    state = store.load_state()  # of the epoch before, if any
+    assert state is None or engine.are_finite(state["network"].values())
 
 
 def test_every_image_is_learned_from_over_the_epochs_in_its_own_order():
