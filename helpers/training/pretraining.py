@@ -347,7 +347,6 @@ def backbone_is_current(
 ) -> bool:
     """Whether this machine's backbone file was written after the last epoch."""
     with contextlib.suppress(ValueError):
-        return weight_files.read_about(store.backbone_file).get("epochs_done") == len(
-            history
-        )
+        about = weight_files.read_about(store.backbone_file)
+        return about.get("epochs_done") == len(history)
     return False
