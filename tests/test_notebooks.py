@@ -65,8 +65,7 @@ def test_the_setup_cell_is_the_same_everywhere(notebook):
 
 def test_code_cells_are_short_and_never_ask_by_themselves(notebook):
     for cell in cells(notebook):
-        is_folded = "setup" in cell["metadata"].get("tags", [])
-        assert len(source(cell).splitlines()) <= (36 if is_folded else 30)
+        assert len(source(cell).splitlines()) <= 30
         assert "input(" not in source(cell)
         assert max(map(len, source(cell).splitlines())) <= 88
 

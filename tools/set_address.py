@@ -46,16 +46,15 @@ CLONE = """\
     if not (project / "helpers").is_dir():
         !git clone --quiet --depth 1 ADDRESS {project}\
 """
+# Drive writes open files late: what is written often stays on Colab's own disk.
 DRIVE = """\
     from google.colab import drive
 
     try:
         drive.mount("/content/drive")
     except Exception as error:
-        raise RuntimeError(
-            f"The project lies on your Google Drive, which could not be mounted "
-            f"({error!r}): run this cell again and allow it."
-        ) from None
+        words = f"Google Drive could not be mounted ({error!r}): run again, allow it."
+        raise RuntimeError(words) from None
     project = pathlib.Path("/content/drive/MyDrive/self-supervised-stl10")
     print(f"The project is read from your Google Drive: {project}.")
     archive, unpacked = project.with_suffix(".zip"), project / ".unpacked"
@@ -64,7 +63,6 @@ DRIVE = """\
         unpacked.touch()
     elif archive.is_file() and archive.stat().st_mtime > unpacked.stat().st_mtime:
         print("The zip is newer than the folder: rename the folder to use the zip.")
-    # Drive writes open files late: what is written often stays on this machine.
     os.environ.setdefault("STL_CHECKPOINTS", "/content/checkpoints")
     os.environ.setdefault("STL_DATA_ROOT", "/content/data")\
 """

@@ -60,13 +60,13 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
         chosen = _peek(rest, "method", "recipe", "backbone", "init")
         if method and "method" in chosen:
             raise ValueError(f"Choose one method: {method} or {chosen['method']}.")
-        chosen.setdefault("method", method or "")
-        if not chosen["method"] and not {"--help", "-h"} & {*rest}:
+        method = method or chosen.get("method")
+        if not method and not {"--help", "-h"} & {*rest}:
             raise ValueError(
                 "Name a method, as in `python -m helpers pretrain pirl`: "
                 f"{', '.join(methods.METHODS)}."
             )
-        chosen["method"] = chosen["method"] or "byol"  # of which --help tells
+        chosen["method"] = method or "byol"  # whose flags --help shows
         if "init" in chosen:
             first = choices.first_weights(chosen["init"])  # converted, if need be
             chosen = first | chosen | {"init": first["init"]}

@@ -185,7 +185,7 @@ def check(
             f"The smallest class of {name!r} has {smallest:,} labelled images: ask for "
             f"1 to {smallest:,} a class, or 'all'."
         )
-    limited_name(source, labels)  # or it is no number of labels
+    limited_name(source, labels)  # raises for what is neither a number nor a share
 
 
 def name_of(source: str, labels: int | str | None = None, seed: int = 0) -> str:

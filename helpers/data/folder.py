@@ -92,10 +92,10 @@ def load(
             _stream(part, image_size, workers, checked, fit)
             for part in (pretraining, test)
         ]
-    without = {str(file) for file, _ in found.unlabeled}
+    unlabeled = {str(file) for file, _ in found.unlabeled}
     for file, reason in checked.broken.items():
         why = "that cannot be read"
-        why += ", for which the next image stands in" if file in without else ""
+        why += ", for which the next image stands in" if file in unlabeled else ""
         left_out.add(why, f"{file!r}: {reason}")
     _check_classes(found, splits[0], checked)
     said = remarks.sentences(checked, found, splits[1], contents, image_size)

@@ -176,6 +176,7 @@ def markdown_pivot(found: Sequence[Record]) -> str:
             return f"{group}, {_escape(str(epochs))} epochs"
         return group or result["protocol"]
 
+    # By the number of epochs: of names that differ in it alone, 120 is longer than 30.
     trained = {column_of(one) for one in chosen} - {*frozen}
     columns = [*frozen, *sorted(trained, key=lambda name: (len(name), name))]
     rows: dict[tuple[str, int], dict[str, str]] = {}

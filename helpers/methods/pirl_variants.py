@@ -178,9 +178,9 @@ class PIRL(pirl.PIRL):
         if options.pretext == "both":
             view, cut = options.patch_view, options.cut
             jigsaw = views.jigsaw_patches(images, view, random, **cut)
-        transformed = views.rotated_view(images, options.view, random)
-        if options.pretext == "both":
-            transformed = jigsaw, transformed
+            transformed = jigsaw, views.rotated_view(images, options.view, random)
+        else:
+            transformed = views.rotated_view(images, options.view, random)
         uniform = random.table(options.negatives) * (self.count - 1)  # (B, K)
         return image, transformed, uniform.long()
 

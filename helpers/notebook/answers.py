@@ -100,7 +100,7 @@ def ask_pretraining(method: str | None = None) -> Pretraining:
         state = "unfinished" if done < kept["epochs"] else "finished"
         words = f"{kept['method']}, {kept['source']}, {done} of {kept['epochs']} epochs"
         options = {"yes": f"{state}: {words}", "no": "begin another run"}
-        if questions.ask("Go on with it?", options, "yes", "STL_GO_ON") == "yes":
+        if questions.ask("Use the last run?", options, "yes", "STL_GO_ON") == "yes":
             return Pretraining(**kept, mirror=mirror)
     chosen = method or _ask_method()
     source, labels = _ask_images()

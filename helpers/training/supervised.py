@@ -306,8 +306,7 @@ class _States:
         What cannot be saved does not stop the training: its result is still shown.
         """
         began = time.monotonic()
-        wait = min(watch.SAVING_PAYS * self.cost, watch.LONGEST_WAIT)
-        is_due = began - self.saved >= wait
+        is_due = watch.saving_pays(began - self.saved, self.cost)
         if self.store is None or self.fabric.global_rank > 0 or not is_due:
             return
         state = {

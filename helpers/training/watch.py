@@ -19,6 +19,16 @@ SAVING_PAYS = 20
 LONGEST_WAIT = 30.0
 
 
+def saving_pays(waited: float, cost: float) -> bool:
+    """Whether to save at the end of an epoch.
+
+    Args:
+        waited: seconds since the state was saved the last time.
+        cost: seconds that it took.
+    """
+    return waited >= min(SAVING_PAYS * cost, LONGEST_WAIT)
+
+
 class Watch:
     """Knows when a training has to save and when to stop, in all processes alike.
 
@@ -29,8 +39,7 @@ class Watch:
     Args:
         fabric: the engine.
         save_minutes: minutes between two times at which the state is saved within an
-            epoch. At an epoch's end it is saved if ``SAVING_PAYS`` times what saving
-            takes has passed since the last time, or ``LONGEST_WAIT`` seconds.
+            epoch; at an epoch's end, see ``saving_pays``.
     """
 
     def __init__(self, fabric: lightning_fabric.Fabric, save_minutes: float) -> None:
@@ -73,10 +82,9 @@ class Watch:
         return bool(due or self.signal)
 
     def _is_time(self, is_epochs_end: bool) -> bool:
-        longest = self.seconds
-        if is_epochs_end:
-            longest = min(longest, SAVING_PAYS * self.cost, LONGEST_WAIT)
-        return time.monotonic() - self.saved >= longest
+        waited = time.monotonic() - self.saved
+        pays = is_epochs_end and saving_pays(waited, self.cost)
+        return pays or waited >= self.seconds
 
     def save(self, action: Callable[[], object]) -> None:
         """Save by this action, and note when it was done and how long it took."""
