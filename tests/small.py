@@ -1,9 +1,12 @@
 """A data set and a backbone so small that a training takes a second."""
 
+import dataclasses
+
 import numpy as np
 import torch
 from torch import nn
 
+from helpers import data
 from helpers.data.dataset import Dataset, Split
 
 
@@ -39,6 +42,11 @@ def dataset():
         train_count=24,
         test=split(18, seed=2),
     )
+
+
+def source(load):
+    """A source like the demo, with images of its own."""
+    return dataclasses.replace(data.SOURCES["demo"], load=load)
 
 
 STL10 = {"train": 40, "test": 20, "unlabeled": 1_003}

@@ -81,7 +81,7 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
         about = weight_files.read_about(file) if is_ours else {}
         training = protocols.supervised_settings(about.get("image_size", 48))
         source = unlimited_name(about.get("data", ""))
-        images = flags.Images(data=source) if source in data.SOURCES else flags.Images()
+        images = flags.Images(data=source) if source in data.NAMES else flags.Images()
         if source.startswith("folder:") and "data" not in chosen:
             unnamed = f"{file} has learned from {files.printable(source)}"
         default = flags.Evaluate(weights=tyro.MISSING, training=training, images=images)

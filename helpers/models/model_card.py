@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from helpers import data, views
+from helpers.data import sources
 from helpers.data.dataset import unlimited_name
 
 # Keys of the metadata that are told in the text, or are too long for a table.
@@ -86,7 +87,9 @@ def licence(about: Mapping[str, Any]) -> str | None:
         return None
     names = {unlimited_name(str(one["data"])) for one in seen if one.get("data")}
     names |= {one["init"] for one in seen if one.get("init", "random") != "random"}
-    terms = {data.LICENCES.get(name) for name in names}
+    known = {name: source.licence for name, source in data.SOURCES.items()}
+    known["imagenet"] = sources.FROM_IMAGENET
+    terms = {known.get(name) for name in names}
     return None if not terms or None in terms else " ".join(sorted(terms))
 
 

@@ -226,9 +226,7 @@ def _ask_images(*, labelled: bool = False) -> tuple[str, str | None]:
         return typed
 
     usual = "stl10" if torch.cuda.is_available() else "demo"
-    source = questions.ask(
-        "Which images?", data.SOURCES, usual, "STL_DATA", check_source
-    )
+    source = questions.ask("Which images?", data.NAMES, usual, "STL_DATA", check_source)
     return source, questions.ask_labels(check=check_labels)
 
 

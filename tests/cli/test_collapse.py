@@ -2,6 +2,7 @@
 
 import PIL.Image
 import pytest
+import small
 import torch
 
 from helpers import data
@@ -13,7 +14,7 @@ LINE = "pretrain simclr --batch-size 16 --precision 32-true --size 20 --epochs"
 
 @pytest.mark.usefixtures("small_backbone")
 def test_a_collapse_is_said_when_it_begins_and_at_the_end(dataset, run, monkeypatch):
-    monkeypatch.setitem(data.LOADERS, "demo", lambda root: dataset)
+    monkeypatch.setitem(data.SOURCES, "demo", small.source(lambda root: dataset))
     spreads = iter([0.9, 0.05, 0.04, 0.9, 0.03])
     measured = {}
 
@@ -32,7 +33,7 @@ def test_a_collapse_is_said_when_it_begins_and_at_the_end(dataset, run, monkeypa
 
 @pytest.mark.usefixtures("small_backbone")
 def test_a_training_that_learns_is_not_called_collapsed(dataset, run, monkeypatch):
-    monkeypatch.setitem(data.LOADERS, "demo", lambda root: dataset)
+    monkeypatch.setitem(data.SOURCES, "demo", small.source(lambda root: dataset))
     assert commands.COLLAPSED not in run(f"{LINE} 1")[1]
 
 

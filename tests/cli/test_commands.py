@@ -11,6 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import safetensors.torch
+import small
 import torch
 
 from helpers import data, files, methods
@@ -209,7 +210,7 @@ def test_help_shows_the_defaults_of_what_was_chosen(line, usage, default, run):
 
 @pytest.mark.usefixtures("small_backbone")
 def test_the_whole_story_from_a_shell(dataset, run, tmp_path, monkeypatch):
-    monkeypatch.setitem(data.LOADERS, "demo", lambda root: dataset)
+    monkeypatch.setitem(data.SOURCES, "demo", small.source(lambda root: dataset))
     listed = run("list")[1]
     assert listed.startswith("No backbones in ")
     assert "\nNo classifiers in " in listed
@@ -290,7 +291,7 @@ def photos(dataset, tmp_path):
 def test_a_classifier_and_features_are_taken_home(
     dataset, run, photos, tmp_path, monkeypatch
 ):
-    monkeypatch.setitem(data.LOADERS, "demo", lambda root: dataset)
+    monkeypatch.setitem(data.SOURCES, "demo", small.source(lambda root: dataset))
     file, table = tmp_path / "mine.safetensors", tmp_path / "said.csv"
     trained = f"--seeds 1 --epochs 8 --batch-size 8 --size 32 --classifier {file}"
     status, printed, error = run(f"baseline {trained}")
@@ -403,7 +404,9 @@ def test_unbalanced_classes_are_said(dataset, run, monkeypatch):
     index = torch.cat([torch.arange(len(dataset.test)), extra])
     uneven = dataclasses.replace(dataset, test=dataset.test[index])
     for chosen, said in ((dataset, False), (uneven, True)):
-        monkeypatch.setitem(data.LOADERS, "demo", lambda root, one=chosen: one)
+        monkeypatch.setitem(
+            data.SOURCES, "demo", small.source(lambda root, one=chosen: one)
+        )
         _, printed, _ = run("evaluate --weights random --protocols k-nn")
         assert ("if every class counts the same" in printed) == said
 

@@ -5,6 +5,7 @@ import re
 
 import pytest
 import safetensors.torch
+import small
 import torch
 import torchvision
 
@@ -18,7 +19,7 @@ STILL = f"{SHORT} --learning-rate 0 --final-factor 0"
 @pytest.fixture
 def first(dataset, run, monkeypatch):
     """Path of the backbone of a first run."""
-    monkeypatch.setitem(data.LOADERS, "demo", lambda root: dataset)
+    monkeypatch.setitem(data.SOURCES, "demo", small.source(lambda root: dataset))
     printed = run(f"pretrain simclr {SHORT}")[1]
     return printed.split("The backbone is ")[1].split(";")[0]
 
@@ -72,7 +73,7 @@ def test_first_weights_of_another_network_are_refused(line, complaint, first, ru
 def test_another_projects_checkpoint_is_converted_first(
     dataset, run, tmp_path, monkeypatch
 ):
-    monkeypatch.setitem(data.LOADERS, "demo", lambda root: dataset)
+    monkeypatch.setitem(data.SOURCES, "demo", small.source(lambda root: dataset))
     torch.manual_seed(0)
     network = torchvision.models.resnet18()
     state = {f"module.encoder_q.{k}": v for k, v in network.state_dict().items()}

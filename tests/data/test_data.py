@@ -18,7 +18,7 @@ import torch
 import torchvision
 
 from helpers import data
-from helpers.data import demo
+from helpers.data import demo, sources
 
 COUNTS = small.STL10
 
@@ -178,7 +178,9 @@ def test_drawings_that_are_not_whole_are_drawn_again(damage, tmp_path, monkeypat
 def test_the_folder_for_downloads_comes_from_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("STL_DATA_ROOT", str(tmp_path / "here"))
     seen = []
-    monkeypatch.setitem(data.LOADERS, "demo", lambda root: seen.append(root))
+    monkeypatch.setitem(
+        data.SOURCES, "demo", small.source(lambda root: seen.append(root))
+    )
     data.load("demo")
     data.load("demo", root=tmp_path / "there")
     assert seen == [tmp_path / "here", tmp_path / "there"]
@@ -187,10 +189,6 @@ def test_the_folder_for_downloads_comes_from_the_environment(tmp_path, monkeypat
 def test_an_unknown_name_is_answered_with_the_known_ones():
     with pytest.raises(ValueError, match=r"Unknown data 'imagenet': .*demo.*folder:PA"):
         data.load("imagenet")
-
-
-def test_every_source_that_is_offered_can_be_loaded():
-    assert set(data.SOURCES) == {*data.LOADERS, "folder:"}
 
 
 def test_drawings_that_cannot_be_kept_are_one_sentence(tmp_path, monkeypatch):
@@ -212,7 +210,7 @@ def test_processes_of_one_machine_prepare_the_images_one_after_another(
         inside.pop()
         return dataset
 
-    monkeypatch.setitem(data.LOADERS, "demo", load)
+    monkeypatch.setitem(data.SOURCES, "demo", small.source(load))
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: data.load("demo", root=tmp_path / "new"), range(4)))
     assert most == [1] * 4
@@ -225,7 +223,7 @@ def test_images_in_a_folder_that_cannot_be_written_are_loaded(
         raise PermissionError("Read-only file system")
 
     monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
-    monkeypatch.setitem(data.LOADERS, "demo", lambda root: dataset)
+    monkeypatch.setitem(data.SOURCES, "demo", small.source(lambda root: dataset))
     assert data.load("demo", root=tmp_path) is dataset
 
 
@@ -257,8 +255,7 @@ def test_the_smallest_class_is_known_without_looking(source, tmp_path):
     dataset = data.load("demo-tiny", root=tmp_path)
     if source == "demo-tiny":
         smallest = int(dataset.train.labels.bincount().min())
-        assert data.SMALLEST_CLASS[source] == smallest
-    assert data.SMALLEST_CLASS.keys() == data.LOADERS.keys()
+        assert data.SOURCES[source].smallest_class == smallest
 
 
 OFFLINE = urllib.error.URLError(OSError(-2, "Name or service not known"))
@@ -271,7 +268,7 @@ def test_a_download_that_fails_says_what_to_do(source, error, tmp_path, monkeypa
         raise error
 
     monkeypatch.setattr(urllib.request, "urlopen", fail)
-    url = data.ARCHIVES[source].replace("http://", "http.*")
+    url = data.SOURCES[source].url.replace("http://", "http.*")
     expected = rf"^{source} cannot be downloaded \(.*\): connect .* or put {url} into '"
     with pytest.raises(OSError, match=expected + r".*' by hand\. The demo .*\.$"):
         data.load(source, root=tmp_path)
@@ -291,7 +288,7 @@ def test_half_an_archive_that_lies_there_is_named(tmp_path, monkeypatch):
 
 def test_the_archives_are_torchvisions(tmp_path):
     folder = torchvision.datasets.Imagenette
-    assert data.ARCHIVES["imagenette"] == folder._ARCHIVES["160px"][0]
+    assert data.SOURCES["imagenette"].url == folder._ARCHIVES["160px"][0]
 
 
 @pytest.mark.parametrize("side", [0, -3, 2**64])
@@ -301,7 +298,7 @@ def test_a_side_that_cannot_be_is_one_sentence(side, tmp_path):
 
 
 def test_imagenette_is_what_torchvision_has_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "IMAGENETTE", {"train": 6, "val": 4})
+    monkeypatch.setattr(sources, "IMAGENETTE", {"train": 6, "val": 4})
     names = {"n01440764": "tench", "n02102040": "English springer"}
     for split, count in (("train", 3), ("val", 2)):
         for number, wnid in enumerate(names):

@@ -7,6 +7,11 @@ DECODE = "data/test_decoding.py"
 
 FAULTS = {
     "data/__init__.py": {
+        f"{DATA}::test_fewer_unlabeled_images_and_labels_can_be_asked_for": [
+            ("[: dataset.train_count + unlabeled]", "[:unlabeled]"),
+        ],
+    },
+    "data/sources.py": {
         f"{DATA}::test_stl10_has_the_pixels_torchvision_reads": [
             ("astype(np.int64) - 1", "astype(np.int64)"),
             (".transpose(0, 1, 3, 2)", ""),
@@ -18,9 +23,6 @@ FAULTS = {
                 "torch.tensor([int(n) - 1 for n in line.split()])",
             ),
             ("for line in folds)", "for line in folds[1:])"),
-        ],
-        f"{DATA}::test_fewer_unlabeled_images_and_labels_can_be_asked_for": [
-            ("[: dataset.train_count + unlabeled]", "[:unlabeled]"),
         ],
         f"{DATA}::test_cifar_is_read_from_its_pickles": [
             (".permute(0, 3, 1, 2).contiguous()", ".permute(0, 3, 2, 1).contiguous()"),

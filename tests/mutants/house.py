@@ -77,7 +77,7 @@ FAULTS = {
         "cli/test_commands.py::"
         "test_a_backbone_is_scored_on_the_images_it_has_learned_from": [
             (
-                "if source in data.SOURCES else flags.Images()",
+                "if source in data.NAMES else flags.Images()",
                 "if False else flags.Images()",
             ),
             ("    if unnamed:  # after --help\n", "    if False:\n"),
