@@ -8,6 +8,7 @@ from torch import nn
 
 from helpers import data
 from helpers.data.dataset import Dataset, Split
+from helpers.models import backbones, weight_files
 
 
 def images(count, side=32, seed=0, low=0, high=256):
@@ -128,3 +129,13 @@ class Sealed:
         raise AssertionError("test was read")
 
     __len__ = __iter__ = __getitem__
+
+
+def backbone_file(folder, name, **about):
+    """Write a file with the backbone of a run; its path."""
+    file = folder / name / weight_files.BACKBONE_FILE
+    known = {"method": "byol", "data": "demo", "backbone": "resnet18", "stem": "small"}
+    known |= about
+    network = backbones.build(known["backbone"], stem=known["stem"])
+    weight_files.save_backbone(file, network, known)
+    return file

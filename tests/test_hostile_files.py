@@ -24,8 +24,8 @@ from helpers import data, files
 from helpers.data import decoding, folder, remarks
 from helpers.evaluation import prediction, records, results
 from helpers.models import backbones, classifier_files, conversion, heads, weight_files
-from helpers.notebook import answers, choices
-from helpers.training import ownership, pretraining
+from helpers.notebook import answers
+from helpers.training import ownership, pretraining, starting_points
 from helpers.training.settings import configure
 
 pytestmark = pytest.mark.usefixtures("small_backbone")
@@ -97,7 +97,7 @@ def use_backbone(file):
     """All that is done with a backbone file."""
     with hostile.one_sentence(file.name):
         assert weight_files.describe(weight_files.read_about(file)).isprintable()
-        chosen = choices.from_file(file)
+        chosen = starting_points.from_file(file)
         assert chosen.name.isprintable()
         given = {"method": chosen.name, "protocol": "k-NN", "data": "x", "labels": 1}
         shaped = records.conditions(**given, seeds=1, about=chosen.about)
@@ -105,7 +105,7 @@ def use_backbone(file):
         network = chosen.create()
         assert all(one.isfinite().all() for one in network.parameters())
     with hostile.one_sentence():
-        configure("byol", **choices.first_weights(str(file))).identity()
+        configure("byol", **starting_points.pretraining_settings(str(file))).identity()
     weight_files.find_backbones([file.parent.parent])
 
 

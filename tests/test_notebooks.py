@@ -14,7 +14,7 @@ import small
 
 from helpers.evaluation import protocols, results
 from helpers.figures import curves
-from helpers.notebook import choices
+from helpers.training import starting_points
 from tools import run_notebooks, set_address
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
@@ -141,9 +141,9 @@ def test_every_backbone_is_fine_tuned_at_its_own_image_size(monkeypatch):
     monkeypatch.setattr(protocols, "fine_tune", fine_tune)
     monkeypatch.setattr(results, "save", lambda record, mirror: None)
     backbones = [
-        choices.Chosen("random", "random", {}, 64),
-        choices.Chosen("PIRL", "a.safetensors", {"image_size": 40}, 56),
-        choices.Chosen("BYOL", "b.safetensors", {"image_size": 64}, 88),
+        starting_points.StartingPoint("random", "random", {}, 64),
+        starting_points.StartingPoint("PIRL", "a.safetensors", {"image_size": 40}, 56),
+        starting_points.StartingPoint("BYOL", "b.safetensors", {"image_size": 64}, 88),
     ]
     chosen = types.SimpleNamespace(seeds=1, epochs=1, mirror=None)
     names = {"trained": backbones[1:], "dataset": small.dataset(), "chosen": chosen}

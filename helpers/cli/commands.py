@@ -27,8 +27,7 @@ from helpers.models import (
     model_card,
     weight_files,
 )
-from helpers.notebook import choices
-from helpers.training import gauges, pretraining, settings
+from helpers.training import gauges, pretraining, settings, starting_points
 
 README, RESULTS = pathlib.Path("README.md"), pathlib.Path("docs/results.md")
 IMAGENET_SIZE = 224  # side in pixels that torchvision's ImageNet weights are made for
@@ -68,7 +67,8 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
             )
         chosen["method"] = method or "byol"  # whose flags --help shows
         if "init" in chosen:
-            first = choices.first_weights(chosen["init"])  # converted, if need be
+            # Another project's checkpoint is converted first.
+            first = starting_points.pretraining_settings(chosen["init"])
             chosen = first | chosen | {"init": first["init"]}
             rest = _flag("init").parse_known_args(rest)[1]
         default = flags.Pretrain(settings.configure(**chosen))
@@ -126,7 +126,7 @@ def pretrain(args: flags.Pretrain) -> None:
 def evaluate(args: flags.Evaluate) -> None:
     """Score a backbone by every protocol asked for."""
     training, head = args.training, args.head
-    backbone = choices.from_source(
+    backbone = starting_points.from_source(
         args.weights, args.backbone, args.stem, image_size=training.view.whole_size
     )
     if "fine-tuning" in args.protocols:
@@ -307,7 +307,7 @@ def list_files(args: flags.List) -> None:
         if not found:
             print(nothing.format(args.folder))
     for file, _ in weight_files.released():
-        print(f"{files.printable(file)}: {choices.from_file(file).line}")
+        print(f"{files.printable(file)}: {starting_points.from_file(file).line}")
 
 
 def show_results(args: flags.Results) -> None:
@@ -328,7 +328,8 @@ def _network(
     if classifier_files.is_classifier(weights):
         classifier, about = classifier_files.load(weights)
         return classifier, about, size or about["image_size"]
-    chosen = choices.from_source(weights, backbone, image_size=size or IMAGENET_SIZE)
+    side = size or IMAGENET_SIZE
+    chosen = starting_points.from_source(weights, backbone, image_size=side)
     return chosen.create(), chosen.about, size or chosen.image_size
 
 

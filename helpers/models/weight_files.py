@@ -244,7 +244,7 @@ def check_first(weights: str, name: str, *, stem: str, norm: str) -> None:
         )
 
 
-def first_name(weights: str) -> str:
+def identify(weights: str) -> str:
     """What identifies the weights that a training starts from, wherever they lie."""
     if weights in backbones.WEIGHTS:
         return weights

@@ -18,9 +18,9 @@ import torch
 
 from helpers import data, files, methods
 from helpers.models import weight_files
-from helpers.notebook import choices, colab, questions
-from helpers.training import pace
+from helpers.notebook import choices, colab, pace, questions
 from helpers.training.settings import configure
+from helpers.training.starting_points import StartingPoint
 
 FILE = "answers.json"
 RECIPES = {
@@ -56,7 +56,7 @@ class Pretraining(Images):
         method: name of the method.
         recipe: name of one of its recipes.
         epochs: passes over the images.
-        init: where the first weights come from, for ``choices.first_weights``.
+        init: where the first weights come from, for ``starting_points``.
     """
 
     method: str
@@ -81,7 +81,7 @@ class Supervised(Images):
     epochs: int = 0
     image_size: int = 0
     stem: str = "imagenet"
-    backbones: Sequence[choices.Chosen] = ()
+    backbones: Sequence[StartingPoint] = ()
 
 
 def ask_pretraining(method: str | None = None) -> Pretraining:
@@ -115,7 +115,7 @@ def ask_pretraining(method: str | None = None) -> Pretraining:
         mirror=mirror,
         recipe=recipe,
         epochs=questions.ask_number("How many epochs?", epochs, "STL_EPOCHS"),
-        init=choices.ask_first(folders),
+        init=choices.ask_init(folders),
     )
     _remember(method, answers, folders)
     return answers
@@ -272,7 +272,7 @@ def _find(
         name = data.name_of(kept["source"], kept["labels"])
         methods.get(kept["method"]).recipes[kept["recipe"]]  # or it is not known
         wanted = {key: kept[key] for key in ("method", "recipe", "epochs")}
-        wanted |= {"data": name, "init": weight_files.first_name(kept["init"])}
+        wanted |= {"data": name, "init": weight_files.identify(kept["init"])}
         if type(kept["epochs"]) is not int:
             return None
     except (ValueError, TypeError, AttributeError, LookupError, OSError):  # or gone

@@ -255,7 +255,7 @@ class PretrainingSettings(TrainingSettings):
 
     def identity(self) -> dict[str, Any]:
         """All settings; a file of first weights by its content and not its place."""
-        first = weight_files.first_name(self.init)
+        first = weight_files.identify(self.init)
         return {**dataclasses.asdict(self), "init": first}
 
     def about(self, dataset: Dataset, history: list[dict[str, Any]]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def test_a_run_starts_from_the_backbone_of_another(first, run, tmp_path):
         if "running" not in name and "tracked" not in name:  # the rate was 0
             assert torch.equal(weights[name], tensor), name
     about = weight_files.read_about(pathlib.Path(made))
-    assert about["init"] == weight_files.first_name(first)
+    assert about["init"] == weight_files.identify(first)
     assert "byol from simclr " in run("list")[1]
     moved = tmp_path / "moved.safetensors"
     moved.write_bytes(open(first, "rb").read())

@@ -19,6 +19,7 @@ from helpers import __main__
 from helpers.methods import base, dino
 from helpers.models import backbones, conversion, weight_files
 from helpers.notebook import choices
+from helpers.training import starting_points
 
 
 def weights(network="resnet18", stem="imagenet"):
@@ -583,7 +584,7 @@ def test_a_pickle_that_needs_more_is_refused_and_never_executed(
     with pytest.raises(ValueError, match=r"not read: it needs \w+\.mkdir, .*--allow"):
         conversion.backbone_file(file, tmp_path / "runs")
     with pytest.raises(ValueError, match=r"needs \w+\.mkdir"):
-        choices.from_source(str(file))
+        starting_points.from_source(str(file))
     assert not trap.exists()
     # Only the flag on the command line reads it, and then its code does run.
     arguments = ["helpers", "convert", "--path", str(file), "--folder", str(tmp_path)]
@@ -631,5 +632,5 @@ def test_the_notebooks_offer_a_checkpoint_of_another_project(
     assert (random.name, chosen.name) == ("random", "pirl")
     assert chosen.about["evaluation_size"] == 224
     assert torch.equal(chosen.create().conv1.weight, weights()["conv1.weight"])
-    again = choices.from_source(chosen.source)  # a backbone file is taken as it is
-    assert again == chosen
+    # A backbone file is taken as it is.
+    assert starting_points.from_source(chosen.source) == chosen

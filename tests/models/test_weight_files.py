@@ -13,6 +13,7 @@ import torchvision
 from helpers.cli import commands
 from helpers.models import backbones, conversion, weight_files
 from helpers.notebook import choices
+from helpers.training import starting_points
 
 ABOUT = {"backbone": "resnet18", "stem": "pool", "epochs_done": 3, "knn": 50.5}
 GOOD = {"method": "byol", "data": "demo", "backbone": "resnet18", "epochs_done": 8}
@@ -237,7 +238,7 @@ def test_control_characters_do_not_reach_a_terminal(tmp_path):
         assert shown in weight_files.describe(about)
         assert weight_files.describe(about).isprintable()
     file = write(tmp_path / "a.safetensors", {"backbone": "resnet18", "name": name})
-    assert choices.from_file(file).name == shown
+    assert starting_points.from_file(file).name == shown
 
 
 @pytest.mark.parametrize(
@@ -325,10 +326,10 @@ def test_first_weights_are_known_by_their_content(tmp_path, backbone):
     with torch.no_grad():
         backbone.conv1.weight[0] += 1
     weight_files.save_backbone(files[2], backbone, about)
-    one, same, other = (weight_files.first_name(str(file)) for file in files)
+    one, same, other = (weight_files.identify(str(file)) for file in files)
     assert one == same != other
     assert one.startswith("pirl ")
-    assert weight_files.first_name("imagenet") == "imagenet"
+    assert weight_files.identify("imagenet") == "imagenet"
     assert weight_files.describe({"method": "byol", "init": one}).startswith(
         f"byol from {one}, resnet18"
     )

@@ -101,7 +101,7 @@ FAULTS = {
     },
     "notebook/answers.py": {
         "notebook/test_answers.py::test_a_run_that_began_from_a_file_is_found": [
-            ('weight_files.first_name(kept["init"])', 'kept["init"]'),
+            ('weight_files.identify(kept["init"])', 'kept["init"]'),
         ],
         "notebook/test_answers.py::"
         "test_a_baseline_is_like_the_backbones_it_will_be_compared_with": [

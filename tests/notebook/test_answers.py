@@ -9,8 +9,7 @@ import torch
 
 from helpers import data, methods
 from helpers.models import weight_files
-from helpers.notebook import answers
-from helpers.training import pace
+from helpers.notebook import answers, pace
 from helpers.training.settings import configure
 
 
@@ -158,7 +157,7 @@ def test_a_run_that_began_from_a_file_is_found(keyboard, tmp_path, capsys):
     weight_files.save_backbone(start, small.backbone(), {"backbone": "resnet18"})
     keyboard("", "demo-tiny", "2", "minutes", "9", str(start))
     first = answers.ask_pretraining("pirl")
-    save_run(tmp_path, done=5, init=weight_files.first_name(str(start)))
+    save_run(tmp_path, done=5, init=weight_files.identify(str(start)))
     keyboard("", "")
     assert answers.ask_pretraining("pirl") == first
     assert "unfinished: pirl, demo-tiny, 5 of 9 epochs" in capsys.readouterr().out

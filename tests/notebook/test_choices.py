@@ -1,78 +1,22 @@
 """The backbones to evaluate, and the random weights they have to beat."""
 
 import pytest
+import small
 import torch
 import torchvision
 
-from helpers.models import backbones, weight_files
+from helpers.models import weight_files
 from helpers.notebook import choices
-
-
-def make(folder, name, **about):
-    file = folder / name / weight_files.BACKBONE_FILE
-    known = {"method": "byol", "data": "demo", "backbone": "resnet18", "stem": "small"}
-    known |= about
-    network = backbones.build(known["backbone"], stem=known["stem"])
-    weight_files.save_backbone(file, network, known)
-    return file
-
-
-def test_random_weights_are_the_same_at_every_call_and_touch_no_generator():
-    chosen = choices.from_source("random", "resnet18", "small")
-    before = torch.random.get_rng_state()
-    one, two = chosen.create(), chosen.create()
-    assert torch.equal(torch.random.get_rng_state(), before)
-    assert torch.equal(one.layer4[1].conv2.weight, two.layer4[1].conv2.weight)
-    assert one.conv1.kernel_size == (3, 3)
-    assert chosen.about == {"backbone": "resnet18", "stem": "small"}
-
-
-def test_a_file_names_its_own_network(tmp_path):
-    file = make(tmp_path, "run", init="imagenet")
-    chosen = choices.from_source(str(file))
-    assert chosen.name == "BYOL from ImageNet"
-    assert chosen.network == ("resnet18", "small")
-    weights = chosen.create().state_dict()
-    stored = weight_files.load_backbone(file)[0].state_dict()
-    assert all(torch.equal(weights[name], stored[name]) for name in stored)
-    with pytest.raises(ValueError, match="names its own backbone and stem"):
-        choices.from_source(str(file), "vgg11")
-
-
-def test_a_file_names_its_own_sizes(tmp_path):
-    """A default applies where a file, or where random weights, name no size."""
-    for name, about, view_size, image_size in (
-        ("new", {"image_size": 40, "evaluation_size": 56}, 40, 56),
-        ("old", {}, 48, 80),
-    ):
-        file = make(tmp_path, name, **about)
-        backbone = choices.from_source(str(file), image_size=80)
-        assert (backbone.view_size, backbone.image_size) == (view_size, image_size)
-    assert choices.from_source("random").image_size == 64
-    assert choices.from_source("imagenet", image_size=224).image_size == 224
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        (("nowhere.safetensors",), "There is no file 'nowhere.safetensors'"),
-        (("random", "vgg"), "Unknown backbone 'vgg'"),
-        (("random", "vgg11", "small"), "vgg11 has only stem 'imagenet'"),
-        (("imagenet", "resnet18", "pool"), "ImageNet weights fit only"),
-    ],
-)
-def test_what_cannot_be_chosen_is_one_sentence(given, message):
-    with pytest.raises(ValueError, match=message):
-        choices.from_source(*given)
+from helpers.training import starting_points
 
 
 def test_every_network_is_compared_with_random_weights_of_its_own(
     tmp_path, monkeypatch
 ):
     """At the same image size, because accuracy depends on it."""
-    make(tmp_path, "a", stem="pool", evaluation_size=56)
-    make(tmp_path, "b", method="pirl", stem="pool", evaluation_size=56)
-    make(tmp_path, "other images", data="stl10")
+    small.backbone_file(tmp_path, "a", stem="pool", evaluation_size=56)
+    small.backbone_file(tmp_path, "b", method="pirl", stem="pool", evaluation_size=56)
+    small.backbone_file(tmp_path, "other images", data="stl10")
     monkeypatch.setenv("STL_WEIGHTS", "all")
     chosen = choices.ask([tmp_path], "demo")
     assert chosen[0].name == "random"
@@ -80,7 +24,7 @@ def test_every_network_is_compared_with_random_weights_of_its_own(
     assert chosen[0].network == ("resnet18", "pool")
     assert chosen[0].image_size == 56
     alexnet = {"backbone": "alexnet", "stem": "imagenet", "evaluation_size": 88}
-    make(tmp_path, "c", method="simclr", **alexnet)
+    small.backbone_file(tmp_path, "c", method="simclr", **alexnet)
     chosen = choices.ask([tmp_path], "demo")
     random = [one for one in chosen if one.source == "random"]
     assert {one.network: one.image_size for one in random} == {
@@ -91,8 +35,8 @@ def test_every_network_is_compared_with_random_weights_of_its_own(
 
 
 def test_random_weights_are_scored_at_every_side(tmp_path, monkeypatch):
-    make(tmp_path, "a", evaluation_size=56)
-    make(tmp_path, "b", method="pirl", evaluation_size=64)
+    small.backbone_file(tmp_path, "a", evaluation_size=56)
+    small.backbone_file(tmp_path, "b", method="pirl", evaluation_size=64)
     monkeypatch.setenv("STL_WEIGHTS", "all")
     random = choices.ask([tmp_path], "demo")[:2]
     assert {(one.name, one.image_size) for one in random} == {
@@ -113,7 +57,9 @@ def test_what_was_released_is_the_default_until_there_is_something_of_ones_own(
     tmp_path, monkeypatch, keyboard, capsys
 ):
     for method, knn in (("byol", 40.0), ("simclr", 60.0)):
-        file = make(tmp_path, method, method=method, data="imagenette", knn=knn)
+        file = small.backbone_file(
+            tmp_path, method, method=method, data="imagenette", knn=knn
+        )
         (tmp_path / "weights").mkdir(exist_ok=True)
         file.rename(tmp_path / "weights" / f"{method}.safetensors")
     monkeypatch.setattr(weight_files, "RELEASED", tmp_path / "weights")
@@ -125,15 +71,17 @@ def test_what_was_released_is_the_default_until_there_is_something_of_ones_own(
     assert "2. released with the project: simclr, resnet18, imagenette" in shown
     assert "3. released with the project: byol" in shown
     keyboard("3")
-    assert choices.ask_first([tmp_path]) == best.source
+    assert choices.ask_init([tmp_path]) == best.source
 
     for data, name in (("stl10", "SimCLR"), ("cifar10", "DINO")):
-        file = make(tmp_path, "another", method="dino", data="cifar10", knn=1.0)
+        file = small.backbone_file(
+            tmp_path, "another", method="dino", data="cifar10", knn=1.0
+        )
         file.rename(tmp_path / "weights" / "dino.safetensors")
         keyboard("")
         assert choices.ask([tmp_path], data)[1].name == name
 
-    make(tmp_path, "own", data="imagenette")
+    small.backbone_file(tmp_path, "own", data="imagenette")
     keyboard("")
     assert [one.name for one in choices.ask([tmp_path], "imagenette")[1:]] == ["BYOL"]
 
@@ -143,8 +91,8 @@ def test_a_folder_is_the_same_images_at_whatever_side_it_was_kept(
     tmp_path, monkeypatch
 ):
     monkeypatch.setenv("STL_WEIGHTS", "all")
-    make(tmp_path, "a", data="folder:pets at 160 px, 5 labels a class")
-    make(tmp_path, "b", method="pirl", data="folder:pets at 160 px")
+    small.backbone_file(tmp_path, "a", data="folder:pets at 160 px, 5 labels a class")
+    small.backbone_file(tmp_path, "b", method="pirl", data="folder:pets at 160 px")
     names = [one.name for one in choices.ask([tmp_path], "folder:pets")]
     assert names == ["random", "PIRL"]
 
@@ -152,26 +100,17 @@ def test_a_folder_is_the_same_images_at_whatever_side_it_was_kept(
 def test_pretraining_can_start_from_any_backbone_that_was_found(
     tmp_path, monkeypatch, keyboard, capsys
 ):
-    file = make(tmp_path, "a", stem="pool")
+    file = small.backbone_file(tmp_path, "a", stem="pool")
     keyboard("3")
-    assert choices.ask_first([tmp_path]) == str(file)
+    assert choices.ask_init([tmp_path]) == str(file)
     assert "byol, resnet18, demo" in capsys.readouterr().out
-    assert choices.first_weights(str(file)) == {
-        "init": str(file),
-        "backbone": "resnet18",
-        "stem": "pool",
-        "norm": "batch",
-    }
     keyboard()
-    assert choices.ask_first([tmp_path]) == "random"
-    assert choices.first_weights("imagenet") == {"init": "imagenet"}
+    assert choices.ask_init([tmp_path]) == "random"
     monkeypatch.setenv("STL_INIT", "file")
     monkeypatch.setenv("STL_UPLOAD", str(tmp_path / "moco.pth"))
     torch.save(
         {"state_dict": torchvision.models.resnet18().state_dict()},
         tmp_path / "moco.pth",
     )
-    source = choices.ask_first([])
-    assert choices.first_weights(source)["stem"] == "imagenet"
-    with pytest.raises(ValueError, match="Unknown weights 'nowhere': choose one of"):
-        choices.first_weights("nowhere")
+    source = choices.ask_init([])
+    assert starting_points.pretraining_settings(source)["stem"] == "imagenet"

@@ -3,7 +3,8 @@
 import small
 import torch
 
-from helpers.training import pace, settings
+from helpers.notebook import pace
+from helpers.training import settings
 
 
 def test_the_speed_is_measured_with_real_steps_and_leaves_no_trace(
