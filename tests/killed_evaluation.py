@@ -40,7 +40,7 @@ def evaluate(name, dataset, folder, epochs=4, **repetitions):
     if name == "mlp_head":
         features = protocols.encode(backbone, dataset, image_size=20)
         features = dataclasses.replace(features, minutes=0.0)
-        head = dataclasses.replace(protocols.head_settings(epochs), batch_size=8)
+        head = supervised.HeadSettings(epochs=epochs, batch_size=8)
         return protocols.mlp_head(features, experiment, head)
 
     def create():

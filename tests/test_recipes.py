@@ -8,9 +8,10 @@ import pathlib
 import pytest
 
 from helpers import methods
-from helpers.evaluation import protocols, records
+from helpers.evaluation import records
 from helpers.models import nearest_neighbors
-from helpers.training import settings, supervised
+from helpers.training import settings
+from helpers.training.supervised import FineTuningSettings, HeadSettings
 
 PAGE = pathlib.Path(__file__).resolve().parents[1] / "docs" / "recipes.md"
 PIRL, PRESETS = ("paper", "mlp_blur"), "PIRL's `paper` and `mlp_blur`"
@@ -74,11 +75,10 @@ def test_the_page_has_the_settings_of_the_protocols(protocol):
         taken = inspect.signature(nearest_neighbors.classify).parameters
         chosen = {name: taken[name].default for name in written}
     else:
-        fine = protocol == "fine-tuning"
-        kind = protocols.supervised_settings if fine else protocols.head_settings
-        chosen = dataclasses.asdict(kind())
+        kinds = {"fine-tuning": FineTuningSettings, "MLP head": HeadSettings}
+        chosen = dataclasses.asdict(kinds[protocol]())
         chosen |= chosen.get("view", {})
-        own = {field.name for field in dataclasses.fields(supervised.HeadSettings)}
+        own = {field.name for field in dataclasses.fields(HeadSettings)}
         own -= {field.name for field in dataclasses.fields(settings.TrainingSettings)}
         assert own <= set(written)
     wrong = {k: (chosen[k], v) for k, v in written.items() if not same(chosen[k], v)}

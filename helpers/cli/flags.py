@@ -14,15 +14,16 @@ import tyro
 from helpers import data, files
 from helpers.data import decoding, folder
 from helpers.data.dataset import Dataset
-from helpers.evaluation import embedding, prediction, protocols
+from helpers.evaluation import embedding, prediction
 from helpers.models import backbones, export
-from helpers.training import settings, supervised
+from helpers.training import settings
+from helpers.training.supervised import FineTuningSettings, HeadSettings
 
 Unprefixed = tyro.conf.OmitArgPrefixes  # --epochs instead of --settings.epochs
 PROTOCOLS = ("k-nn", "linear-probe", "mlp-head", "fine-tuning")
 Backbone = Literal[backbones.BACKBONES]
 Stem = Literal[tuple(backbones.STEMS)]
-SUPERVISED, HEAD = protocols.supervised_settings(), protocols.head_settings()
+SUPERVISED, HEAD = FineTuningSettings(), HeadSettings()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,8 +193,8 @@ class Evaluate(EvaluationFlags):
     stem: Stem | None = None
     protocols: tuple[Literal[PROTOCOLS], ...] = PROTOCOLS
     figures: pathlib.Path | None = None
-    training: Unprefixed[supervised.FineTuningSettings] = SUPERVISED
-    head: supervised.HeadSettings = HEAD
+    training: Unprefixed[FineTuningSettings] = SUPERVISED
+    head: HeadSettings = HEAD
 
     def __post_init__(self) -> None:
         """Reject what can be rejected before images are read."""
@@ -217,7 +218,7 @@ class Baseline(EvaluationFlags):
 
     backbone: Backbone = "resnet18"
     stem: Stem = "imagenet"
-    training: Unprefixed[supervised.FineTuningSettings] = SUPERVISED
+    training: Unprefixed[FineTuningSettings] = SUPERVISED
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,9 +32,9 @@ from helpers.models import (
     nearest_neighbors,
 )
 from helpers.training import checkpoints, supervised
-from helpers.views.settings import ViewSettings
 
 Store = checkpoints.Store
+USUAL = supervised.FineTuningSettings()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +100,7 @@ def mlp_head(
     settings: supervised.HeadSettings | None = None,
 ) -> Outcome:
     """Two-layer classifier on frozen features, which it sees standardised."""
-    settings, dataset = settings or head_settings(), experiment.dataset
+    settings, dataset = settings or supervised.HeadSettings(), experiment.dataset
 
     def build() -> nn.Module:
         return heads.MLP(features.train.shape[1], len(dataset.classes))
@@ -149,10 +149,10 @@ def fine_tune(
     Args:
         create: returns the backbone to start from, a new one at every call.
         experiment: the data set, and how the backbone was made.
-        settings: of the training; ``supervised_settings()`` by default.
+        settings: of the training.
         protocol: name in the table.
     """
-    settings = settings or supervised_settings()
+    settings = settings or USUAL
     return repeat(all_layers(create, experiment, settings, protocol), experiment)
 
 
@@ -216,7 +216,7 @@ def baseline(
 
     Args:
         dataset: with labels and test images.
-        settings: of the training; ``supervised_settings()`` by default.
+        settings: of the training.
         backbone: name of the network.
         stem: its first layers.
         **repetitions: ``seeds``, ``folds``, ``mirror`` and others of ``Experiment``.
@@ -228,32 +228,16 @@ def baseline(
 
 
 def supervised_settings(
-    image_size: int = 48, epochs: int = 30
+    image_size: int = USUAL.view.size, epochs: int = USUAL.epochs
 ) -> supervised.FineTuningSettings:
-    """Settings for training all layers, the same for the baseline and fine-tuning.
-
-    The two then differ only in their initial weights, so nothing else can explain a
-    difference in accuracy. That backbone and head share one learning rate was decided
-    on held-out training labels of photographs; the rate itself and the batch size on
-    drawings other than the demo's.
+    """Settings for the baseline and fine-tuning, which are usually chosen by these two.
 
     Args:
         image_size: side of the training views in pixels.
         epochs: passes over the labelled images.
     """
-    return supervised.FineTuningSettings(
-        epochs=epochs,
-        batch_size=24,
-        learning_rate=1e-3,
-        view=ViewSettings(size=image_size, scale=(0.3, 1.0), jitter=0.5),
-    )
-
-
-def head_settings(epochs: int = 100) -> supervised.HeadSettings:
-    """Settings for training the MLP head on frozen features."""
-    return supervised.HeadSettings(
-        epochs=epochs, learning_rate=1e-3, weight_decay=1e-1, warmup_epochs=0
-    )
+    view = dataclasses.replace(USUAL.view, size=image_size)
+    return dataclasses.replace(USUAL, epochs=epochs, view=view)
 
 
 def _on_features(

@@ -1,7 +1,6 @@
 """Predictions: the accuracy that was recorded, in the order asked for, as a table."""
 
 import csv
-import dataclasses
 
 import PIL.Image
 import pytest
@@ -56,7 +55,7 @@ def outcome(name, dataset):
         return protocols.baseline(dataset, settings, seeds=(3, 4))
     features = protocols.encode(small.backbone(), dataset, image_size=24)
     if name == "mlp_head":
-        head = dataclasses.replace(protocols.head_settings(5), batch_size=8)
+        head = supervised.HeadSettings(epochs=5, batch_size=8)
         return protocols.mlp_head(features, experiment, head)
     return protocols.linear_probe(features, experiment)
 

@@ -43,7 +43,7 @@ def test_encoding_keeps_train_and_test_apart(backbone, dataset, features):
 
 
 def head_settings():
-    return dataclasses.replace(protocols.head_settings(epochs=30), batch_size=8)
+    return supervised.HeadSettings(epochs=30, batch_size=8)
 
 
 def run(name, features, dataset):

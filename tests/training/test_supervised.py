@@ -361,9 +361,3 @@ def test_every_step_has_random_views_of_its_own_and_validation_whole_ones(
     seeds = [StepRandom(7, step, 8).generator.initial_seed() for step in range(4)]
     assert drawn == [(settings.view, seed) for seed in seeds]
     assert set(sides) == {20}
-
-
-def test_what_is_taken_where_a_protocol_says_nothing():
-    usual = supervised.FineTuningSettings()
-    assert (usual.epochs, usual.learning_rate) == (50, 1e-3)
-    assert usual.view == ViewSettings(scale=(0.4, 1.0), jitter=0.5)
