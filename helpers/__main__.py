@@ -14,6 +14,7 @@ results    print the table of results, or write the tables of README and docs
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -34,6 +35,8 @@ def main() -> int:
         while running, 130 when stopped by Ctrl-C, 143 when terminated. Every failure
         prints one sentence.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file may lack letters of a name
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:] or ["--help"]
     if arguments[0] in ("-h", "--help"):
         print(__doc__)
@@ -78,6 +81,12 @@ def _about_memory(error: MemoryError | RuntimeError) -> str | None:
 
 def _about_processes(error: RuntimeError) -> str | None:
     """A sentence if another process of the run has gone, None otherwise."""
+    if "DataLoader worker" in str(error):
+        return (
+            "A process that decodes images has ended, probably for lack of memory or "
+            "of room in /dev/shm: lower --workers or --batch-size, and run again to go "
+            "on; what was saved is kept."
+        )
     kinds = {kind.__name__ for kind in type(error).__mro__}
     said = re.search("gloo|NCCL|Connection (closed|reset) by peer", str(error))
     if os.environ.get("WORLD_SIZE", "1") == "1" or not (said or "DistError" in kinds):

@@ -9,6 +9,7 @@ import os
 import pathlib
 import platform
 
+import psutil
 import torch
 from torch import Tensor, nn
 
@@ -68,11 +69,8 @@ def workers() -> int:
 
 
 def free_memory() -> float:
-    """Bytes of memory for this process; infinite where the system does not tell."""
-    free = math.inf
-    with contextlib.suppress(OSError):
-        sizes = dict(line.split(":") for line in _lines("/proc/meminfo"))
-        free = 1024 * int(sizes["MemAvailable"].split()[0])
+    """Bytes of memory for this process."""
+    free = psutil.virtual_memory().available
     return max(0.0, min(free, _container_memory())) / _processes()
 
 

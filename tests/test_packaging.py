@@ -24,6 +24,7 @@ EVERYTHING = [
 ON_COLAB = {
     *("torch", "torchvision", "numpy", "pandas", "pillow", "jinja2", "scikit-learn"),
     *("safetensors", "tensorboard", "matplotlib", "tqdm", "filelock", "ipython"),
+    "psutil",
 }
 
 

@@ -21,7 +21,6 @@ from typing import Any
 import tyro
 
 from helpers import files, methods
-from helpers.data.dataset import unlimited_name
 from helpers.evaluation import records, results
 from helpers.models import model_card, weight_files
 
@@ -150,9 +149,6 @@ def card_of(file: pathlib.Path, about: dict[str, Any], shown: pathlib.Path) -> s
                     "one that belongs on its card."
                 )
             measured[what] = f"{results.accuracy(one)} (n = {one['seeds']})"
-            # The numbers hold for images that are prepared as these were.
-            if unlimited_name(one["data"]) == unlimited_name(about["data"]):
-                about |= {key: one[key] for key in ("fit", "stored_size") if key in one}
     side = about["evaluation_size"]
     return model_card.write(
         file.name, about, image_size=side, outputs="features", measured=measured

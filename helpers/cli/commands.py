@@ -338,7 +338,8 @@ def _features_of(weights: str) -> tuple[nn.Module, dict[str, Any]]:
     network, about, side = _network(weights)
     if isinstance(network, heads.Classifier):
         return network.backbone, prediction.prepared(about)
-    return network, {"image_size": side}
+    stored = {key: about[key] for key in ("stored_size", "fit") if key in about}
+    return network, {"image_size": side, **stored}
 
 
 def _check_folders(*folders: pathlib.Path | None) -> None:

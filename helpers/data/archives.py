@@ -13,7 +13,11 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 
-from helpers import files
+import filelock
+
+from helpers import files, hardware
+
+SOON = 2.0  # seconds in which another process may be ready with its images
 
 
 @contextlib.contextmanager
@@ -22,7 +26,12 @@ def one_at_a_time(root: pathlib.Path) -> Iterator[None]:
 
     Where nothing can be locked, as in a read-only folder, nothing is waited for.
     """
-    lock = files.lock(root / ".lock")
+    try:
+        lock = files.lock(root / ".lock", timeout=SOON)
+    except filelock.Timeout:
+        if hardware.is_first_process():
+            print(f"Waiting for a process that is preparing images in {str(root)!r}.")
+        lock = files.lock(root / ".lock")
     try:
         yield
     finally:

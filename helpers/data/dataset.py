@@ -199,7 +199,7 @@ def _amount(labels: int | str) -> tuple[float, bool]:
 
 
 def stratified_split(
-    labels: Tensor, share: float, seed: int = 0
+    labels: Tensor, share: float, seed: int = 0, *, at_least: int = 1
 ) -> tuple[Tensor, Tensor]:
     """Split images in two parts with the same share of every class.
 
@@ -207,17 +207,18 @@ def stratified_split(
         labels: int64 (N,).
         share: of the images in the second part.
         seed: decides which images they are.
+        at_least: images of every class in the second part, as far as one is left for
+            the first.
 
     Returns:
-        The indexes of the first and of the second part, sorted. Every class with at
-        least two images has at least one image in both.
+        The indexes of the first and of the second part, sorted.
     """
     generator = torch.Generator().manual_seed(seed)
     shuffled = torch.randperm(len(labels), generator=generator)
     first, second = [], []
     for number in labels.unique():
         members = shuffled[labels[shuffled] == number]
-        held = min(max(1, round(share * len(members))), len(members) - 1)
+        held = min(max(at_least, round(share * len(members))), len(members) - 1)
         second.append(members[:held])
         first.append(members[held:])
     return torch.cat(first).sort().values, torch.cat(second).sort().values

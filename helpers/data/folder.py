@@ -181,7 +181,8 @@ def read(
     _check_some_left(items, int(good.sum()), checked)
     if not good.all():
         kept = good | (labels < 0)
-        images, labels, good = images[kept], labels[kept], good[kept]
+        if not kept.all():  # a copy
+            images, labels, good = images[kept], labels[kept], good[kept]
         readable = good.nonzero()[:, 0]
         broken = (~good).nonzero()[:, 0]
         after = torch.searchsorted(readable, broken) % len(readable)

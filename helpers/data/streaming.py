@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from helpers import hardware
 from helpers.data import decoding
 
 STAND_INS = 100  # files that are tried for an image before giving up
@@ -141,11 +142,11 @@ def fit_on_device(images: Images, device: torch.device) -> Images:
 
     Otherwise, and where they are files, return them unchanged.
     """
-    if isinstance(images, Files):
+    if isinstance(images, Files) or device.type == "cpu":
         return images
-    if device.type == "cuda" and images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
-        return images
-    return images.to(device)
+    on_gpu = device.type == "cuda"  # any other shares the processor's memory
+    free = torch.cuda.mem_get_info(device)[0] if on_gpu else hardware.free_memory()
+    return images if images.nbytes > free / 2 else images.to(device)
 
 
 def batches(

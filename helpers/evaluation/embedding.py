@@ -199,7 +199,7 @@ def _parts(
         starts,
         "images",
         leave=False,
-        file=sys.stdout,
+        file=sys.stderr,  # what is printed may go into a file
         unit_scale=CHUNK,
         disable=len(starts) < 8,
     )

@@ -109,6 +109,8 @@ def mlp_head(
         torch.manual_seed(run.seed)
         train = features.train[run.index]
         mean, std = train.mean(dim=0), train.std(dim=0) + 1e-6
+        # A unit that is silent in training may speak up for a test image.
+        std = torch.where(std > 2e-6, std, 1.0)
         head = build()
         history = supervised.train_on_features(
             head,

@@ -56,6 +56,8 @@ NO_SETTINGS = (
     "processes",
     "mean",
     "std",
+    "stored_size",
+    "fit",
     "epochs_done",
     "images",
     "backbone",

@@ -230,7 +230,7 @@ def mistakes(
     worst = wrong[sure[wrong].argsort(descending=True)[:count]]
     pairs = zip(said[worst].tolist(), images.labels[worst].tolist(), strict=True)
     titles = [
-        f"{name_of(wrong, classes, 12)}?\n{name_of(true, classes, 12)}!"
+        f"{name_of(wrong, classes, 9)}?\n{name_of(true, classes, 9)}!"
         for wrong, true in pairs
     ]
     return image_grid(images[worst].images[:], titles, columns=8)

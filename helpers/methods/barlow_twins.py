@@ -8,11 +8,12 @@ $$\mathcal{L} = \sum_i (1 - \mathcal{C}_{ii})^2
 + \lambda \sum_i \sum_{j \neq i} \mathcal{C}_{ij}^2, \qquad
 \mathcal{C}_{ij} = \frac{1}{B} \sum_b z^1_{b,i}\, z^2_{b,j}.$$
 
-The first sum asks that a coordinate does not depend on the view. The second asks that
-no two coordinates are correlated, which rules out a constant without negatives, slow
-copy or stop-gradient. The embedding is wide, because every coordinate can hold
-something new. The loss is a sum over coordinates, so its size depends on their number
-$d$; it starts near $d$.
+The first sum asks that a coordinate does not depend on the view. A constant fails it:
+standardised it is 0 everywhere, and the sum is $d$. The second asks that no two
+coordinates are correlated, which rules out one coordinate repeated $d$ times. Neither
+needs negatives, a slow copy or a stop-gradient. The embedding is wide, because every
+coordinate can hold something new. The loss is a sum over coordinates, so its size
+depends on their number $d$; it starts near $d$.
 """
 
 from __future__ import annotations

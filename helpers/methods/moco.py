@@ -7,7 +7,8 @@ a queue with the $K$ latest keys of earlier batches:
 $$\mathcal{L} = -\log \frac{e^{q \cdot k_+ / \tau}}
 {e^{q \cdot k_+ / \tau} + \sum_{j=1}^{K} e^{q \cdot k_j / \tau}},$$
 
-with all features of norm 1, and the mean over both directions. So the number of
+with all features of norm 1, and the mean over both directions (the paper takes one
+direction). So the number of
 negatives does not depend on the batch. Keys grow old in the queue, but they stay
 comparable, because the encoder that made them moves slowly: after every step
 $\xi \leftarrow m\,\xi + (1 - m)\,\theta$. The loss may rise at first, while real
@@ -15,7 +16,8 @@ images take the place of the random directions that the queue starts with.
 
 Query and key could recognise each other by the statistics of a BatchNorm that saw both
 among the same images. So BatchNorm sees a batch in groups, and keys are in other groups
-than their queries: the paper's *shuffling BN*.
+than their queries: the paper's *shuffling BN*. (With the recipe *long*: the batches of
+the short recipes are too small for groups.)
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 r"""VICReg: agree between views, vary between images, and repeat no coordinate.
 
-The projections $Z^1$ and $Z^2$ of the two views, (B, d) each, are held apart from a
-constant by three terms:
+Three terms act on the projections $Z^1$ and $Z^2$ of the two views, (B, d) each:
 
 $$\mathcal{L} = \lambda\, \frac{1}{B d} \lVert Z^1 - Z^2 \rVert^2
 + \mu\, \tfrac{1}{2} \bigl( v(Z^1) + v(Z^2) \bigr)
@@ -11,9 +10,10 @@ $$v(Z) = \frac{1}{d} \sum_j \max \bigl( 0,\ 1 - \operatorname{std}(Z_{:,j}) \big
 \qquad c(Z) = \frac{1}{d} \sum_{i \neq j} \operatorname{cov}(Z)_{ij}^2.$$
 
 *Invariance* brings the two views of an image together. *Variance* keeps every
-coordinate's standard deviation over the batch above 1. *Covariance* keeps coordinates
-from repeating each other. Variance and covariance are computed of one view at a time,
-so no image is compared with another.
+coordinate's standard deviation over the batch above 1, which a constant fails.
+*Covariance* keeps coordinates from repeating each other. Both are computed for each
+view by itself, over the batch, so no pair of images is pushed apart. The 1/d of the
+invariance and the ½ are those of the authors' code; the paper has neither.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers import files
+from helpers.data import decoding
 from helpers.models import backbones
 
 BACKBONE_FILE = "backbone.safetensors"
@@ -46,6 +47,7 @@ COUNTS = {  # whole numbers
     "processes": (1, 10**6),
     "image_size": (1, 10_000),  # sides in pixels
     "evaluation_size": (1, 10_000),
+    "stored_size": (1, 10_000),
 }
 AMOUNTS = {"knn": (0.0, 100.0), "minutes": (0.0, 1e9)}
 
@@ -356,6 +358,10 @@ def _check_about(about: Any) -> None:
                     f"Its {name} is {_shown(value)}, not {kind} from {least:,} to "
                     f"{most:,}."
                 )
+    if about.get("fit", "crop") not in [*decoding.FITS]:
+        raise ValueError(
+            f"Its fit is {_shown(about['fit'])}, not one of {', '.join(decoding.FITS)}."
+        )
     network = about.get("backbone", "resnet18")
     kind = {key: about[key] for key in ("stem", "norm") if key in about}
     backbones.check(network, **kind)

@@ -8,6 +8,8 @@ import re
 import warnings
 from collections.abc import Iterable, Sequence
 
+from helpers import methods
+from helpers.data.dataset import unlimited_name
 from helpers.models import weight_files
 from helpers.notebook import colab, questions
 from helpers.training import starting_points
@@ -83,8 +85,12 @@ def ask(
 
 
 def _same(backbone: StartingPoint, data: str) -> bool:
-    """Whether a backbone has learned from the images of this name."""
-    return _images(backbone.about.get("data", "")) == _images(data)
+    """Whether a backbone has learned from these images, and from no other labels."""
+    learned = backbone.about.get("data", "")
+    method = methods.METHODS.get(backbone.about.get("method", ""))
+    if not (method and method.needs_labels):
+        learned, data = unlimited_name(learned), unlimited_name(data)
+    return _images(learned) == _images(data)
 
 
 def _images(data: str) -> str:

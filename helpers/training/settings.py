@@ -264,6 +264,8 @@ class PretrainingSettings(TrainingSettings):
         return {
             **self.identity(),
             "data": dataset.name,
+            "stored_size": dataset.pretraining.images.shape[-1],
+            "fit": dataset.fit,
             "image_size": view.size,
             "evaluation_size": view.whole_size,
             "mean": views.MEAN,

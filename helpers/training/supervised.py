@@ -40,7 +40,8 @@ class HeadSettings(TrainingSettings):
     Attributes:
         batch_size: images per step; those left over are used in another epoch.
         label_smoothing: share of the target spread over all classes, in [0, 1).
-        validation: share of the training labels held out, in [0, 1).
+        validation: share of the training labels held out, in [0, 1); none of a class
+            of which it is less than half an image.
     """
 
     epochs: int = 100
@@ -195,7 +196,10 @@ def fit(
     """
     kept, held = torch.arange(len(train)), torch.arange(0)
     if settings.validation > 0:
-        kept, held = stratified_split(train.labels, settings.validation, settings.seed)
+        # Of very few labels none is spared for a curve.
+        kept, held = stratified_split(
+            train.labels, settings.validation, settings.seed, at_least=0
+        )
     batch_size = min(settings.batch_size, len(kept))
     if batch_size < min(settings.batch_size, 2):
         raise ValueError(

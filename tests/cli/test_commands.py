@@ -2,10 +2,12 @@
 
 import csv
 import dataclasses
+import io
 import json
 import pathlib
 import re
 import signal
+import sys
 
 import numpy as np
 import PIL.Image
@@ -14,10 +16,10 @@ import safetensors.torch
 import small
 import torch
 
-from helpers import data, files, methods
+from helpers import __main__, data, files, methods
 from helpers.cli import commands
 from helpers.data import decoding
-from helpers.evaluation import protocols, results
+from helpers.evaluation import embedding, protocols, results
 from helpers.models import classifier_files, encoding, weight_files
 from helpers.training import checkpoints, settings, signals
 
@@ -153,6 +155,7 @@ def test_a_wrong_flag_is_named_without_a_traceback(line, complaint, run):
         (torch.OutOfMemoryError("CUDA"), 1, "memory is full: lower --batch-size"),
         (MemoryError(), 1, "The memory is full: lower --batch-size, --size or"),
         (RuntimeError("DefaultCPUAllocator: can't allocate"), 1, "The memory is full"),
+        (RuntimeError("DataLoader worker (pid 9) is killed"), 1, "lower --workers or"),
         (KeyboardInterrupt("Stopped after step 3."), 130, "Stopped after step 3."),
         (signals.StoppedError("Stopped.", signal.SIGTERM), 143, "Stopped."),
         (KeyboardInterrupt(), 130, "Stopped; what was saved is kept."),
@@ -181,6 +184,38 @@ def test_only_of_several_processes_another_one_can_have_gone(run, monkeypatch):
     status, _, error = run("baseline")
     assert (status, error.count("\n")) == (1, 1)
     assert error.startswith("Another process of this run has ended")
+
+
+def test_letters_that_a_file_lacks_are_written_as_numbers(monkeypatch):
+    written = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", written)
+    monkeypatch.setattr(sys, "argv", ["helpers", "list", "--folder", "żółw"])
+    assert __main__.main() == 0
+    written.flush()
+    assert b"No backbones in \\u017c\xf3\\u0142w" in written.buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("about", "how"),
+    [
+        ({"fit": "squash", "stored_size": 40}, {"fit": "squash", "stored_size": 40}),
+        ({}, {}),  # of an earlier version, or of another project
+    ],
+)
+def test_a_backbones_images_are_prepared_as_those_it_has_learned_from(
+    about, how, run, tmp_path, monkeypatch
+):
+    file = small.backbone_file(tmp_path, "a", evaluation_size=24, **about)
+    PIL.Image.new("RGB", (60, 20)).save(tmp_path / "long.png")
+    seen, embed = {}, embedding.embed
+
+    def watch(*args, **chosen):
+        seen.update(chosen)
+        return embed(*args, **chosen)
+
+    monkeypatch.setattr(embedding, "embed", watch)
+    run(f"embed --weights {file} --images {tmp_path} --output {tmp_path / 'a.npz'}")
+    assert seen == {"image_size": 24, **how}
 
 
 @pytest.mark.parametrize("line", ["", "--help", "-h"])

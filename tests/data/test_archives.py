@@ -1,8 +1,11 @@
 """Zips of images are unpacked once, safely, or refused in a sentence."""
 
 import shutil
+import threading
+import time
 import zipfile
 
+import filelock
 import numpy as np
 import PIL.Image
 import pytest
@@ -78,3 +81,22 @@ def test_a_zip_that_cannot_be_unpacked_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
     with pytest.raises(ValueError, match=r"big\.zip' needs .* more than is free in"):
         archives.unpack(tmp_path / "big.zip", tmp_path / "unpacked")
+
+
+def test_who_waits_for_another_process_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(archives, "SOON", 0.1)
+    is_locked = threading.Event()
+
+    def hold():
+        with filelock.FileLock(tmp_path / ".lock"):
+            is_locked.set()
+            time.sleep(0.5)
+
+    threading.Thread(target=hold).start()
+    is_locked.wait()
+    with archives.one_at_a_time(tmp_path):
+        assert f"Waiting for a process that is preparing images in '{tmp_path}'" in (
+            capsys.readouterr().out
+        )
+    with archives.one_at_a_time(tmp_path):
+        assert capsys.readouterr().out == ""

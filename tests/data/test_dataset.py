@@ -92,6 +92,8 @@ def test_a_stratified_split_takes_its_share_of_every_class():
     again = stratified_split(labels, 0.1, seed=3)[1]
     assert torch.equal(held, again)
     assert not torch.equal(held, stratified_split(labels, 0.1, seed=4)[1])
+    _, held = stratified_split(labels, 0.1, seed=3, at_least=0)
+    assert labels[held].bincount(minlength=5).tolist() == [5, 3, 2, 0, 0]
 
 
 def test_a_split_can_be_indexed():

@@ -12,6 +12,7 @@ import pytest
 import small
 import torch
 
+from helpers import hardware
 from helpers.data import decoding, streaming
 from helpers.data.dataset import Split
 from helpers.models import encoding, heads
@@ -62,13 +63,15 @@ def test_selecting_files_reads_nothing(stored, monkeypatch):
     assert torch.equal(chosen[:], images[order[4:30]])
 
 
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
 @pytest.mark.parametrize(("free", "moves"), [(2_000, True), (1_999, False)])
 def test_images_go_to_a_gpu_when_they_fill_at_most_half_of_it(
-    free, moves, stored, monkeypatch
+    free, moves, kind, stored, monkeypatch
 ):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10_000))
+    monkeypatch.setattr(hardware, "free_memory", lambda: free)
     images = types.SimpleNamespace(nbytes=1_000, to=lambda device: device)
-    gpu = torch.device("cuda")
+    gpu = torch.device(kind)
     assert streaming.fit_on_device(images, gpu) is (gpu if moves else images)
     assert streaming.fit_on_device(stored[1], gpu) is stored[1]
     assert streaming.fit_on_device(stored[0], CPU) is stored[0]

@@ -94,6 +94,17 @@ def test_the_test_split_only_scores(name, features, dataset):
     assert torch.equal(first.classifier(queries), second.classifier(queries))
 
 
+def test_a_unit_that_only_a_test_image_excites_does_not_drown_the_others(
+    features, dataset
+):
+    train, test = features.train.clone(), features.test.clone()
+    train[:, 0], test[:, 0] = 0.0, 1.0
+    features = dataclasses.replace(features, train=train, test=test)
+    head = run("mlp_head", features, dataset).classifier
+    assert ((test - head.mean) / head.std).abs().max() < 100
+    assert head.std[0] == 1
+
+
 def test_a_head_is_trained_once_per_seed(features, dataset, monkeypatch):
     trained = []
     train_on_features = supervised.train_on_features

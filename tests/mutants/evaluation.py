@@ -60,6 +60,10 @@ FAULTS = {
         ],
     },
     "evaluation/protocols.py": {
+        f"{PROTOCOLS}::"
+        "test_a_unit_that_only_a_test_image_excites_does_not_drown_the_others": [
+            ("        std = torch.where(std > 2e-6, std, 1.0)\n", ""),
+        ],
         SEALED: [
             (
                 "train = features.train[run.index], dataset.train.labels[run.index]\n"

@@ -93,8 +93,10 @@ def test_a_folder_is_the_same_images_at_whatever_side_it_was_kept(
     monkeypatch.setenv("STL_WEIGHTS", "all")
     small.backbone_file(tmp_path, "a", data="folder:pets at 160 px, 5 labels a class")
     small.backbone_file(tmp_path, "b", method="pirl", data="folder:pets at 160 px")
-    names = [one.name for one in choices.ask([tmp_path], "folder:pets")]
-    assert names == ["random", "PIRL"]
+    about = {"method": "simclr", "data": "folder:cats at 160 px"}
+    small.backbone_file(tmp_path, "c", **about)
+    names = {one.name for one in choices.ask([tmp_path], "folder:pets")}
+    assert names == {"random", "PIRL", "BYOL"}
 
 
 def test_pretraining_can_start_from_any_backbone_that_was_found(
@@ -114,3 +116,19 @@ def test_pretraining_can_start_from_any_backbone_that_was_found(
     )
     source = choices.ask_init([])
     assert starting_points.pretraining_settings(source)["stem"] == "imagenet"
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_fewer_labels_of_the_same_images_matter_only_where_they_were_learned_from(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("STL_WEIGHTS", "all")
+    for method in ("byol", "supcon"):
+        small.backbone_file(tmp_path, method, method=method, data="stl10")
+    for data, learned in (
+        ("stl10", {"BYOL", "SupCon"}),
+        ("stl10, 20 labels a class", {"BYOL"}),
+        ("cifar10", set()),
+    ):
+        chosen = choices.ask([tmp_path], data)
+        assert {one.name for one in chosen} == {"random", *learned}

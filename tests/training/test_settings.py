@@ -192,6 +192,7 @@ def test_a_backbone_says_how_it_was_made(dataset):
     assert about["method"] == "pirl"
     assert about["data"] == "small"
     assert about["image_size"] == 40
+    assert (about["stored_size"], about["fit"]) == (32, "crop")
     assert (about["epochs_done"], about["images"], about["knn"]) == (2, 96, 33.0)
     assert about["minutes"] == pytest.approx(1.5)
     assert {"backbone", "stem", "mean", "std", "seed", "batch_size"} <= set(about)

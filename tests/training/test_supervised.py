@@ -68,6 +68,17 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(dataset):
     assert not torch.equal(found[0], found[2])
 
 
+def test_of_two_labels_a_class_none_is_spared_for_validation(dataset):
+    few = dataset.train[: 2 * 3]
+    settings = dataclasses.replace(SETTINGS, epochs=1, batch_size=6, validation=0.1)
+    seen = []
+    network = classifier()
+    network.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    history = supervised.train_on_images(network, few, settings)
+    assert seen == [6]
+    assert "validation" not in history[-1]
+
+
 def test_validation_images_are_not_trained_on(dataset):
     """Their labels could be anything: the weights are the same."""
     train = dataset.train

@@ -138,7 +138,7 @@ def pirl() -> None:
     page.text(1316, middle - 82, "$m_I$", 21, ha="left")
     page.text(1316, middle + 84, "$m_I$", 21, ha="left")
     page.text(1112, middle - 80, "memory bank", 13.5, ha="left")
-    page.text(1112, middle + 80, "one entry an image", 12.5, ha="left", color=QUIET)
+    page.text(1112, middle + 80, "one entry per image", 12.5, ha="left", color=QUIET)
     page.arrow((940, top), (940, middle), (1108, middle), dashed=True)
     page.stop(940, top + 72, upright=True)
     page.text(918, top + 72, "stop gradient", 12.5, ha="right", color=RED)

@@ -36,8 +36,8 @@ PANELS = (
     Panel("SupCon", ("find the class", "among the batch")),
     Panel(
         "MoCo",
-        ("find the partner", "beside the queue"),
-        below=("queue", YELLOW),
+        ("find the partner", "among all keys"),
+        below=("key, queue", YELLOW),
         slow=True,
         stop=True,
     ),
@@ -52,6 +52,7 @@ PANELS = (
         ("guess the cluster", "of the other view"),
         above=("prototypes", YELLOW),
         below=("prototypes", YELLOW),
+        stop=True,
     ),
     Panel(
         "DINO",
