@@ -337,9 +337,8 @@ def _features_of(weights: str) -> tuple[nn.Module, dict[str, Any]]:
     """The backbone of a file or name, and how its images are prepared."""
     network, about, side = _network(weights)
     if isinstance(network, heads.Classifier):
-        return network.backbone, prediction.prepared(about)
-    stored = {key: about[key] for key in ("stored_size", "fit") if key in about}
-    return network, {"image_size": side, **stored}
+        network = network.backbone
+    return network, {**prediction.prepared(about), "image_size": side}
 
 
 def _check_folders(*folders: pathlib.Path | None) -> None:

@@ -132,5 +132,10 @@ def neighbors_figure(
 
 
 def prepared(about: dict[str, Any]) -> dict[str, Any]:
-    """How the classifier's images were prepared, for ``embedding.embed``."""
-    return {key: about[key] for key in ("image_size", "stored_size", "fit")}
+    """How the images of a network were prepared, for ``embedding.embed``.
+
+    Args:
+        about: metadata of its file; those of older backbones say less.
+    """
+    keys = ("image_size", "stored_size", "fit")
+    return {key: about[key] for key in keys if key in about}

@@ -7,10 +7,9 @@ a queue with the $K$ latest keys of earlier batches:
 $$\mathcal{L} = -\log \frac{e^{q \cdot k_+ / \tau}}
 {e^{q \cdot k_+ / \tau} + \sum_{j=1}^{K} e^{q \cdot k_j / \tau}},$$
 
-with all features of norm 1, and the mean over both directions (the paper takes one
-direction). So the number of
-negatives does not depend on the batch. Keys grow old in the queue, but they stay
-comparable, because the encoder that made them moves slowly: after every step
+with all features of norm 1, and the mean over both directions (the paper takes one).
+So the number of negatives does not depend on the batch. Keys grow old in the queue, but
+they stay comparable, because the encoder that made them moves slowly: after every step
 $\xi \leftarrow m\,\xi + (1 - m)\,\theta$. The loss may rise at first, while real
 images take the place of the random directions that the queue starts with.
 

@@ -6,7 +6,7 @@ import numbers
 from collections.abc import Mapping
 from typing import Any
 
-from helpers import data, views
+from helpers import views
 from helpers.data import sources
 from helpers.data.dataset import unlimited_name
 
@@ -87,7 +87,7 @@ def licence(about: Mapping[str, Any]) -> str | None:
         return None
     names = {unlimited_name(str(one["data"])) for one in seen if one.get("data")}
     names |= {one["init"] for one in seen if one.get("init", "random") != "random"}
-    known = {name: source.licence for name, source in data.SOURCES.items()}
+    known = {name: source.licence for name, source in sources.SOURCES.items()}
     known["imagenet"] = sources.FROM_IMAGENET
     terms = {known.get(name) for name in names}
     return None if not terms or None in terms else " ".join(sorted(terms))

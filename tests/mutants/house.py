@@ -76,8 +76,8 @@ FAULTS = {
     "cli/commands.py": {
         "cli/test_commands.py::"
         "test_a_backbones_images_are_prepared_as_those_it_has_learned_from": [
-            ('for key in ("stored_size", "fit") if', 'for key in ("fit",) if'),
-            ('for key in ("stored_size", "fit") if', 'for key in ("stored_size",) if'),
+            ("{**prediction.prepared(about), ", "{"),
+            ('prepared(about), "image_size": side}', "prepared(about)}"),
         ],
         "cli/test_commands.py::"
         "test_a_backbone_is_scored_on_the_images_it_has_learned_from": [
