@@ -27,6 +27,9 @@ from helpers import hardware
 from helpers.methods import base
 
 
+LATE = 30.0  # seconds without a batch after which the workers are given up
+
+
 def byol(shapes: list[tuple[int, ...]]) -> Callable:
     """BYOL's two transforms."""
     size = shapes[0][-1]
@@ -103,7 +106,11 @@ def train(
     batch_size: int,
     workers: int,
 ) -> float:
-    """An epoch of so many steps, from starting the workers on; images a second."""
+    """An epoch of so many steps, from starting the workers on; images a second.
+
+    Raises:
+        RuntimeError: when the workers hang.
+    """
     device = hardware.device()
     loader = data.DataLoader(
         Photographs(images, steps * batch_size, transform),
@@ -111,6 +118,7 @@ def train(
         shuffle=True,
         drop_last=True,
         num_workers=workers,
+        timeout=LATE if workers else 0,
     )
     optimizer = torch.optim.SGD(method.parameters(), lr=1e-6, momentum=0.9)
     labels = torch.full((batch_size,), -1, device=device)

@@ -15,6 +15,7 @@ from typing import Any
 from helpers.evaluation import results
 
 HERE = pathlib.Path(__file__).parent
+VERSIONS = ("python", "torch", "torchvision", "lightly")
 
 
 def main() -> None:
@@ -23,7 +24,7 @@ def main() -> None:
         path = HERE / file
         if path.exists():
             found = json.loads(path.read_text())
-            text = f"{make(found)}\n\n{origin(found['about'])}"
+            text = f"{make(found)}\n\n{origin(found)}"
             results.write_table(HERE / "README.md", name, text)
             print(f"{name}: from {file}")
         else:
@@ -92,12 +93,24 @@ def small_maps(found: Mapping[str, Any]) -> str:
     return markdown(columns, [(row,) for row in found["small_maps"]])
 
 
+def gpu(found: Mapping[str, Any]) -> str:
+    """A run on a GPU: how fast its steps are, and what one of them waits for."""
+    from benchmarks.gpu import summary  # which needs this file
+
+    names = [name for name in ("speed", "steps", "waiting") if name in found["tables"]]
+    return "\n\n".join(
+        markdown(summary.TABLES[name][1], [(row,) for row in found["tables"][name]])
+        for name in names
+    )
+
+
 TABLES = {
     "throughput": ("latest.json", throughput),
     "views": ("views.json", views),
     "story": ("story.json", story),
     "growth": ("story.json", growth),
     "small_maps": ("story.json", small_maps),
+    "gpu": ("gpu.json", gpu),
 }
 
 
@@ -107,8 +120,13 @@ def markdown(columns: Mapping[str, Any], rows: Sequence[tuple]) -> str:
     return results.markdown_table(list(columns), cells)
 
 
-def origin(about: Mapping[str, Any]) -> str:
+def origin(found: Mapping[str, Any]) -> str:
     """One line: where, with what, when and how."""
+    about = dict(found["about"])
+    if "tables" in found:  # of a run on a GPU, where a stage names the machine
+        (machine,) = found["tables"]["machine"]
+        about |= machine
+        about["versions"] = {name: machine[name] for name in VERSIONS}
     versions = ", ".join(f"{name} {text}" for name, text in about["versions"].items())
     return (
         f"{about['hardware']}, {about['precision']}; {versions}; {about['date']}; "

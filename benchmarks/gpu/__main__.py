@@ -7,7 +7,9 @@ See benchmarks/README.md for what it writes.
 
 from __future__ import annotations
 
+import datetime
 import pathlib
+import shlex
 import shutil
 import signal
 import sys
@@ -28,6 +30,8 @@ def main(asked: plan.Settings) -> None:
     work.mkdir(parents=True, exist_ok=True)
     asked.output.mkdir(parents=True, exist_ok=True)
     about = {
+        "date": datetime.date.today().isoformat(),
+        "command": shlex.join(["python", "-m", "benchmarks.gpu", *sys.argv[1:]]),
         "minutes": asked.minutes,
         "data": asked.data,
         "labels": asked.labels,

@@ -231,9 +231,12 @@ class Method(nn.Module):
 
     def views(self, images: Tensor, random: StepRandom) -> Any:
         """Random views of images uint8 (B, 3, H, W), each (B, 3, S, S)."""
-        return tuple(
-            views.random_view(images, view, random) for view in self.options.every_view
+        alike = itertools.groupby(self.options.every_view)
+        drawn = (
+            views.random_views(images, view, random, len(list(same)))
+            for view, same in alike
         )
+        return tuple(itertools.chain.from_iterable(drawn))
 
     def loss(self, views: Any, index: Tensor, labels: Tensor) -> Tensor:
         """The loss of one batch, a scalar.

@@ -39,6 +39,17 @@ def random_view(images: Tensor, settings: ViewSettings, random: StepRandom) -> T
     Returns:
         float32 (B, 3, S, S), normalised.
     """
+    (view,) = random_views(images, settings, random, 1)
+    return view
+
+
+def random_views(
+    images: Tensor, settings: ViewSettings, random: StepRandom, count: int
+) -> tuple[Tensor, ...]:
+    """Draw several random views of every image: the same as ``random_view`` so often.
+
+    On a GPU all are made at once: each operation costs a launch, however large it is.
+    """
 
     def view(images: Tensor, draws: Draws) -> Tensor:
         rows, columns = _crop(images, settings, settings.size, draws, settings.flip)
@@ -51,7 +62,11 @@ def random_view(images: Tensor, settings: ViewSettings, random: StepRandom) -> T
         return made
 
     width = FRAME_DRAWS + geometry.BLUR_DRAWS + _finish_draws(settings)
-    return _in_chunks(view, images, random.table(width))
+    tables = [random.table(width) for _ in range(count)]
+    if _is_cached(images):
+        return tuple(_in_chunks(view, images, table) for table in tables)
+    together = images.repeat(count, 1, 1, 1)  # (count · B, 3, H, W)
+    return _in_chunks(view, together, torch.cat(tables)).chunk(count)
 
 
 def rotated_view(images: Tensor, settings: ViewSettings, random: StepRandom) -> Tensor:
@@ -151,7 +166,7 @@ def _finish_draws(settings: ViewSettings) -> int:
 def _in_chunks(
     make: Callable[[Tensor, Draws], Tensor], images: Tensor, table: Tensor
 ) -> Tensor:
-    """Apply ``make`` to 32 images at a time on a CPU, whose caches are small.
+    """Apply ``make`` to 32 images at a time where caches are small, to all elsewhere.
 
     Raises:
         ValueError: when the table has other rows than the images, or other columns than
@@ -162,13 +177,18 @@ def _in_chunks(
             f"The random numbers are for {len(table)} images, not {len(images)}: give "
             "StepRandom the size of the batch."
         )
-    chunk = 32 if images.device.type == "cpu" else max(1, len(images))
+    chunk = 32 if _is_cached(images) else max(1, len(images))
     parts = []
     for few, rows in zip(images.split(chunk), table.split(chunk), strict=True):
         draws = Draws(rows)
         parts.append(make(few, draws))
         draws.check_all_used()
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _is_cached(images: Tensor) -> bool:
+    """Whether few images at a time are fast: on a CPU, whose caches hold no more."""
+    return images.device.type == "cpu"
 
 
 def _crop(

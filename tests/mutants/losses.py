@@ -28,16 +28,14 @@ FAULTS = {
             ("size=self.small_size, scale=self.small_scale", "size=self.small_size"),
             ("range(self.small_views)", "range(self.small_views + 1)"),
             (
-                "for view in self.options.every_view\n",
-                "for view in [self.options.view] * 6\n",
+                "groupby(self.options.every_view)",
+                "groupby([self.options.view] * 6)",
             ),
         ],
         f"{BASE}::test_the_two_views_are_drawn_apart": [
             (
-                "return tuple(\n            views.random_view(images, view, random) "
-                "for view",
-                "one = views.random_view(images, self.options.view, random)\n"
-                "        return tuple(\n            one for view",
+                "views.random_views(images, view, random, len(list(same)))",
+                "views.random_views(images, view, random, 1) * len(list(same))",
             ),
         ],
         f"{BASE}::test_patches_are_cropped_and_blurred_by_options_of_their_own": [
