@@ -26,7 +26,6 @@ from benchmarks import measuring
 from helpers import hardware
 from helpers.methods import base
 
-
 LATE = 30.0  # seconds without a batch after which the workers are given up
 
 
