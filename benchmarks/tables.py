@@ -94,13 +94,14 @@ def small_maps(found: Mapping[str, Any]) -> str:
 
 
 def gpu(found: Mapping[str, Any]) -> str:
-    """A run on a GPU: how fast its steps are, and what one of them waits for."""
+    """What a GPU has shown: steps, what one of them waits for, and what was learned."""
     from benchmarks.gpu import summary  # which needs this file
 
-    names = [name for name in ("speed", "steps", "waiting") if name in found["tables"]]
+    rows = found["tables"]
     return "\n\n".join(
-        markdown(summary.TABLES[name][1], [(row,) for row in found["tables"][name]])
-        for name in names
+        markdown(summary.TABLES[name][1], [(row,) for row in rows[name]])
+        for name in ("speed", "steps", "waiting", "learned")
+        if name in rows
     )
 
 
@@ -111,6 +112,7 @@ TABLES = {
     "growth": ("story.json", growth),
     "small_maps": ("story.json", small_maps),
     "gpu": ("gpu.json", gpu),
+    "gpu_learning": ("gpu_learning.json", gpu),
 }
 
 

@@ -658,24 +658,31 @@ def test_an_epoch_is_timed_at_every_size_that_views_grow_to(tmp_path, monkeypatc
     assert stages.epoch_seconds(made, "simclr", growing) == 0.75 * 1 + 0.25 * 3
 
 
-def test_records_of_two_seeds_become_one():
+def test_records_of_two_seeds_become_that_of_one_training():
     shared = {"method": "random", "protocol": "baseline", "data": "x", "labels": 3}
-    first, second = (
-        records.finished(
+    about = {"seed": 7, "images": 9}
+
+    def record(numbers, top1, top5, minutes):
+        """As an evaluation with these seeds writes it."""
+        return records.finished(
             records.conditions(
-                **shared, seeds=1, seed_numbers=[seed], about={"seed": 7, "images": 9}
+                **shared, seeds=len(numbers), seed_numbers=numbers, about=about
             ),
-            top1=[top1],
-            top5=[None],
+            top1=top1,
+            top5=top5,
             minutes=minutes,
+            balanced=top1,
+            largest_share=10.0 + numbers[-1],
         )
-        for seed, top1, minutes in ((0, 40.0, 1.0), (1, 50.0, 2.0))
+
+    first, second, third = (
+        record([seed], [30.0 + 10 * seed], [80.0 + seed], 1.0 + seed)
+        for seed in range(3)
     )
-    merged = gpu_project.merge(first, second)
-    whole = records.conditions(
-        **shared, seeds=2, seed_numbers=[[0], [1]], about={"seed": 7, "images": 9}
-    )
-    assert merged == records.finished(whole, top1=[40.0, 50.0], minutes=1.5)
+    merged = gpu_project.merge(gpu_project.merge(first, second), third)
+    assert merged == record([0, 1, 2], [30.0, 40.0, 50.0], [80.0, 81.0, 82.0], 2.0)
+    few = gpu_project.merge(first | {"top5_mean": None}, second)
+    assert few["top5_mean"] is None
 
 
 def test_states_are_saved_now_and_then(tmp_path, dataset, small_backbone, monkeypatch):

@@ -14,6 +14,7 @@ from helpers.data import demo
 from helpers.views.randomness import StepRandom
 from helpers.views.settings import ViewSettings
 from tools.figures import canvas, overview
+from tools.figures import learning as curves
 from tools.figures.canvas import (
     BLACK,
     BLUE,
@@ -239,7 +240,12 @@ def methods() -> None:
     overview.methods(FOLDER / "methods.png")
 
 
-FIGURES = (story, byol, pirl, simclr, resnet18_transfer, demo_sheet, methods)
+def learning() -> None:
+    """Accuracy against images seen, as measured."""
+    curves.learning(FOLDER / "learning.png")
+
+
+FIGURES = (story, byol, pirl, simclr, resnet18_transfer, demo_sheet, methods, learning)
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
