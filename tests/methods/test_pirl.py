@@ -51,6 +51,19 @@ def test_the_features_of_patches_are_put_together_in_their_order(images):
     assert (method.g(jigsaw) - method.g(jigsaw.flip(1))).abs().max() > 1e-3
 
 
+def test_image_and_jigsaw_have_heads_of_their_own(images):
+    method = create()
+    image, jigsaw, _ = tiny.views(method, images[:4])
+    for feature, heads in (
+        (method.f(image), {"image_head"}),
+        (method.g(jigsaw), {"patch_head", "jigsaw_head"}),
+    ):
+        method.zero_grad()
+        feature.square().sum().backward()
+        learning = {n for n, p in method.named_parameters() if p.grad is not None}
+        assert {name.split(".")[0] for name in learning} == heads | {"backbone"}
+
+
 def test_jigsaws_have_the_crop_and_the_blur_of_their_own_options(images):
     method = create(patch_scale=(0.3, 0.5), patch_blur=1.0)
     image, jigsaw, _ = tiny.views(method, images[:4])

@@ -296,7 +296,7 @@ FAULTS = {
                 "(images, 2 * self.options.view.size)",
             ),
         ],
-        f"{VARIANTS}::test_by_default_it_is_the_method_of_the_page": [
+        "methods/test_pirl.py::test_image_and_jigsaw_have_heads_of_their_own": [
             (
                 "self.patch_head = base.mlp(width, hidden, d)",
                 "self.patch_head = self.image_head",
