@@ -8,7 +8,6 @@ import functools
 import gc
 import pathlib
 import platform
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from torch import nn
 from benchmarks import measuring, peers, throughput
 from helpers import data, hardware, methods
 from helpers.data.dataset import Dataset, limit_labels
-from helpers.evaluation import protocols
+from helpers.evaluation import protocols, records
 from helpers.methods import base
 from helpers.models import backbones, nearest_neighbors, weight_files
 from helpers.training import pretraining, sessions, settings
@@ -252,26 +251,23 @@ def supervised(
 def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
     """One record of two that differ in their classifiers' seeds, as of one training."""
     both = first, second
-    joined = {
-        name: [value for one in both for value in one[name]]
-        for name in ("seed_numbers", "top1", "balanced")
-    }
-    counts = [one["seeds"] for one in both]
 
-    def mean(name: str) -> float | None:
-        """The mean over all seeds, of which each record has the mean of its own."""
-        values = [one[name] for one in both]
-        return None if None in values else statistics.fmean(values, counts)
+    def joined(name: str) -> list[Any]:
+        return [value for one in both for value in one[name]]
 
+    merged = records.merge(
+        both,
+        top1=joined("top1"),
+        top5=[one["top5_mean"] for one in both for _ in one["top1"]],
+        minutes=[one["minutes"] for one in both for _ in one["top1"]],
+        seed_numbers=joined("seed_numbers"),
+    )
+    shared = ("weights", "hardware", "commit", "date")
     return {
-        **first,
-        **joined,
-        "seeds": sum(counts),
-        "top1_mean": statistics.fmean(joined["top1"]),
-        "top1_std": statistics.stdev(joined["top1"]),
-        "top5_mean": mean("top5_mean"),
+        **merged,
+        **{name: first[name] for name in shared if name in first},
+        "balanced": joined("balanced"),
         "largest_share": second["largest_share"],
-        "minutes": mean("minutes"),
     }
 
 

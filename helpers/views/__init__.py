@@ -63,7 +63,7 @@ def random_views(
 
     width = FRAME_DRAWS + geometry.BLUR_DRAWS + _finish_draws(settings)
     tables = [random.table(width) for _ in range(count)]
-    if _is_cached(images):
+    if _on_cpu(images):
         return tuple(_in_chunks(view, images, table) for table in tables)
     together = images.repeat(count, 1, 1, 1)  # (count · B, 3, H, W)
     return _in_chunks(view, together, torch.cat(tables)).chunk(count)
@@ -166,7 +166,7 @@ def _finish_draws(settings: ViewSettings) -> int:
 def _in_chunks(
     make: Callable[[Tensor, Draws], Tensor], images: Tensor, table: Tensor
 ) -> Tensor:
-    """Apply ``make`` to 32 images at a time where caches are small, to all elsewhere.
+    """Apply ``make`` to all images, on a CPU to 32 at a time: its caches are small.
 
     Raises:
         ValueError: when the table has other rows than the images, or other columns than
@@ -177,7 +177,7 @@ def _in_chunks(
             f"The random numbers are for {len(table)} images, not {len(images)}: give "
             "StepRandom the size of the batch."
         )
-    chunk = 32 if _is_cached(images) else max(1, len(images))
+    chunk = 32 if _on_cpu(images) else max(1, len(images))
     parts = []
     for few, rows in zip(images.split(chunk), table.split(chunk), strict=True):
         draws = Draws(rows)
@@ -186,8 +186,8 @@ def _in_chunks(
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _is_cached(images: Tensor) -> bool:
-    """Whether few images at a time are fast: on a CPU, whose caches hold no more."""
+def _on_cpu(images: Tensor) -> bool:
+    """Whether images are on a CPU."""
     return images.device.type == "cpu"
 
 

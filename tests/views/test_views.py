@@ -114,12 +114,12 @@ def test_two_views_of_a_step_differ_and_a_step_repeats():
     assert torch.equal(views.random_view(images, RICH, again), second)
 
 
-@pytest.mark.parametrize("cached", [True, False])
-def test_several_views_are_those_of_one_after_another(cached, monkeypatch):
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_several_views_are_those_of_one_after_another(on_cpu, monkeypatch):
     """As on a CPU, and as on a GPU, where they are made at once."""
     images, one_by_one = small.images(40), StepRandom(4, 2, 40)
     expected = [views.random_view(images, RICH, one_by_one) for _ in range(3)]
-    monkeypatch.setattr(views, "_is_cached", lambda images: cached)
+    monkeypatch.setattr(views, "_on_cpu", lambda images: on_cpu)
     made = views.random_views(images, RICH, StepRandom(4, 2, 40), 3)
     assert len(made) == 3
     for view, other in zip(made, expected, strict=True):

@@ -13,8 +13,7 @@ from helpers import views
 from helpers.data import demo
 from helpers.views.randomness import StepRandom
 from helpers.views.settings import ViewSettings
-from tools.figures import canvas, overview
-from tools.figures import learning as curves
+from tools.figures import canvas, curves, overview
 from tools.figures.canvas import (
     BLACK,
     BLUE,
