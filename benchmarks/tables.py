@@ -93,6 +93,20 @@ def small_maps(found: Mapping[str, Any]) -> str:
     return markdown(columns, [(row,) for row in found["small_maps"]])
 
 
+def short_runs(found: Mapping[str, Any]) -> str:
+    """What the recipe *hour* and changes of it reach in equal time."""
+    columns = {
+        "method": lambda row: row["method"],
+        "way": lambda row: row["way"],
+        "k-NN (%)": lambda row: f"{row['mean']:.1f}",
+        "each run": lambda row: ", ".join(f"{one:.1f}" for one in row["each"]),
+        "epochs": lambda row: str(row["epochs"]),
+        "images seen": lambda row: f"{row['images']:,}",
+        "core-minutes": lambda row: number(row["minutes"]),
+    }
+    return markdown(columns, [(row,) for row in found["rows"]])
+
+
 def gpu(found: Mapping[str, Any]) -> str:
     """What a GPU has shown: steps, what one of them waits for, and what was learned."""
     from benchmarks.gpu import summary  # which needs this file
@@ -111,6 +125,7 @@ TABLES = {
     "story": ("story.json", story),
     "growth": ("story.json", growth),
     "small_maps": ("story.json", small_maps),
+    "short_runs": ("short_runs.json", short_runs),
     "gpu": ("gpu.json", gpu),
     "gpu_learning": ("gpu_learning.json", gpu),
 }

@@ -21,6 +21,7 @@ from benchmarks import (
     measuring,
     peers,
     quality,
+    short_runs,
     story,
     tables,
     throughput,
@@ -294,6 +295,45 @@ def test_longer_supervised_training_is_measured_alone(
     asked = quality.Settings(classifiers=1, supervised_epochs=1, output=tmp_path)
     (one,) = quality.one_seed("random", None, dataset, asked, 20, seed=0)
     assert (one["protocol"], one["settings"]["epochs"]) == ("baseline", 1)
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_short_runs_get_equal_time_and_are_not_computed_twice(
+    tmp_path, dataset, monkeypatch, capsys
+):
+    tiny = small.SETTINGS | {"size": 20}
+    growing = tiny | {"image_size_schedule": ((0.5, 24),)}
+    monkeypatch.setattr(
+        short_runs, "WAYS", {"simclr": {"hour": tiny, "growing": growing}}
+    )
+    monkeypatch.setattr(short_runs.data, "load", lambda _: dataset)
+    count = len(dataset.pretraining)
+    rates = {20: 2 * count, 24: count / 2}  # half a second an epoch, and two seconds
+    monkeypatch.setattr(
+        short_runs.pace, "images_per_second", lambda chosen: rates[chosen.image_size]
+    )
+    asked = short_runs.Settings(
+        methods=("simclr",),
+        minutes=2.5 / 60,
+        seeds=2,
+        work=tmp_path / "work",
+        output=tmp_path / "short_runs.json",
+    )
+    short_runs.main(asked)
+    hour, growing = json.loads(asked.output.read_text())["rows"][::-1]
+    assert (hour["way"], hour["epochs"]) == ("hour", 5)
+    assert (growing["way"], growing["epochs"]) == ("growing", 2)
+    assert hour["minutes"] == growing["minutes"] == pytest.approx(2.5 / 60)
+    assert len(hour["each"]) == len(growing["each"]) == 2
+    monkeypatch.setattr(pretraining, "pretrain", None)  # nothing is left to train
+    short_runs.main(asked)
+    table = tables.short_runs(json.loads(asked.output.read_text()))
+    assert f"| simclr | hour | {hour['mean']:.1f} |" in table
+    for number in range(2):
+        file = asked.work / f"simclr-hour-{number}.json"
+        found = json.loads(file.read_text())
+        assert (found["seed"], len(found["curve"])) == (number, 5)
+        assert found["knn"] == hour["each"][number]
 
 
 def test_peaks_are_known_by_the_device_and_no_other(monkeypatch):

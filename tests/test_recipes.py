@@ -3,13 +3,14 @@
 import ast
 import dataclasses
 import inspect
+import json
 import pathlib
 
 import pytest
 
 from helpers import methods
 from helpers.evaluation import records
-from helpers.models import nearest_neighbors
+from helpers.models import nearest_neighbors, weight_files
 from helpers.training import settings
 from helpers.training.supervised import FineTuningSettings, HeadSettings
 
@@ -48,7 +49,9 @@ def same(value, written):
         return value == written
 
 
+GPU_HOUR = ("pirl", "byol", "simclr")
 CASES = [(name, "long", "`long`", "all", name) for name in methods.METHODS]
+CASES += [(name, "gpu_hour", "`gpu_hour`", "all", name) for name in GPU_HOUR]
 CASES += [("pirl", name, PRESETS, "both", name) for name in PIRL]
 # Where it is computed from others, or of no consequence for what is learned.
 ELSEWHERE = {"view", "solarize", "photometric", "cell", "patch"}
@@ -59,6 +62,8 @@ def test_the_page_has_every_value_and_the_recipe_has_those_of_the_page(
     method, recipe, title, general, own
 ):
     written, chosen = values(title, general, own), flat(method, recipe)
+    if recipe == "gpu_hour":  # where it has no row, it has the value of long
+        written = values("`long`", general, own) | written
     wrong = {k: (chosen[k], v) for k, v in written.items() if not same(chosen[k], v)}
     assert wrong == {}
     needed = set(methods.get(method).recipes[recipe])
@@ -89,6 +94,7 @@ def test_the_page_has_the_settings_of_the_protocols(protocol):
 def test_every_row_names_a_known_owner_and_a_source():
     for title, owners in (
         ("`long`", {"all", *methods.METHODS}),
+        ("`gpu_hour`", {"all", *GPU_HOUR}),
         (PRESETS, {"both", *PIRL}),
         ("Evaluation", {*records.PROTOCOLS}),
     ):
@@ -96,6 +102,25 @@ def test_every_row_names_a_known_owner_and_a_source():
             assert owner in owners
             assert setting, value
             assert len(source) > 3
+
+
+def test_the_recipe_for_an_hour_on_a_gpu_is_for_the_methods_it_was_measured_with():
+    have = {name for name in methods.METHODS if "gpu_hour" in methods.get(name).recipes}
+    assert have == set(GPU_HOUR)
+
+
+# What depends on the time and the machine, and the name, which came afterwards.
+FREE = {"recipe", "epochs", "warmup_epochs", "compile", "monitor_every"}
+
+
+@pytest.mark.parametrize("method", GPU_HOUR)
+def test_the_released_backbones_were_trained_with_the_recipe_for_an_hour_on_a_gpu(
+    method,
+):
+    about = weight_files.read_about(PAGE.parents[1] / f"weights/{method}.safetensors")
+    chosen = dataclasses.asdict(settings.configure(method, "gpu_hour"))
+    for name, value in json.loads(json.dumps(chosen)).items():
+        assert name in FREE or about[name] == value, name
 
 
 def test_the_former_name_of_long_is_understood_and_not_listed():

@@ -73,7 +73,12 @@ REHEARSAL = Sizes(
     workers=0,
     compiler="eager",
     train_batches=(4, 6),
-    changes=(("image_size", 24), ("hidden_dim", 16), ("output_dim", 8)),
+    changes=(
+        ("image_size", 24),
+        ("image_size_schedule", ((0.5, 32),)),
+        ("hidden_dim", 16),
+        ("output_dim", 8),
+    ),
     max_epochs=2,
     max_seeds=1,
     fine_tuning=(1, 1),
@@ -98,7 +103,7 @@ class Settings:
     labels: int = 100
     """Labels per class of the protocols with few labels."""
     changes: str = "{}"
-    """Changes of the recipe long, as JSON by stage: {"pirl": {"epochs": 90}}."""
+    """Changes of the recipe gpu_hour, as JSON by stage: {"pirl": {"epochs": 90}}."""
     commit: str = ""
     """Commit to write into the records where git cannot be asked."""
     rehearse: bool = False

@@ -45,9 +45,11 @@ def few_labels(source: str, labels: int) -> Dataset:
     return limit_labels(load(source), labels)
 
 
-def configure(method: str, **changes: Any) -> settings.PretrainingSettings:
-    """The recipe *long*, with changes."""
-    return settings.configure(method, "long", **changes)
+def configure(
+    method: str, recipe: str = "gpu_hour", **changes: Any
+) -> settings.PretrainingSettings:
+    """The recipe for a GPU, with changes."""
+    return settings.configure(method, recipe, **changes)
 
 
 def halve(source: pathlib.Path, target: pathlib.Path) -> None:

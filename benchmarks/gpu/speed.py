@@ -77,9 +77,8 @@ def attempt(bench: Bench, needed: float, job: Callable, **what: Any) -> None:
 def session(bench: Bench, method: str, side: int, stem: str, batch: int) -> Any:
     """A run of this size before its first step, on the run's own images."""
     changes = dict(bench.asked.sizes.changes) | {"image_size": side, "stem": stem}
-    chosen = project.configure(
-        method, batch_size=batch, learning_rate=1e-3, compile="off", **changes
-    )
+    changes |= {"image_size_schedule": (), "batch_size": batch, "compile": "off"}
+    chosen = project.configure(method, "long", learning_rate=1e-3, **changes)
     return project.start(chosen, project.load(bench.asked.data))
 
 

@@ -189,19 +189,11 @@ def _tuples(value: Any) -> Any:
 
 def epoch_seconds(bench: Bench, method: str, changes: dict[str, Any]) -> float:
     """Seconds an epoch of the loop takes, in the mean over the sizes views grow to."""
-    dataset, changes = project.load(bench.asked.data), dict(changes)
-    growing = changes.pop("image_size_schedule", ())
-    first = changes.pop("image_size", None) or project.configure(method).image_size
-    starts = [0.0, *(share for share, _ in growing), 1.0]
-    sides = [first, *(side for _, side in growing)]
-    mean = 0.0
-    for side, (start, end) in zip(sides, itertools.pairwise(starts), strict=True):
-        chosen = project.configure(
-            method,
-            **changes
-            | {"image_size": side, "epochs": 1_000, "monitor_every": 1_000}
-            | {"compile": "off"},
-        )
+    dataset, mean = project.load(bench.asked.data), 0.0
+    for share, side in project.configure(method, **changes).image_sizes:
+        alike = {"image_size": side, "image_size_schedule": (), "compile": "off"}
+        alike |= {"epochs": 1_000, "monitor_every": 1_000}
+        chosen = project.configure(method, **changes | alike)
         times: list[float] = []
         project.pretrain(
             chosen,
@@ -210,7 +202,7 @@ def epoch_seconds(bench: Bench, method: str, changes: dict[str, Any]) -> float:
             on_epoch=lambda _, times=times: times.append(time.perf_counter()),
             stop_after=2,  # kernels are chosen in the first
         )
-        mean += (end - start) * (times[1] - times[0])
+        mean += share * (times[1] - times[0])
     return mean
 
 

@@ -79,7 +79,7 @@ _WHAT = {
 }
 TABLES: dict[str, tuple[str, dict[str, Callable[[Row], str]]]] = {
     "learned": (
-        "Pre-training: recipe *long*, epochs fitted to the time",
+        "Pre-training: recipe *gpu_hour*, epochs fitted to the time",
         {
             "run": _text("name"),
             "method": _text("method"),

@@ -12,6 +12,9 @@ from torch.nn import functional
 
 from helpers.methods import base, ema
 
+_SHORT = {"hidden_dim": 512, "standardize": True}
+_HOUR = {"target_momentum": 0.96, "predictor_scale": 10.0}
+
 
 @dataclasses.dataclass(frozen=True)
 class BYOLOptions(base.PairOptions):
@@ -39,15 +42,15 @@ class BYOL(base.Method):
     # aggressive augmentations) reaches 91.6 ± 0.1 by SGD 0.1, EMA from 0.99, heads of
     # 1024 and 128, 64 px and 200 epochs; the stem is not stated there.
     recipes = base.recipes(
-        short={"target_momentum": 0.97, "hidden_dim": 512, "standardize": True},
+        short={**_SHORT, "target_momentum": 0.97},
         minutes={"learning_rate": 3e-3},
         hour={
             "epochs": 24,
             "batch_size": 32,
             "learning_rate": 1.5e-3,
-            "target_momentum": 0.96,
-            "predictor_scale": 10.0,
+            **_HOUR,
         },
+        gpu_hour={**base.GPU_HOUR, **_SHORT, **_HOUR, "learning_rate": 6e-4},
         long={"learning_rate": 0.1},
     )
 

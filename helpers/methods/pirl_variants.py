@@ -82,6 +82,7 @@ RECIPES = base.recipes(
     short={"cell": 27, "patch": 20},
     minutes={"epochs": 9, "learning_rate": 12e-3, **COLOURS},
     hour={"epochs": 40},
+    gpu_hour={**base.GPU_HOUR, "pretext": "rotation", "negatives": 4_096},
     paper={**IMAGENET, **PRESETS["paper"]},
     mlp_blur={**IMAGENET, **PRESETS["mlp_blur"]},
 )

@@ -42,7 +42,7 @@ class SimCLR(base.Method):
 
     Options = SimCLROptions
     # long: widths of lightly's Imagenette benchmark, τ of solo-learn for CIFAR-10.
-    recipes = base.recipes()
+    recipes = base.recipes(gpu_hour=base.GPU_HOUR)
     formula = (losses.contrastive,)
 
     def __init__(self, backbone: nn.Module, count: int, options: SimCLROptions) -> None:

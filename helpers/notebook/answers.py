@@ -26,7 +26,8 @@ FILE = "answers.json"
 RECIPES = {
     "minutes": "for the demo images",
     "hour": "for photographs on a small machine",
-    "long": "200 epochs or what an hour has time for, for a GPU",
+    "gpu_hour": "120 epochs or what an hour has time for, for a GPU",
+    "long": "200 epochs or what an hour has time for, from the literature",
 }
 # Images per epoch of pre-training, known before anything is downloaded.
 IMAGES = {"stl10": 105_000, "imagenette": 9_469, "cifar10": 50_000, "cifar100": 50_000}
@@ -104,9 +105,10 @@ def ask_pretraining(method: str | None = None) -> Pretraining:
             return Pretraining(**kept, mirror=mirror)
     chosen = method or _ask_method()
     source, labels = _ask_images()
-    recipe = questions.ask(
-        "Which recipe?", RECIPES, _usual_recipe(source), "STL_RECIPE"
-    )
+    known = methods.get(chosen).recipes
+    recipes = {name: about for name, about in RECIPES.items() if name in known}
+    usual = _usual_recipe(chosen, source)
+    recipe = questions.ask("Which recipe?", recipes, usual, "STL_RECIPE")
     epochs = _usual_epochs(chosen, recipe, source)
     answers = Pretraining(
         method=chosen,
@@ -126,7 +128,7 @@ def ask_baseline() -> Supervised:
     mirror = _ask_mirror("Where to keep results?")
     source, labels = _ask_images(labelled=True)
     # The network and the views of the backbones that it will be compared with.
-    alike = configure("byol", _usual_recipe(source))
+    alike = configure("byol", _usual_recipe("byol", source))
     return Supervised(
         source=source,
         labels=labels,
@@ -174,18 +176,19 @@ def ask_folder() -> pathlib.Path | None:
     return questions.ask(question, None, "", "STL_FOLDER", check)
 
 
-def _usual_recipe(source: str) -> str:
+def _usual_recipe(method: str, source: str) -> str:
     """The recipe for this machine and these images."""
     if torch.cuda.is_available():
-        return "long"
+        return "gpu_hour" if "gpu_hour" in methods.get(method).recipes else "long"
     return "minutes" if source.startswith("demo") else "hour"
 
 
 def _usual_epochs(method: str, recipe: str, source: str) -> int:
     """The recipe's epochs; on a GPU so many of them as an hour has time for."""
     epochs = methods.get(method).recipes[recipe]["epochs"]
-    known = recipe == "long" and source in IMAGES and not os.environ.get("STL_EPOCHS")
-    if not (known and torch.cuda.is_available()):
+    known = source in IMAGES and not os.environ.get("STL_EPOCHS")
+    large = recipe in ("gpu_hour", "long")
+    if not (known and large and torch.cuda.is_available()):
         return epochs
     print("Measuring how fast this machine trains ...")
     fitting = pace.epochs_within(60, configure(method, recipe), IMAGES[source])

@@ -36,6 +36,22 @@ def images_per_second(
     return count / timed["seconds"]
 
 
+def seconds_per_epoch(chosen: settings.PretrainingSettings, count: int) -> float:
+    """How long an epoch takes, on average over a run whose views may grow.
+
+    Args:
+        chosen: the settings.
+        count: images per epoch.
+    """
+    seconds = 0.0
+    for share, side in chosen.image_sizes:
+        view = dataclasses.replace(chosen.options.view, size=side)
+        options = dataclasses.replace(chosen.options, view=view)
+        alike = dataclasses.replace(chosen, options=options, image_size_schedule=())
+        seconds += share * count / images_per_second(alike)
+    return seconds
+
+
 def epochs_within(
     minutes: float, chosen: settings.PretrainingSettings, count: int
 ) -> int:
@@ -46,5 +62,5 @@ def epochs_within(
         chosen: the settings.
         count: images per epoch.
     """
-    epochs = int(images_per_second(chosen) * 60 * SHARE * minutes / count)
+    epochs = int(60 * SHARE * minutes / seconds_per_epoch(chosen, count))
     return min(max(epochs, 1), chosen.epochs)

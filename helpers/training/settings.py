@@ -158,8 +158,9 @@ class PretrainingSettings(TrainingSettings):
 
     Attributes:
         method: the method that trains the backbone.
-        recipe: minutes (for the demo images), hour (photographs, a small machine) or
-            long (a GPU); it has set the defaults of the other values.
+        recipe: minutes (for the demo images), hour (photographs, a small machine),
+            gpu_hour (a GPU; PIRL, BYOL and SimCLR) or long (a GPU, 200 epochs); it has
+            set the defaults of the other values.
         options: of the method.
         backbone: the network that is trained.
         stem: first layers of a ResNet: 7x7 convolution and max-pool (imagenet), 3x3
@@ -213,7 +214,7 @@ class PretrainingSettings(TrainingSettings):
                 "image_size_schedule needs growing shares between 0 and 1, each with a "
                 "side in pixels, such as 0.75 96: 96 px in the last quarter."
             )
-        for size in (self.options.view.size, *(s for _, s in self.image_size_schedule)):
+        for _, size in self.image_sizes:
             view = dataclasses.replace(self.options.view, size=size)
             options = dataclasses.replace(self.options, view=view)
             backbones.check_side(self.backbone, self.stem, options.smallest_side)
@@ -225,6 +226,15 @@ class PretrainingSettings(TrainingSettings):
             if epoch >= round(share * self.epochs):
                 view = dataclasses.replace(view, size=size)
         return view
+
+    @property
+    def image_sizes(self) -> list[tuple[float, int]]:
+        """Every side of the views in pixels, with the share of the epochs it has."""
+        changes = (0.0, self.options.view.size), *self.image_size_schedule, (1.0, 0)
+        return [
+            (end - start, side)
+            for (start, side), (end, _) in itertools.pairwise(changes)
+        ]
 
     @property
     def image_size(self) -> int:
@@ -299,8 +309,9 @@ def configure(
     Args:
         method: one of ``methods.METHODS``.
         recipe: one of the method's ``recipes``: ``minutes`` for the demo images,
-            ``hour`` for photographs on a small machine, ``long`` for a GPU, with values
-            from the literature on small images.
+            ``hour`` for photographs on a small machine, ``gpu_hour`` for a GPU, which
+            three methods have, ``long`` for a GPU and more time, with values from the
+            literature on small images.
         **changes: fields of ``PretrainingSettings``, of the method's options, or of
             ``ViewSettings`` (``image_size`` means its ``size``).
 

@@ -116,7 +116,21 @@ FAULTS = {
         "notebook/test_answers.py::"
         "test_a_baseline_is_like_the_backbones_it_will_be_compared_with": [
             ("        stem=alike.stem,\n", ""),
-            ('configure("byol", _usual_recipe(source))', 'configure("byol", "hour")'),
+            ('_usual_recipe("byol", source))', '"hour")'),
+        ],
+        "notebook/test_answers.py::"
+        "test_methods_without_the_recipe_for_an_hour_on_a_gpu_take_the_long_one": [
+            (' if "gpu_hour" in methods.get(method).recipes else "long"', ""),
+            (
+                " for name, about in RECIPES.items() if name in known",
+                " for name, about in RECIPES.items()",
+            ),
+        ],
+    },
+    "notebook/pace.py": {
+        "notebook/test_pace.py::test_views_that_grow_are_timed_at_every_size": [
+            ("seconds += share * count", "seconds += count"),
+            ("size=side)", "size=chosen.image_size)"),
         ],
     },
     "notebook/inspection.py": {

@@ -50,14 +50,25 @@ def test_enter_throughout_gives_the_defaults_of_this_machine(
     monkeypatch.setattr(pace, "images_per_second", lambda chosen: 2_000.0)
     keyboard(*[""] * 6)
     on_gpu = answers.ask_pretraining("byol")
-    assert (on_gpu.source, on_gpu.recipe, on_gpu.epochs) == ("stl10", "long", 58)
-    assert "About 58 of the recipe's 200 epochs take an hour" in capsys.readouterr().out
+    assert (on_gpu.source, on_gpu.recipe, on_gpu.epochs) == ("stl10", "gpu_hour", 58)
+    assert "About 58 of the recipe's 120 epochs take an hour" in capsys.readouterr().out
+
+
+def test_methods_without_the_recipe_for_an_hour_on_a_gpu_take_the_long_one(
+    keyboard, monkeypatch, capsys
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(pace, "images_per_second", lambda chosen: 2_000.0)
+    keyboard("", "dino", *[""] * 6)
+    chosen = answers.ask_pretraining()
+    assert (chosen.method, chosen.recipe, chosen.epochs) == ("dino", "long", 58)
+    assert "gpu_hour" not in capsys.readouterr().out
 
 
 def test_a_baseline_is_like_the_backbones_it_will_be_compared_with(
     keyboard, monkeypatch
 ):
-    """Every method has the same stem and side in a recipe."""
+    """Every method that has a recipe has the same stem and side in it."""
 
     def asked(source):
         keyboard("", source)
@@ -65,14 +76,16 @@ def test_a_baseline_is_like_the_backbones_it_will_be_compared_with(
         return chosen.image_size, chosen.stem
 
     def pretrained(recipe):
-        found = [configure(method, recipe) for method in methods.METHODS]
+        every = methods.METHODS
+        known = [name for name in every if recipe in methods.get(name).recipes]
+        found = [configure(method, recipe) for method in known]
         ((side, stem),) = {(one.image_size, one.stem) for one in found}
         return side, stem
 
     assert asked("demo") == pretrained("minutes") == (40, "imagenet")
     assert asked("stl10") == pretrained("hour") == (48, "imagenet")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert asked("stl10") == pretrained("long") == (64, "pool")
+    assert asked("stl10") == pretrained("gpu_hour") == (96, "pool")
 
 
 def test_photographs_without_a_gpu_get_the_recipe_for_them(keyboard):
@@ -142,7 +155,7 @@ def test_a_finished_run_is_shown_again_by_default(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     keyboard(*[""] * 6)
     first = answers.ask_pretraining("pirl")
-    about = {"data": "stl10", "recipe": "long", "epochs": first.epochs}
+    about = {"data": "stl10", "recipe": first.recipe, "epochs": first.epochs}
     save_run(tmp_path, done=first.epochs, **about)
     # Measured again, another number of epochs would take an hour: another run.
     monkeypatch.setattr(pace, "images_per_second", lambda chosen: 2_100.0)
