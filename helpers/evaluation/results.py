@@ -302,7 +302,9 @@ def _differing(found: Sequence[Record]) -> tuple[list[dict[str, str]], int]:
             for title in known[family]:
                 value = one.get(title, (family, UNKNOWN))[1]
                 values.setdefault((title, family), set()).add(value)
-    titles = sorted({title for (title, _), seen in values.items() if len(seen) > 1})
+    differing = {title for (title, _), seen in values.items() if len(seen) > 1}
+    declared = dict.fromkeys(title for one in flat for title in one)  # in their order
+    titles = [title for title in declared if title in differing]
     rows = [
         {title: _cut(one.get(title, ("", NONE))[1]) for title in titles[:MOST_SETTINGS]}
         for one in flat
@@ -319,8 +321,10 @@ def _settings(result: Record) -> dict[str, tuple[Hashable, str]]:
         if key in result:
             family = alike if key == "seed_numbers" else data
             found[title] = (family, _shown(result[key]))
+    # These have columns of their own; early records lack the second.
+    has_column = {"epochs", "size"} if "image_size" in result else {"epochs"}
     for name, value in _flat(result.get("settings") or {}):
-        if name != "epochs":  # has a column
+        if name not in has_column:
             found[name] = (alike, value)
     for name, value in _flat(result.get("pretraining") or {}):
         if name not in ("epochs", "batch size"):
@@ -343,6 +347,8 @@ def _shown(value: Any) -> str:
     """A value of a record as text."""
     if isinstance(value, list):
         return ", ".join(map(_shown, value))
+    if value is None:  # not a dash, which says that there is no such setting
+        return "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -42,7 +42,8 @@ def trained(epochs, protocol="fine-tuning", **changes):
     """A record of all layers trained together, with its settings."""
     settings = {"epochs": epochs, "learning_rate": 1e-3, "view": {"size": 48}}
     settings |= changes.pop("settings", {})
-    return record(protocol=protocol, settings=settings, image_size=48, **changes)
+    side = settings["view"]["size"]
+    return record(protocol=protocol, settings=settings, image_size=side, **changes)
 
 
 def test_records_are_saved_collected_and_replaced(tmp_path):
@@ -187,7 +188,7 @@ def test_a_short_training_is_not_compared_with_a_long_one_in_silence():
     ("change", "title", "values"),
     [
         ({"settings": {"learning_rate": 1e-2}}, "learning rate", ["0.001", "0.01"]),
-        ({"settings": {"view": {"size": 64}}}, "size", ["48", "64"]),
+        ({"settings": {"view": {"size": 64}}}, "side (px)", ["48", "64"]),
         ({"labels": 90}, "labels", ["200", "90"]),
         ({"content": "ab" * 8}, "images", ["cd" * 8, "ab" * 8]),
         ({"fit": "squash"}, "cut by", ["crop", "squash"]),
@@ -223,6 +224,13 @@ def test_more_settings_than_fit_are_counted():
     text = results.markdown(found)
     assert len(rows(text)[0]) < 14
     assert "They differ in 14 more settings." in text
+    names = [name for name in rows(text)[0] if name.startswith("setting ")]
+    assert names == [f"setting {number}" for number in range(6)]  # as declared
+
+
+def test_a_setting_that_is_none_differs_from_any_other():
+    found = [record(settings={"cut": None}), record(settings={"cut": 3})]
+    assert [row["cut"] for row in rows(results.markdown(found))] == ["none", "3"]
 
 
 HOSTILE = "<img src=x onerror=alert(1)>|\n<!-- /results -->\x1b[2J[a](javascript:b)"
