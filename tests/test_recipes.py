@@ -110,7 +110,7 @@ def test_the_recipe_for_an_hour_on_a_gpu_is_for_the_methods_it_was_measured_with
 
 
 # What depends on the time and the machine, and the name, which came afterwards.
-FREE = {"recipe", "epochs", "warmup_epochs", "compile", "monitor_every"}
+FREE = {"recipe", "epochs", "warmup_epochs", "monitor_every"}
 
 
 @pytest.mark.parametrize("method", GPU_HOUR)
