@@ -253,10 +253,10 @@ def _layout(found: Sequence[Record]) -> tuple[pandas.DataFrame, str]:
         files.printable(title): [files.printable(value) for value in values]
         for title, values in (shown or dict.fromkeys(ALWAYS, ())).items()
     }
-    sentence = f"All rows: {'; '.join(shared)}." if shared else ""
+    sentences = [f"All rows: {'; '.join(shared)}."] if shared else []
     if more:
-        sentence += f" They differ in {more} more settings."
-    return pandas.DataFrame(columns, dtype=object), files.printable(sentence)
+        sentences.append(f"They differ in {more} more settings.")
+    return pandas.DataFrame(columns, dtype=object), files.printable(" ".join(sentences))
 
 
 def _cells(result: Record) -> dict[str, str]:

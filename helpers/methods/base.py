@@ -35,8 +35,8 @@ _RECIPES: dict[str, dict[str, Any]] = {
         "blur": 0.5,  # MoCo v2, arXiv:2003.04297, as is ViewSettings()
     },
 }
-# For a GPU that has an hour or less. What five minutes of one showed, against ``long``:
-# AdamW is ahead of SGD, no blur of some, and views that grow cost little.
+# For an hour or less on a GPU, by which the released backbones were trained;
+# docs/recipes.md says which of these values were compared with others.
 GPU_HOUR: dict[str, Any] = {
     **_RECIPES["long"],
     **_SHORT,

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from helpers.methods import base, ema
 
+# Of all recipes for little time, and of those for an hour.
 _SHORT = {"hidden_dim": 512, "standardize": True}
 _HOUR = {"target_momentum": 0.96, "predictor_scale": 10.0}
 

@@ -45,8 +45,7 @@ def seconds_per_epoch(chosen: settings.PretrainingSettings, count: int) -> float
     """
     seconds = 0.0
     for share, side in chosen.image_sizes:
-        view = dataclasses.replace(chosen.options.view, size=side)
-        options = dataclasses.replace(chosen.options, view=view)
+        options = chosen.options_at(side)
         alike = dataclasses.replace(chosen, options=options, image_size_schedule=())
         seconds += share * count / images_per_second(alike)
     return seconds

@@ -215,9 +215,8 @@ class PretrainingSettings(TrainingSettings):
                 "side in pixels, such as 0.75 96: 96 px in the last quarter."
             )
         for _, size in self.image_sizes:
-            view = dataclasses.replace(self.options.view, size=size)
-            options = dataclasses.replace(self.options, view=view)
-            backbones.check_side(self.backbone, self.stem, options.smallest_side)
+            smallest = self.options_at(size).smallest_side
+            backbones.check_side(self.backbone, self.stem, smallest)
 
     def view_at(self, epoch: int) -> ViewSettings:
         """Settings of the views in an epoch (the first is 0), by the size schedule."""
@@ -226,6 +225,11 @@ class PretrainingSettings(TrainingSettings):
             if epoch >= round(share * self.epochs):
                 view = dataclasses.replace(view, size=size)
         return view
+
+    def options_at(self, size: int) -> base.MethodOptions:
+        """The method's options with views of another side in pixels."""
+        view = dataclasses.replace(self.options.view, size=size)
+        return dataclasses.replace(self.options, view=view)
 
     @property
     def image_sizes(self) -> list[tuple[float, int]]:
@@ -309,9 +313,9 @@ def configure(
     Args:
         method: one of ``methods.METHODS``.
         recipe: one of the method's ``recipes``: ``minutes`` for the demo images,
-            ``hour`` for photographs on a small machine, ``gpu_hour`` for a GPU, which
-            three methods have, ``long`` for a GPU and more time, with values from the
-            literature on small images.
+            ``hour`` for photographs on a small machine, ``gpu_hour`` for an hour on a
+            GPU (PIRL, BYOL and SimCLR), ``long`` for more time on one, with values from
+            the literature on small images.
         **changes: fields of ``PretrainingSettings``, of the method's options, or of
             ``ViewSettings`` (``image_size`` means its ``size``).
 

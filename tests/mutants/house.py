@@ -130,7 +130,7 @@ FAULTS = {
     "notebook/pace.py": {
         "notebook/test_pace.py::test_views_that_grow_are_timed_at_every_size": [
             ("seconds += share * count", "seconds += count"),
-            ("size=side)", "size=chosen.image_size)"),
+            ("options_at(side)", "options_at(chosen.image_size)"),
         ],
     },
     "notebook/inspection.py": {
