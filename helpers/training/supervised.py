@@ -162,6 +162,11 @@ def train_on_features(
     )
 
 
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """Whole batches in an epoch; images left over have their turn in another one."""
+    return max(1, images // batch_size)
+
+
 def fit(
     network: nn.Module,
     groups: list[dict[str, Any]],
@@ -206,7 +211,7 @@ def fit(
             f"{len(kept)} image(s) cannot be trained on: give at least two labels, "
             "beside those that are held out for validation."
         )
-    steps = len(kept) // batch_size
+    steps = steps_per_epoch(len(kept), batch_size)
     fabric = _start(network, batch_size)
     optimizer = settings.build_optimizer(groups, settings.learning_rate)
     model, optimizer = fabric.setup(network, optimizer)

@@ -72,12 +72,12 @@ def test_baseline_and_fine_tuning_are_trained_alike(trained):
     assert all(settings.validation == 0 for _, settings in trained)
 
 
-@pytest.mark.parametrize(("steps", "epochs"), [(4, [4, 2, 2]), (200, [6, 3, 2])])
+@pytest.mark.parametrize(("steps", "epochs"), [(4, [4, 4, 2]), (200, [6, 6, 2])])
 def test_few_labels_take_more_epochs_but_no_more_steps_than_all(
     steps, epochs, trained, monkeypatch, small_backbone
 ):
     monkeypatch.setattr(label_efficiency, "STEPS", steps)
-    measure()  # an epoch has one step, two and three
+    measure()  # 3, 15 and 24 images: an epoch has one whole batch of 8, one and three
     assert [settings.epochs for _, settings in trained[::2]] == epochs
 
 

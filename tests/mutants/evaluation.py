@@ -157,6 +157,7 @@ FAULTS = {
         ],
         f"{AMOUNTS}::test_few_labels_take_more_epochs_but_no_more_steps_than_all": [
             ("max(settings.epochs, math.ceil(", "min(settings.epochs, math.ceil("),
+            ("steps / steps_of(len(index))", "steps / -(-len(index) // 8)"),
             ("min(STEPS, whole)", "STEPS"),
             ("min(STEPS, whole)", "whole"),
         ],
