@@ -69,7 +69,9 @@ def main() -> int:
 
 def _about_memory(error: MemoryError | RuntimeError) -> str | None:
     """A sentence if memory is full, None if the error is another one."""
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, for a GPU
+    # torch's, of its own type for a GPU; other parts of it and Apple's say it in words.
+    words = re.search("out of memory|ALLOC_FAILED", str(error))
+    if type(error).__name__ == "OutOfMemoryError" or words:
         return "The device's memory is full: lower --batch-size or --size."
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
         return (

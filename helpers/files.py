@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -198,6 +199,11 @@ def printable(text: str | os.PathLike[str]) -> str:
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in os.fspath(text)
     )
+
+
+def quoted(path: str | os.PathLike[str]) -> str:
+    """A path as it is typed after a command."""
+    return printable(shlex.quote(os.fspath(path)))
 
 
 def single_line(text: str) -> str:

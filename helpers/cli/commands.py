@@ -118,8 +118,10 @@ def pretrain(args: flags.Pretrain) -> None:
         stop_after=location.stop_after,
         save_minutes=location.save_minutes,
     )
+    if not hardware.is_first_process():
+        return
     print(f"The backbone is {run.backbone_file}; logs are in {run.folder / 'logs'}.")
-    if gauges.is_collapsed(run.history) and hardware.is_first_process():
+    if gauges.is_collapsed(run.history):
         print(COLLAPSED)
 
 
@@ -131,7 +133,7 @@ def evaluate(args: flags.Evaluate) -> None:
     )
     if "fine-tuning" in args.protocols:
         backbones.check_side(*backbone.network, training.view.size)
-    _check_folders(*_kept_in(args), args.figures)
+    _prepare_folders(args, args.figures)
     dataset = args.images.load(max(backbone.image_size, training.view.whole_size))
 
     @functools.cache
@@ -170,13 +172,13 @@ def evaluate(args: flags.Evaluate) -> None:
                 kept.add(outcome, dataset.classes)
                 if args.figures and label_set == "all":
                     figure = charts.confusion(outcome.scores.confusion, dataset.classes)
-                    _save_figure(figure, args.figures / f"confusion-{protocol}.png")
+                    pictures.save(figure, args.figures / f"confusion-{protocol}.png")
         if args.figures and kept.records:
             labels = dataset.test.labels
             try:
                 maps = {backbone.name: features().test}
                 figure = charts.tsne(maps, labels, dataset.classes)
-                _save_figure(figure, args.figures / "t-sne.png")
+                pictures.save(figure, args.figures / "t-sne.png")
             except ValueError as error:  # too few test images
                 kept.remarks.append(str(error))
 
@@ -186,7 +188,7 @@ def baseline(args: flags.Baseline) -> None:
     training = args.training
     backbones.check(args.backbone, stem=args.stem)
     backbones.check_side(args.backbone, args.stem, training.view.size)
-    _check_folders(*_kept_in(args))
+    _prepare_folders(args)
     dataset = args.images.load(training.view.whole_size)
     with report.Report(args) as kept:
         for label_set in args.label_sets(dataset):
@@ -210,7 +212,7 @@ def convert(args: flags.Convert) -> None:
     )
     print(matched)
     if "evaluation_size" not in weight_files.read_about(file):
-        print("The side of its images is not known: choose it with evaluate's --size.")
+        print("The side of its images is not known: give it with --size.")
     print(f"The backbone is {file}.")
 
 
@@ -248,7 +250,7 @@ def predict(args: flags.Predict) -> None:
 def embed(args: flags.Embed) -> None:
     """Write the features of images, with their paths."""
     _check_folders(_folder_of(args.output))
-    network, prepared = _features_of(args.weights)
+    network, prepared = _features_of(args)
     found = embedding.embed(network, embedding.find([args.images]), **prepared)
     _print_left_out(found)
     side = prepared["image_size"]
@@ -262,7 +264,7 @@ def embed(args: flags.Embed) -> None:
 def search(args: flags.Search) -> None:
     """Print the images that are most like a given one, and draw them."""
     _check_folders(_folder_of(args.output))
-    network, prepared = _features_of(args.weights)
+    network, prepared = _features_of(args)
     photo = embedding.embed(network, [pathlib.Path(args.photo)], **prepared)
     others = [
         path
@@ -283,7 +285,7 @@ def search(args: flags.Search) -> None:
         fit = prepared.get("fit", "crop")
         shown = embedding.read([*photo.paths, *nearest], SHOWN, fit)
         figure = embedding.neighbors_figure(shown[0], shown[1:], cosines)
-        _save_figure(figure, args.output)
+        pictures.save(figure, args.output)
         print(f"Written: {args.output}.")
 
 
@@ -330,12 +332,15 @@ def _network(
         return classifier, about, size or about["image_size"]
     side = size or IMAGENET_SIZE
     chosen = starting_points.from_source(weights, backbone, image_size=side)
+    known = "evaluation_size" in chosen.about or chosen.network[1] == "imagenet"
+    if not (size or known):
+        raise ValueError(f"The side of {weights}'s images is not known: give --size.")
     return chosen.create(), chosen.about, size or chosen.image_size
 
 
-def _features_of(weights: str) -> tuple[nn.Module, dict[str, Any]]:
+def _features_of(args: flags.Embed | flags.Search) -> tuple[nn.Module, dict[str, Any]]:
     """The backbone of a file or name, and how its images are prepared."""
-    network, about, side = _network(weights)
+    network, about, side = _network(args.weights, size=args.size)
     if isinstance(network, heads.Classifier):
         network = network.backbone
     return network, {**prediction.prepared(about), "image_size": side}
@@ -348,10 +353,12 @@ def _check_folders(*folders: pathlib.Path | None) -> None:
             files.check_folder(folder)
 
 
-def _kept_in(args: flags.EvaluationFlags) -> list[pathlib.Path | None]:
-    """The folders in which a supervised training keeps what it makes."""
+def _prepare_folders(args: flags.EvaluationFlags, *more: pathlib.Path | None) -> None:
+    """Check where a supervised training keeps what it makes; make the mirror."""
     kept = [files.checkpoints_folder(), args.results_folder, args.mirror]
-    return [*kept, _folder_of(args.classifier)]
+    _check_folders(*kept, _folder_of(args.classifier), *more)
+    if args.mirror and hardware.is_first_process():
+        args.mirror.mkdir(parents=True, exist_ok=True)
 
 
 def _folder_of(file: pathlib.Path | None) -> pathlib.Path | None:
@@ -375,10 +382,6 @@ def _flag(*names: str) -> argparse.ArgumentParser:
     for name in names:
         parser.add_argument(f"--{name}", nargs="?")
     return parser
-
-
-def _save_figure(figure: pictures.Figure, file: pathlib.Path) -> None:
-    files.write(file, lambda path: figure.savefig(path, dpi=150))
 
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {

@@ -11,7 +11,7 @@ from typing import Literal
 
 import tyro
 
-from helpers import data, files
+from helpers import data, files, hardware
 from helpers.data import decoding, folder
 from helpers.data.dataset import Dataset
 from helpers.evaluation import embedding, prediction
@@ -76,7 +76,8 @@ class Images:
             storage=self.storage,
             workers=self.workers,
         )
-        print(dataset.describe(), flush=True)
+        if hardware.is_first_process():
+            print(dataset.describe(), flush=True)
         return dataset
 
 
@@ -244,10 +245,11 @@ class Export:
     Attributes:
         weights: path of a backbone.safetensors or a classifier.safetensors, or
             imagenet.
-        output: file to write: .pth is a state dict with torchvision's names,
-            .safetensors the same with its metadata; .pt2, .onnx and .ts (TorchScript)
-            are the network itself, which torch.export.load, ONNX Runtime and
-            torch.jit.load run without this project on any number of images.
+        output: file to write: .pth is a state dict with torchvision's names (those of
+            a classifier after "backbone."), .safetensors the same with its metadata;
+            .pt2, .onnx and .ts (TorchScript) are the network itself, which
+            torch.export.load, ONNX Runtime and torch.jit.load run without this project
+            on any number of images.
         size: side in pixels of the images that it takes; None takes the side at which
             the weights are evaluated.
         backbone: network for ImageNet weights, resnet18 if None; a file names its own.
@@ -263,8 +265,7 @@ class Export:
     def __post_init__(self) -> None:
         """Reject what can be rejected before weights are read."""
         export.check(self.output)
-        if self.size is not None:
-            settings.check_range("size", self.size, 1, data.LARGEST_SIDE)
+        _check_side(self.size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -298,15 +299,19 @@ class Embed:
             imagenet.
         images: folder of images, at any depth, or a single image.
         output: file to write: .npz for NumPy, .parquet for pandas.
+        size: side in pixels at which the network sees them; None takes that at which
+            the weights are evaluated.
     """
 
     weights: str
     images: str
     output: pathlib.Path
+    size: int | None = None
 
     def __post_init__(self) -> None:
         """Reject what can be rejected before weights are read."""
         embedding.check(self.output)
+        _check_side(self.size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -320,12 +325,15 @@ class Search:
         images: folder of images, at any depth.
         output: picture to write, .png, .jpg, .pdf or .svg: the image, and those most
             like it.
+        size: side in pixels at which the network sees them; None takes that at which
+            the weights are evaluated.
     """
 
     photo: tyro.conf.Positional[str]
     weights: str
     images: str
     output: pathlib.Path | None = None
+    size: int | None = None
 
     def __post_init__(self) -> None:
         """Reject what can be rejected before weights are read."""
@@ -335,6 +343,7 @@ class Search:
                 f"{self.output.name} has no known ending: choose one of "
                 f"{', '.join(endings)}."
             )
+        _check_side(self.size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -361,3 +370,8 @@ class Results:
 
     folder: pathlib.Path | None = None
     readme: bool = False
+
+
+def _check_side(size: int | None) -> None:
+    if size is not None:
+        settings.check_range("size", size, 1, data.LARGEST_SIDE)

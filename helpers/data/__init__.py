@@ -58,7 +58,7 @@ def load(
         ValueError: when the source is unknown or its files cannot be used.
     """
     root = files.data_folder(root)
-    is_folder, path = source.startswith("folder:"), source.removeprefix("folder:")
+    is_folder, path = source.startswith("folder:"), _path_of(source)
     if storage not in folder.STORAGES:
         raise ValueError(
             f"Unknown storage {storage!r}: choose one of {', '.join(folder.STORAGES)}."
@@ -120,7 +120,7 @@ def check(
     Raises:
         ValueError: what ``load`` would raise, as far as can be known.
     """
-    path = source.removeprefix("folder:")
+    path = _path_of(source)
     if not source.startswith("folder:"):
         if source not in SOURCES:
             raise ValueError(_unknown(source))
@@ -156,6 +156,14 @@ def name_of(source: str, labels: int | str | None = None, seed: int = 0) -> str:
     if source.startswith("folder:"):
         name = folder.name_of(pathlib.Path(source.removeprefix("folder:")))
     return name if labels is None else limited_name(name, labels, seed)
+
+
+def _path_of(source: str) -> str:
+    """The path after ``folder:``."""
+    path = source.removeprefix("folder:")
+    if not path.strip():  # it would mean the current folder, whatever is in it
+        raise ValueError("Write a path after folder: such as folder:photos.")
+    return path
 
 
 def _unknown(source: str) -> str:

@@ -105,7 +105,10 @@ def unpack(file: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
                 )
             beside = folder / f".{os.getpid()}-{place.name}"
             try:
-                archive.extractall(beside)  # leaves out roots and ".." of names
+                for member in members:  # some programs of Windows write cat\\1.jpg
+                    member.filename = member.filename.replace("\\", "/")
+                # It leaves out roots and ".." of names.
+                archive.extractall(beside, members)
                 beside.rename(place)
             finally:
                 shutil.rmtree(beside, ignore_errors=True)

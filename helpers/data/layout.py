@@ -140,7 +140,8 @@ def find(root: pathlib.Path, left_out: LeftOut) -> Layout:
         left_out.add(f"in {file.parent.name}/ without a class folder", file.name)
     classes = tuple(sorted(name for name, files in train.items() if files))
     if not classes and test and unlabeled:
-        left_out.add("not used, because train/ is missing", f"{tests[0].name}/")
+        lacks = "has no class folders" if splits["train"] else "is missing"
+        left_out.add(f"not used, because train/ {lacks}", f"{tests[0].name}/")
         test = {}
     if not classes and not unlabeled:
         raise ValueError(_nothing_to_learn_from(root, tests, left_out))

@@ -192,11 +192,14 @@ def color_of(method: str) -> str:
 def comparison(records: Sequence[dict[str, Any]]) -> Figure:
     """Draw the test accuracy of all runs as bars, grouped by protocol.
 
+    Bars that would have the same name are told apart by the epochs of pre-training
+    (*after*), those of training (*in*), or the side of the images.
+
     Args:
         records: with ``method``, ``protocol``, ``top1_mean``, ``top1_std`` (percent)
-            and ``seeds``, and optionally ``backbone`` and ``folds``.
+            and ``seeds``, and optionally what else ``results.save`` takes.
     """
-    networks = {record.get("backbone") for record in records}
+    more_networks = len({record.get("backbone") for record in records}) > 1
     groups: dict[str, list[dict[str, Any]]] = {}
     for record in records:
         by_fold = f", {record['folds']} folds" if record.get("folds") else ""
@@ -208,15 +211,16 @@ def comparison(records: Sequence[dict[str, Any]]) -> Figure:
     for protocol, members in groups.items():
         ax.text(0.5, y, protocol, weight="bold", va="center")
         y += 1
-        for record in sorted(members, key=lambda record: -record["top1_mean"]):
+        members.sort(key=lambda record: -record["top1_mean"])
+        names = _told_apart(members, more_networks)
+        for name, record in zip(names, members, strict=True):
             mean, color = record["top1_mean"], color_of(record["method"])
             repeated = record.get("seeds", 1) > 1  # a single run has no deviation
             std = record["top1_std"] if repeated else None
             ax.barh(y, mean, 0.72, xerr=std, color=color, ecolor=INK, capsize=2)
             text = f"{mean:.1f}" + (f" ± {std:.1f}" if repeated else "")
             ax.text(mean + (std or 0) + 1, y, text, va="center", fontsize=8.5)
-            network = f", {record.get('backbone')}" if len(networks) > 1 else ""
-            ticks[y] = pictures.short(record["method"] + network, 40)
+            ticks[y] = pictures.short(name, 48)
             y += 1
         y += 0.35
     ax.set_yticks(list(ticks), list(ticks.values()))
@@ -225,3 +229,29 @@ def comparison(records: Sequence[dict[str, Any]]) -> Figure:
     ax.set(xlim=(0, 108), ylim=(y - 0.6, -0.6), xticks=range(0, 101, 20))
     ax.set_xlabel("top-1 accuracy on the test set (%)")
     return fig
+
+
+def _told_apart(records: Sequence[Mapping[str, Any]], networks: bool) -> list[str]:
+    """Names of bars: method, network if asked for, and what tells them apart."""
+    names = [record["method"] for record in records]
+    if networks:
+        names = [
+            f"{name}, {record.get('backbone')}"
+            for name, record in zip(names, records, strict=True)
+        ]
+    for text, value_of in (
+        ("after {} epochs", lambda record: record.get("pretraining_epochs")),
+        ("in {} epochs", lambda record: (record.get("settings") or {}).get("epochs")),
+        ("{} px", lambda record: record.get("image_size")),
+    ):
+        values = [value_of(record) for record in records]
+        told: dict[str, set[Any]] = {}
+        for name, value in zip(names, values, strict=True):
+            told.setdefault(name, set()).add(value)
+        names = [
+            name
+            if len(told[name]) == 1 or value is None
+            else f"{name}, {text.format(value)}"
+            for name, value in zip(names, values, strict=True)
+        ]
+    return names

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import pathlib
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -94,7 +95,10 @@ class Figure(figure.Figure):
 
 @styled
 def image_grid(
-    images: Tensor, titles: Sequence[str] | None = None, columns: int = 10
+    images: Tensor,
+    titles: Sequence[str] | None = None,
+    columns: int = 10,
+    cell: float = 0.8,
 ) -> Figure:
     """Draw pictures row by row.
 
@@ -102,10 +106,12 @@ def image_grid(
         images: (N, 3, H, W), uint8 or float in [0, 1].
         titles: N texts, shown above the pictures.
         columns: pictures per row.
+        cell: inches from a picture to the next.
     """
     columns = min(columns, len(images))
-    gap = 0.3 * (1 + titles[0].count("\n")) if titles else 0.0
-    fig, ax = _sheet(columns, math.ceil(len(images) / columns), row_gap=gap)
+    gap = 0.24 / cell * (1 + titles[0].count("\n")) if titles else 0.0
+    rows = math.ceil(len(images) / columns)
+    fig, ax = _sheet(columns, rows, cell=cell, row_gap=gap)
     for number, picture in enumerate(_pictures(images)):
         x, y = number % columns, number // columns * (1 + gap) + gap
         _show(ax, picture, x, y)
@@ -176,7 +182,8 @@ def neighbors(
     """Draw images beside those whose features are nearest, for several networks.
 
     A neighbour of the same class has a solid green frame and a tick; a neighbour of
-    another class has a dashed red frame, a cross and the name of its class.
+    another class has a dashed red frame, a cross and the name of its class. Where one
+    of the two has no label, there is no frame.
 
     Args:
         queries: Q images, one per row.
@@ -198,10 +205,13 @@ def neighbors(
         for number, picture in enumerate(_pictures(nearest.images[:])):
             x, y = left + number % k, number // k * 1.3
             label = int(nearest.labels[number])
-            same = label == int(queries.labels[number // k])
+            sought = int(queries.labels[number // k])
+            _show(ax, picture, x, y)
+            if min(label, sought) < 0:
+                continue
+            same = label == sought
             other = f"✗ {name_of(label, classes, 12)}"
             color, text = (RIGHT, "✓") if same else (WRONG, other)
-            _show(ax, picture, x, y)
             frame = shapes.Rectangle((x, y), SIDE, SIDE, fill=False, ec=color, lw=2)
             frame.set_linestyle("-" if same else (0, (3, 1.5)))
             ax.add_patch(frame)
@@ -219,21 +229,26 @@ def mistakes(
 
     Args:
         images: N images with their true labels.
-        outputs: of the classifier, (N, C); larger means likelier.
+        outputs: logits of the classifier, (N, C).
         classes: C names.
         count: images to draw.
     """
-    sure, said = outputs.max(dim=1)
+    sure, said = outputs.softmax(dim=1).max(dim=1)
     wrong = (said != images.labels).nonzero()[:, 0]
     if not len(wrong):
         return None
     worst = wrong[sure[wrong].argsort(descending=True)[:count]]
     pairs = zip(said[worst].tolist(), images.labels[worst].tolist(), strict=True)
     titles = [
-        f"{name_of(wrong, classes, 9)}?\n{name_of(true, classes, 9)}!"
+        f"{name_of(wrong, classes)}?\n{name_of(true, classes)}!"
         for wrong, true in pairs
     ]
-    return image_grid(images[worst].images[:], titles, columns=8)
+    return image_grid(images[worst].images[:], titles, columns=4, cell=1.6)
+
+
+def save(drawn: Figure, file: pathlib.Path) -> None:
+    """Write a figure to a file, in the format that its ending stands for."""
+    files.write(file, lambda path: drawn.savefig(path, dpi=150))
 
 
 @styled

@@ -20,10 +20,10 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from helpers import files
-from helpers.models import backbones, layouts, weight_files
+from helpers.models import backbones, classifier_files, layouts, weight_files
 
 # A file of each kind that torch.export has written.
 EXPORTED = ("models/model.json", "serialized_exported_program.json")
@@ -110,7 +110,7 @@ def read(path: pathlib.Path, *, allow_unsafe_pickle: bool = False) -> Any:
                 f"{path.name} was not read: it needs {files.printable(needed[1])}, "
                 "which is more than tensors and plain types, and such a pickle can run "
                 "any code; if you trust its maker, convert it with `python -m helpers "
-                f"convert --path {path.name} --allow-unsafe-pickle`."
+                f"convert --path {files.quoted(path)} --allow-unsafe-pickle`."
             ) from None
         raise ValueError(
             f"{path.name} is not a whole checkpoint of torch.save or safetensors: "
@@ -174,6 +174,33 @@ def backbone_file(
         ValueError: when the checkpoint cannot be read, its ResNet is not complete, or
             its weights are not numbers to compute with.
     """
+    if classifier_files.is_classifier(path):
+        backbone, about, said = _of_classifier(path)
+    else:
+        backbone, about, said = _of_checkpoint(path, allow_unsafe_pickle)
+    about |= {"name": path.stem, "converted": said}
+    name = f"{path.stem}-{files.digest(path)}"
+    file = files.checkpoints_folder(folder) / name / weight_files.BACKBONE_FILE
+    weight_files.save_backbone(file, backbone, about)
+    return file, said
+
+
+def _of_classifier(path: pathlib.Path) -> tuple[nn.Module, dict[str, Any], str]:
+    """The backbone of one of this project's classifiers, its metadata, a sentence."""
+    classifier, said = classifier_files.load(path)
+    prepared = {key: said[key] for key in ("stored_size", "fit") if key in said}
+    about = {**said["network"], "evaluation_size": said["image_size"], **prepared}
+    sentence = (
+        f"This is a classifier of this project: its backbone, a {about['backbone']} "
+        f"with stem {about['stem']!r}, was taken; the head was left out."
+    )
+    return classifier.backbone, about, sentence
+
+
+def _of_checkpoint(
+    path: pathlib.Path, allow_unsafe_pickle: bool
+) -> tuple[nn.Module, dict[str, Any], str]:
+    """The ResNet of any checkpoint, its metadata, and what was taken."""
     content = read(path, allow_unsafe_pickle=allow_unsafe_pickle)
     try:
         found = convert(content)
@@ -189,11 +216,7 @@ def backbone_file(
     backbone = backbones.build(found.network, **kind)
     backbone.load_state_dict(backbone.state_dict() | found.tensors)
     weight_files.check_weights(backbone.state_dict(), path.name)  # now in float32
-    about |= {"name": path.stem, "converted": found.describe()}
-    name = f"{path.stem}-{files.digest(path)}"
-    file = files.checkpoints_folder(folder) / name / weight_files.BACKBONE_FILE
-    weight_files.save_backbone(file, backbone, about)
-    return file, found.describe()
+    return backbone, about, found.describe()
 
 
 class _OtherKindError(Exception):
@@ -218,9 +241,9 @@ def _check_archive(path: pathlib.Path) -> None:
         )
     program = None
     if "constants.pkl" in names:
-        program = "a TorchScript program", f"torch.jit.load({path.name!r}).state_dict()"
+        program = "a TorchScript program", f"torch.jit.load({str(path)!r}).state_dict()"
     elif any(entry.filename.endswith(EXPORTED) for entry in entries):
-        program = "a program", f"torch.export.load({path.name!r}).state_dict"
+        program = "a program", f"torch.export.load({str(path)!r}).state_dict"
     if program:
         raise _OtherKindError(
             f"is {program[0]}, not a file of weights: where you trust its maker, write "

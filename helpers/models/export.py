@@ -17,7 +17,7 @@ from helpers import files, views
 from helpers.models import classifier_files, heads, small_maps, weight_files
 
 FORMATS = {
-    ".pth": "a state dict with torchvision's names",
+    ".pth": "a state dict with torchvision's names, in a classifier after 'backbone.'",
     ".safetensors": "the weights with their metadata",
     ".pt2": "the network itself, by torch.export",
     ".onnx": "the network itself, for ONNX",

@@ -231,7 +231,7 @@ def check_first(weights: str, name: str, *, stem: str, norm: str) -> None:
     if "backbone" not in about:
         raise ValueError(
             f"{weights!r} is no backbone file: make one of it with `python -m helpers "
-            f"convert --path {weights}`."
+            f"convert --path {files.quoted(weights)}`."
         )
     own = {"backbone": about["backbone"], "stem": about.get("stem", "imagenet")}
     own["norm"] = about.get("norm", "batch")

@@ -19,7 +19,7 @@ import torch
 from helpers import data, files, methods
 from helpers.models import weight_files
 from helpers.notebook import choices, colab, pace, questions
-from helpers.training.settings import configure
+from helpers.training.settings import RANGES, configure
 from helpers.training.starting_points import StartingPoint
 
 FILE = "answers.json"
@@ -31,7 +31,14 @@ RECIPES = {
 }
 # Images per epoch of pre-training, known before anything is downloaded.
 IMAGES = {"stl10": 105_000, "imagenette": 9_469, "cifar10": 50_000, "cifar100": 50_000}
-PRESET = ("STL_DATA", "STL_LABELS", "STL_RECIPE", "STL_EPOCHS", "STL_INIT")
+PRESET = (
+    "STL_METHOD",
+    "STL_DATA",
+    "STL_LABELS",
+    "STL_RECIPE",
+    "STL_EPOCHS",
+    "STL_INIT",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +111,7 @@ def ask_pretraining(method: str | None = None) -> Pretraining:
         if questions.ask("Use the last run?", options, "yes", "STL_GO_ON") == "yes":
             return Pretraining(**kept, mirror=mirror)
     chosen = method or _ask_method()
-    source, labels = _ask_images()
+    source, labels = _ask_images(labelled=methods.get(chosen).needs_labels)
     known = methods.get(chosen).recipes
     recipes = {name: about for name, about in RECIPES.items() if name in known}
     usual = _usual_recipe(chosen, source)
@@ -116,7 +123,9 @@ def ask_pretraining(method: str | None = None) -> Pretraining:
         labels=labels,
         mirror=mirror,
         recipe=recipe,
-        epochs=questions.ask_number("How many epochs?", epochs, "STL_EPOCHS"),
+        epochs=questions.ask_number(
+            "How many epochs?", epochs, "STL_EPOCHS", maximum=RANGES["epochs"][1]
+        ),
         init=choices.ask_init(folders),
     )
     _remember(method, answers, folders)

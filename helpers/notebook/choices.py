@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 import re
 import warnings
@@ -35,8 +36,8 @@ def ask_init(folders: Sequence[pathlib.Path], name: str = "STL_INIT") -> str:
     listed = [questions.Choice(*line) for line in lines]
     answer = questions.choose("Which weights first?", listed, 0, name)
     if answer is None:
-        path = colab.upload()
-        answer = starting_points.from_file(path).source if path else "random"
+        other = _uploaded()
+        answer = other.source if other else "random"
     return answer
 
 
@@ -79,9 +80,21 @@ def ask(
     usual = 0 if newest or not alike else 1 + found.index(alike[0])
     answer = questions.choose("Which backbones?", listed, usual, name)
     if answer is None:
-        path = colab.upload()
-        answer = [starting_points.from_file(path)] if path else []
+        other = _uploaded()
+        answer = [other] if other else []
     return [*_random_weights(answer), *answer]
+
+
+def _uploaded() -> StartingPoint | None:
+    """A checkpoint from elsewhere, or None; one that cannot be used is asked again."""
+    while True:
+        path = colab.upload()
+        try:
+            return starting_points.from_file(path) if path else None
+        except ValueError as error:
+            if os.environ.get("STL_UPLOAD"):
+                raise
+            print(error)
 
 
 def _same(backbone: StartingPoint, data: str) -> bool:

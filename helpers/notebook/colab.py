@@ -83,7 +83,10 @@ def download(path: pathlib.Path | str, wanted: bool = False) -> None:
         print(f"There is no file {path} to download yet.")
     elif not in_colab():
         # A relative path, so that a saved notebook shows no home folder.
-        near = os.path.relpath(path)
+        try:
+            near = os.path.relpath(path)
+        except ValueError:  # on Windows, a folder on another drive
+            near = os.fspath(path)
         link = IPython.display.FileLink(near)._repr_html_()
         bundle = {"text/html": link, "text/plain": near}
         IPython.display.display(bundle, raw=True)

@@ -57,6 +57,11 @@ class Store:
     _owed: list[str] = dataclasses.field(default_factory=list, init=False)
     _said: set[str] = dataclasses.field(default_factory=set, init=False)
 
+    def __post_init__(self) -> None:
+        """A folder is no mirror of itself."""
+        if self.mirror and self.mirror.resolve() == self.folder.resolve():
+            self.mirror = None
+
     def begin(self, *, is_owned: bool = True) -> None:
         """Make the mirror and bring it up to date.
 
@@ -104,15 +109,23 @@ class Store:
 
         Raises:
             ValueError: when it is whole but not a state that can be read.
+            OSError: in one sentence, when a drive cannot be read now.
         """
-        for file in sorted(self._states(), key=_position, reverse=True):
-            if _is_whole(file):
+        left = sorted(self._states(), key=_position, reverse=True)
+        while left:
+            file = left.pop(0)
+            try:
+                whole = _is_whole(file)
+            except OSError as error:  # it may be read later, so it is not given up
+                raise OSError(
+                    f"Cannot read {str(file)!r} ({error.strerror or error}): run again "
+                    "when it can be read, or delete it to go on without it."
+                ) from error
+            if whole:
                 self.loaded = file
                 return _read(file)
-            warnings.warn(
-                f"{file.name} is damaged; going on from the state before it.",
-                stacklevel=2,
-            )
+            then = "going on from the state before it" if left else "no other is left"
+            warnings.warn(f"{file.name} is damaged; {then}.", stacklevel=2)
         return None
 
     @contextlib.contextmanager
@@ -271,7 +284,7 @@ def _copy(file: pathlib.Path, folder: pathlib.Path) -> None:
 
 
 def _is_whole(state: pathlib.Path) -> bool:
-    with contextlib.suppress(OSError):  # such as removed, or on a drive that has gone
+    with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
         return files.digest(state) == state.stem.split("-")[-1]
     return False
 
@@ -294,13 +307,17 @@ def _read(file: pathlib.Path) -> dict[str, Any]:
 
 
 def _keep(folder: pathlib.Path, name: str) -> None:
-    """Delete all states but this one, if it is there, and the one before it."""
+    """Delete what is older than this state and the one before it, or damaged.
+
+    A later state that is whole stays: the run began when it could not be read, or two
+    machines share a mirror.
+    """
     if not (folder / name).is_file():
         return
     states = _states(folder)
     place = [state.name for state in states].index(name)
-    # Later ones are damaged, or the run would have gone on from them.
-    for state in states[:place] + states[place + KEPT_STATES :]:
+    damaged = [state for state in states[:place] if not _is_whole(state)]
+    for state in damaged + states[place + KEPT_STATES :]:
         files.remove(state)
 
 

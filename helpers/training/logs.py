@@ -43,7 +43,7 @@ class Log:
         self.steps = steps
         self.table = loggers.CSVLogger(self.folder, name="", version="")
         # What an earlier sitting logged after the state that was resumed is done again.
-        again = len(history) * steps + 1 if history else None
+        again = len(history) * steps + 1
         self.board = loggers.TensorBoardLogger(
             self.folder, name="", version="", purge_step=again
         )

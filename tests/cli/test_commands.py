@@ -153,6 +153,8 @@ def test_a_wrong_flag_is_named_without_a_traceback(line, complaint, run):
         (OSError(5, "No", "a\nb"), 1, r"The system refuses 'a\nb': No. Check the path"),
         (FloatingPointError("The loss is not a number."), 1, "The loss is not a num"),
         (torch.OutOfMemoryError("CUDA"), 1, "memory is full: lower --batch-size"),
+        (RuntimeError("MPS backend out of memory"), 1, "The device's memory is full"),
+        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"), 1, "The device's memory is full"),
         (MemoryError(), 1, "The memory is full: lower --batch-size, --size or"),
         (RuntimeError("DefaultCPUAllocator: can't allocate"), 1, "The memory is full"),
         (RuntimeError("DataLoader worker (pid 9) is killed"), 1, "lower --workers or"),
@@ -518,3 +520,36 @@ def test_folders_are_tried_before_images_are_read(line, run, tmp_path, monkeypat
     assert status == 1
     assert f"Cannot write into '{tmp_path / 'file'}'" in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["embed", "search", "export"])
+def test_a_backbone_whose_side_nobody_knows_needs_one(command, run, tmp_path):
+    """Its stem is that of small images, so ImageNet's side would be far from it."""
+    known = small.backbone_file(tmp_path, "a", stem="imagenet")
+    unknown = small.backbone_file(tmp_path, "b", stem="small")
+    for number in range(2):
+        picture = PIL.Image.effect_noise((60, 20), 60).convert("RGB")
+        picture.save(tmp_path / f"{number}.png")
+    line = {
+        "embed": f"embed --images {tmp_path} --output {tmp_path / 'a.npz'}",
+        "search": f"search {tmp_path / '0.png'} --images {tmp_path}",
+        "export": f"export --output {tmp_path / 'a.pth'}",
+    }[command]
+    status, _, error = run(f"{line} --weights {unknown}")
+    assert status == 2
+    assert "give --size" in error
+    assert run(f"{line} --weights {unknown} --size 24")[0] == 0
+    assert run(f"{line} --weights {known} --size 24")[0] == 0
+    assert "size must be" in run(f"{line} --weights {unknown} --size 0")[2]
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_a_mirror_that_is_not_there_yet_gets_everything(run, tmp_path):
+    mirror = tmp_path / "new" / "mirror"
+    line = "evaluate --weights random --data demo-tiny --protocols k-nn linear-probe"
+    status, _, error = run(f"{line} --mirror {mirror}")
+    assert status == 0, error
+    assert "No copy was made" not in error
+    kept = [file.name for file in mirror.rglob("*") if file.is_file()]
+    assert sum(name.endswith(".json") for name in kept) == 2
+    assert classifier_files.CLASSIFIER_FILE in kept

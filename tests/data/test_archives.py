@@ -50,6 +50,20 @@ def test_a_zip_is_the_folder_that_was_zipped(pets, tmp_path, monkeypatch):
     assert torch.equal(again.test.images, zipped.test.images)
 
 
+@pytest.mark.filterwarnings("ignore:Left out")
+def test_paths_in_a_zip_may_be_those_of_windows(pets, tmp_path):
+    with (
+        zipfile.ZipFile(pets) as whole,
+        zipfile.ZipFile(tmp_path / "w.zip", "w") as made,
+    ):
+        for member in whole.infolist():
+            name = member.filename.replace("/", "\\")
+            made.writestr(zipfile.ZipInfo(name), whole.read(member))
+    found = data.load(f"folder:{tmp_path / 'w.zip'}", image_size=32, root=tmp_path)
+    assert found.classes == ("cat", "dog")
+    assert (found.train_count, len(found.test)) == (8, 2)
+
+
 def test_nothing_is_written_outside_the_folder(tmp_path):
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
         for name in ("../../out.png", f"{tmp_path}/abs.png", "in.png"):

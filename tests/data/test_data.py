@@ -242,6 +242,7 @@ def test_a_source_is_checked_before_it_is_loaded(tmp_path):
     assert data.name_of("demo") == "demo"
     for source, labels, words in (
         ("folder:/no/such", None, "no folder"),
+        ("folder:", None, "Write a path after folder:"),
         ("cats", None, "Unknown data"),
         (pets, 4, "ask for 1 to 3"),
         ("demo", 500, "ask for 1 to 20"),

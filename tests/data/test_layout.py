@@ -96,6 +96,10 @@ def test_test_images_without_classes_are_never_learned_from(tmp_path):
     alone, words = find(touch(tmp_path / "b", *many("unlabeled", "test/a", "test/b")))
     assert (alone.classes, counts(alone)) == ((), (0, 5, 0))
     assert "1 not used, because train/ is missing (test/)" in words
+    loose = [*many("train"), *many("test/a", "test/b")]
+    assert (
+        "train/ has no class folders (test/)" in find(touch(tmp_path / "c", *loose))[1]
+    )
 
 
 def test_what_lies_beside_train_is_not_used(tmp_path):

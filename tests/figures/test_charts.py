@@ -101,6 +101,32 @@ def test_comparison(count):
     stored(figure)
 
 
+def test_bars_of_one_name_are_told_apart_by_what_differs():
+    bar = {"protocol": "fine-tuning", "top1_std": 0.0, "seeds": 1, "backbone": "a"}
+    records = [
+        bar
+        | {"method": method, "pretraining_epochs": before, "top1_mean": 90.0 - number}
+        | {"settings": {"epochs": training}, "image_size": side}
+        for number, (method, before, training, side) in enumerate(
+            [
+                ("BYOL", 9, 30, 64),
+                ("PIRL", 5, 30, 64),
+                ("PIRL", 24, 30, 64),
+                ("PIRL", 24, 10, 64),
+                ("PIRL", 24, 10, 96),
+            ]
+        )
+    ]
+    ax = charts.comparison(records).axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "BYOL",
+        "PIRL, after 5 epochs",
+        "PIRL, after 24 epochs, in 30 epochs",
+        "PIRL, after 24 epochs, in 10 epochs, 64 px",
+        "PIRL, after 24 epochs, in 10 epochs, 96 px",
+    ]
+
+
 def test_a_single_run_has_no_error_bar():
     record = {"method": "PIRL", "protocol": "k-NN", "top1_mean": 50.0, "top1_std": 0.0}
     figure = charts.comparison([record | {"seeds": 1}])

@@ -109,6 +109,10 @@ def test_mistakes_are_the_surest_ones():
     ]
     stored(figure)
     assert pictures.mistakes(split[:1], outputs[:1], CLASSES) is None
+    # Logits that are all large say nothing: only their differences do.
+    unsure = torch.tensor([[9.0, 0, 0], [50, 49, 49], [0, 7, 0]])
+    figure = pictures.mistakes(split, unsure, CLASSES)
+    assert next(text for text in texts(figure) if "?" in text) == "class 1?\nclass 2!"
 
 
 def test_filters_are_those_of_the_first_convolution():
@@ -118,4 +122,14 @@ def test_filters_are_those_of_the_first_convolution():
     figure = pictures.filters({"random": network(), "trained": network()})
     assert len(figure.axes[0].images) == 80
     assert {"random", "trained"} <= set(texts(figure))
+    stored(figure)
+
+
+def test_neighbors_without_labels_are_neither_right_nor_wrong():
+    unknown = torch.full((4,), -1)
+    figure = pictures.neighbors(
+        Split(images(1), unknown[:1]), {"trained": Split(images(4), unknown)}, CLASSES
+    )
+    assert not figure.axes[0].patches
+    assert not {"✓", "✗ no label"} & set(texts(figure))
     stored(figure)

@@ -17,7 +17,13 @@ from torch import nn
 
 from helpers import __main__
 from helpers.methods import base, dino
-from helpers.models import backbones, conversion, weight_files
+from helpers.models import (
+    backbones,
+    classifier_files,
+    conversion,
+    heads,
+    weight_files,
+)
 from helpers.notebook import choices
 from helpers.training import starting_points
 
@@ -528,7 +534,7 @@ def test_files_of_another_kind_say_which_kind(tmp_path):
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
         archive.writestr("a/b.png", b"")
     for name, message in {
-        "script.pt": r"TorchScript program.*torch\.jit\.load\('script\.pt'\)",
+        "script.pt": r"TorchScript program.*torch\.jit\.load\('.*/script\.pt'\)",
         "network.pt2": r"program, not a file of weights.*torch\.export\.load",
         "images.zip": "zip archive without a checkpoint.*unpack it",
     }.items():
@@ -634,3 +640,21 @@ def test_the_notebooks_offer_a_checkpoint_of_another_project(
     assert torch.equal(chosen.create().conv1.weight, weights()["conv1.weight"])
     # A backbone file is taken as it is.
     assert starting_points.from_source(chosen.source) == chosen
+
+
+@pytest.mark.parametrize("stem", backbones.STEMS)
+def test_a_classifier_of_this_project_keeps_the_stem_of_its_backbone(tmp_path, stem):
+    """Weights do not tell whether a max-pool follows; the file does."""
+    kind = {"backbone": "resnet18", "stem": stem, "norm": "group"}
+    backbone = backbones.build("resnet18", stem=stem, norm="group")
+    about = {"network": kind, "classes": ["a", "b"], "image_size": 40}
+    about |= {"stored_size": 48, "fit": "squash"}
+    path = tmp_path / "classifier.safetensors"
+    classifier_files.save(path, heads.Classifier(backbone, 2), about)
+    file, said = conversion.backbone_file(path, tmp_path / "runs")
+    found, kept = weight_files.load_backbone(file)
+    expected = kind | {"evaluation_size": 40, "stored_size": 48, "fit": "squash"}
+    assert expected.items() <= kept.items()
+    assert f"stem {stem!r}" in said
+    image = torch.rand(2, 3, 40, 40)
+    torch.testing.assert_close(found.eval()(image), backbone.eval()(image))

@@ -15,7 +15,7 @@ from helpers.training.settings import configure
 
 @pytest.fixture(autouse=True)
 def _no_answers_from_outside(monkeypatch, tmp_path):
-    names = (*answers.PRESET, "STL_STORAGE", "STL_SEEDS", "STL_METHOD", "STL_GO_ON")
+    names = (*answers.PRESET, "STL_STORAGE", "STL_SEEDS", "STL_GO_ON")
     names += ("STL_SUPERVISED_EPOCHS", "STL_IMAGE_SIZE", "STL_WEIGHTS")
     for name in names:
         monkeypatch.delenv(name, raising=False)
@@ -224,3 +224,21 @@ def test_a_folder_of_ones_own_is_a_path_or_nothing(keyboard, tmp_path):
     keyboard(str(tmp_path / "none"), str(tmp_path), "")
     assert answers.ask_folder() == tmp_path
     assert answers.ask_folder() is None
+
+
+def test_a_method_of_the_environment_is_not_asked_for_again(keyboard, monkeypatch):
+    for method in ("simclr", "vicreg"):
+        monkeypatch.setenv("STL_METHOD", method)
+        keyboard()
+        assert answers.ask_pretraining().method == method
+
+
+def test_what_training_would_refuse_is_asked_again(keyboard, tmp_path, capsys):
+    for number in range(4):
+        picture = PIL.Image.effect_noise((40, 40), 60).convert("RGB")
+        picture.save(tmp_path / f"{number}.png")
+    unlabelled = f"folder:{tmp_path}"
+    keyboard("", "supcon", unlabelled, "demo", "", "", "2000000", "3", "")
+    chosen = answers.ask_pretraining()
+    assert (chosen.method, chosen.source, chosen.epochs) == ("supcon", "demo", 3)
+    assert "1000000 at most" in capsys.readouterr().out

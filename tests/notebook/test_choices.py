@@ -132,3 +132,22 @@ def test_fewer_labels_of_the_same_images_matter_only_where_they_were_learned_fro
     ):
         chosen = choices.ask([tmp_path], data)
         assert {one.name for one in chosen} == {"random", *learned}
+
+
+@pytest.mark.parametrize("ask", ["weights", "init"])
+def test_a_checkpoint_that_cannot_be_used_is_asked_for_again(
+    ask, tmp_path, keyboard, capsys, monkeypatch
+):
+    bad, good = tmp_path / "bad.pth", tmp_path / "good.pth"
+    bad.write_bytes(b"no weights")
+    torch.save(torchvision.models.resnet18().state_dict(), good)
+    keyboard("file", str(bad), str(good))
+    if ask == "init":
+        assert "good" in choices.ask_init([])
+    else:
+        assert choices.ask([], "demo")[-1].name == "good"
+    assert "bad.pth is not a whole checkpoint" in capsys.readouterr().out
+    monkeypatch.setenv("STL_UPLOAD", str(bad))
+    keyboard("file")
+    with pytest.raises(ValueError, match="is not a whole checkpoint"):
+        choices.ask_init([])

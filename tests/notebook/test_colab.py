@@ -1,5 +1,6 @@
 """Colab, Drive, files in and out, and the hardware's sentence, without Colab."""
 
+import os
 import pathlib
 import sys
 import types
@@ -96,6 +97,14 @@ def test_download(monkeypatch, google_colab, tmp_path, capsys):
     colab.download(file, wanted=True)
     assert "href='weights.txt'" in shown[0]["text/html"]
     assert shown[0]["text/plain"] == "weights.txt"
+
+    def other_drive(path):
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    with monkeypatch.context() as windows:
+        windows.setattr(os.path, "relpath", other_drive)
+        colab.download(file)
+    assert shown[1]["text/plain"] == str(file)
     google_colab(files={"download": fetched.append})
     colab.download(file)
     assert fetched == []

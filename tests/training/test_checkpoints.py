@@ -8,6 +8,7 @@ import warnings
 import pytest
 import torch
 
+from helpers import files
 from helpers.training import checkpoints
 
 
@@ -49,8 +50,41 @@ def test_a_damaged_state_falls_back_to_the_one_before(tmp_path, harm):
         assert store.load_state() == {"epoch": 1}
     (oldest,) = tmp_path.glob("state-00001-*")
     harm(oldest)
-    with pytest.warns(UserWarning, match="damaged"):
+    with pytest.warns(UserWarning, match="damaged; no other is left"):
         assert store.load_state() is None
+
+
+def test_what_a_drive_cannot_read_now_is_neither_passed_over_nor_deleted(
+    store, monkeypatch
+):
+    digest = files.digest
+
+    def fail(path):
+        if path.is_relative_to(store.mirror):
+            raise OSError(5, "Input/output error")
+        return digest(path)
+
+    checkpoints.Store(store.mirror).save_state({"epoch": 57}, 57)
+    with monkeypatch.context() as drive:
+        drive.setattr(files, "digest", fail)
+        with pytest.raises(OSError, match=r"Cannot read .*state-00057.*run again when"):
+            store.load_state()
+    # The drive was away when the run began, and is back.
+    store.save_state({"epoch": 1}, 1)
+    assert [name[:11] for name in names(store.mirror)] == ["state-00001", "state-00057"]
+    assert store.load_state() == {"epoch": 57}
+    damage(next(store.mirror.glob("state-00057-*")))
+    store.save_state({"epoch": 2}, 2)
+    assert [name[:11] for name in names(store.mirror)] == ["state-00001", "state-00002"]
+
+
+def test_a_folder_is_no_mirror_of_itself(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path)
+    store = checkpoints.Store(tmp_path / "run", tmp_path / "link" / "run")
+    store.begin()
+    store.save_state({"epoch": 1}, 1)
+    store.clear()
+    assert store.load_state() is None
 
 
 def test_the_mirror_serves_when_the_machine_is_new(store):

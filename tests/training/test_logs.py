@@ -70,6 +70,15 @@ def test_a_run_that_goes_on_keeps_all_rows_and_doubles_none(tmp_path, recwarn):
     assert [step for step, _ in found["step/loss"]] == list(range(1, 10))
 
 
+def test_a_run_that_begins_again_leaves_nothing_of_the_earlier_one(tmp_path):
+    for number in (3, 1):
+        log = logs.Log(tmp_path, [], 3)
+        for epoch in range(1, number + 1):
+            log.add(entry(epoch), torch.zeros(3))
+        log.close()
+    assert [step for step, _ in scalars(tmp_path)["epoch/loss"]] == [3]
+
+
 @pytest.mark.parametrize("known", [0, 1, 2, 3])
 def test_a_run_that_trains_no_more_gets_the_rows_that_it_lacks(known, tmp_path):
     first = logs.Log(tmp_path, [], 3)

@@ -8,10 +8,10 @@ import pathlib
 from matplotlib import figure
 
 from helpers import methods
-from tools.figures.canvas import BRIGHT, INK, LINE, QUIET, RED
+from helpers.figures import charts
+from tools.figures.canvas import LINE, QUIET
 
 MEASURED = pathlib.Path(__file__).parents[2] / "benchmarks" / "gpu_learning.json"
-COLORS = {"simclr": INK, "byol": BRIGHT, "pirl": RED}
 
 
 def learning(file: pathlib.Path) -> None:
@@ -22,7 +22,8 @@ def learning(file: pathlib.Path) -> None:
     (untrained,) = found["gauge"]
     ax.axhline(untrained["knn"], color=LINE, linestyle="--", linewidth=1)
     ax.text(0.01, untrained["knn"] + 1, "random weights", color=QUIET, size=11)
-    for name, color in COLORS.items():
+    for name in ("simclr", "byol", "pirl"):
+        color = charts.color_of(name)
         rows = [row for row in found["curve"] if row["name"] == name]
         images = [row["images"] / 1e6 for row in rows]
         ax.plot(images, [row["knn"] for row in rows], color=color, marker="o", ms=4)
