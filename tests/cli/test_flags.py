@@ -40,8 +40,8 @@ FROZEN = {
     "convert": "allow-unsafe-pickle folder path",
     "export": "backbone card output size weights",
     "predict": "output weights",
-    "embed": "images output weights",
-    "search": "images output weights",
+    "embed": "images output size weights",
+    "search": "images output size weights",
     "list": "folder",
     "results": "folder readme",
     "pretrain pirl": f"""
