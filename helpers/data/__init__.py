@@ -161,7 +161,7 @@ def name_of(source: str, labels: int | str | None = None, seed: int = 0) -> str:
 def _path_of(source: str) -> str:
     """The path after ``folder:``."""
     path = source.removeprefix("folder:")
-    if not path.strip():  # it would mean the current folder, whatever is in it
+    if path != source and not path.strip():  # it would mean the current folder
         raise ValueError("Write a path after folder: such as folder:photos.")
     return path
 
