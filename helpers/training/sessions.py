@@ -6,7 +6,9 @@ import dataclasses
 import importlib.util
 import math
 import os
+import pathlib
 import shutil
+import sysconfig
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +25,7 @@ from helpers.training.settings import PretrainingSettings
 
 # Compiling takes minutes and saves a part of every step: a rule of thumb.
 STEPS_WORTH_COMPILING = 10_000
+OLDEST_CAPABILITY = (7, 0)  # of a GPU that triton compiles for
 # Numbers that every epoch's entry in the history has.
 ENTRY = ("epoch", "loss", "spread", "learning_rate", "images", "seconds")
 
@@ -271,9 +274,17 @@ def compiles(choice: str, steps: int, device: torch.device, processes: int = 1) 
     processes share BatchNorm's statistics, where torch's compiler probably has to split
     the network; whether it still pays there has not been measured.
     """
-    # triton builds its driver with the C compiler that it finds in this way.
-    builder = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
-    has_triton = importlib.util.find_spec("triton") is not None
-    can = device.type == "cuda" and has_triton and builder
+    can = device.type == "cuda" and _has_compiler(device)
     pays = processes == 1 and steps >= STEPS_WORTH_COMPILING
     return choice == "on" or bool(choice == "auto" and can and pays)
+
+
+def _has_compiler(gpu: torch.device) -> bool:
+    """Whether triton is there with all that it needs to compile for a GPU."""
+    if importlib.util.find_spec("triton") is None:
+        return False
+    # It builds its driver with Python's headers and the C compiler found in this way.
+    builder = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    header = pathlib.Path(sysconfig.get_paths()["include"], "Python.h")
+    is_recent = torch.cuda.get_device_capability(gpu) >= OLDEST_CAPABILITY
+    return bool(builder) and header.is_file() and is_recent

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import pathlib
 import shutil
 
 import lightning_fabric
@@ -55,13 +56,20 @@ def test_views_grow_in_the_middle_of_a_run_that_is_stopped_there(
 def test_long_runs_on_a_gpu_are_compiled(choice, steps, device, expected, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     monkeypatch.setattr(shutil, "which", lambda name: name)
+    monkeypatch.setattr(pathlib.Path, "is_file", lambda path: path.name == "Python.h")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 0))
     assert sessions.compiles(choice, steps, torch.device(device)) is expected
     many = sessions.compiles(choice, steps, torch.device(device), processes=2)
     assert many is (choice == "on")
     monkeypatch.delenv("CC", raising=False)
-    for module, name in ((importlib.util, "find_spec"), (shutil, "which")):
-        with monkeypatch.context() as lacking:  # triton, or a compiler
-            lacking.setattr(module, name, lambda name: None)
+    for owner, name, answer in (
+        (importlib.util, "find_spec", None),  # triton
+        (shutil, "which", None),  # a C compiler
+        (pathlib.Path, "is_file", False),  # Python's headers
+        (torch.cuda, "get_device_capability", (6, 1)),
+    ):
+        with monkeypatch.context() as lacking:
+            lacking.setattr(owner, name, lambda *_, answer=answer: answer)
             found = sessions.compiles(choice, steps, torch.device(device))
             assert found is (choice == "on")
 
