@@ -212,7 +212,7 @@ def convert(args: flags.Convert) -> None:
     )
     print(matched)
     if "evaluation_size" not in weight_files.read_about(file):
-        print("The side of its images is not known: give it with --size.")
+        print("The side of its images is not known: give --size wherever you use it.")
     print(f"The backbone is {file}.")
 
 

@@ -105,7 +105,7 @@ def unpack(file: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
                 )
             beside = folder / f".{os.getpid()}-{place.name}"
             try:
-                for member in members:  # some programs of Windows write cat\\1.jpg
+                for member in members:  # some programs of Windows write cat\1.jpg
                     member.filename = member.filename.replace("\\", "/")
                 # It leaves out roots and ".." of names.
                 archive.extractall(beside, members)

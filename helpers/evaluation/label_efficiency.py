@@ -55,10 +55,8 @@ def measure(
         Top-1 accuracy in percent by labels per class, for ``baseline``, ``linear
         probe`` and ``fine-tuning``.
     """
-    steps_of = functools.partial(
-        supervised.steps_per_epoch, batch_size=settings.batch_size
-    )
-    whole = settings.epochs * steps_of(dataset.train_count)
+    steps_of, batch_size = supervised.steps_per_epoch, settings.batch_size
+    whole = settings.epochs * steps_of(dataset.train_count, batch_size)
     smallest = int(dataset.train.labels.bincount().min())
     amounts = [*(n for n in amounts if n < smallest), smallest]
     features = protocols.encode(create(), dataset, image_size=image_size)
@@ -82,8 +80,8 @@ def measure(
         )
         found = probes.score(probe(features.test), dataset.test.labels)
         curves["linear probe"][amount] = found.top1
-        steps = min(STEPS, whole)
-        epochs = max(settings.epochs, math.ceil(steps / steps_of(len(index))))
+        enough = math.ceil(min(STEPS, whole) / steps_of(len(index), batch_size))
+        epochs = max(settings.epochs, enough)
         chosen = dataclasses.replace(settings, epochs=epochs, validation=0.0)
         for way, (method, build) in starts.items():
             experiment = protocols.Experiment(

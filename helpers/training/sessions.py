@@ -274,13 +274,13 @@ def compiles(choice: str, steps: int, device: torch.device, processes: int = 1) 
     processes share BatchNorm's statistics, where torch's compiler probably has to split
     the network; whether it still pays there has not been measured.
     """
-    can = device.type == "cuda" and _has_compiler(device)
+    can = device.type == "cuda" and _can_compile_for(device)
     pays = processes == 1 and steps >= STEPS_WORTH_COMPILING
     return choice == "on" or bool(choice == "auto" and can and pays)
 
 
-def _has_compiler(gpu: torch.device) -> bool:
-    """Whether triton is there with all that it needs to compile for a GPU."""
+def _can_compile_for(gpu: torch.device) -> bool:
+    """Whether triton is there, with what it needs, and knows GPUs of this age."""
     if importlib.util.find_spec("triton") is None:
         return False
     # It builds its driver with Python's headers and the C compiler found in this way.

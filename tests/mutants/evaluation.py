@@ -156,8 +156,8 @@ FAULTS = {
             ),
         ],
         f"{AMOUNTS}::test_few_labels_take_more_epochs_but_no_more_steps_than_all": [
-            ("max(settings.epochs, math.ceil(", "min(settings.epochs, math.ceil("),
-            ("steps / steps_of(len(index))", "steps / -(-len(index) // 8)"),
+            ("max(settings.epochs, enough)", "min(settings.epochs, enough)"),
+            ("/ steps_of(len(index), batch_size)", "/ -(-len(index) // batch_size)"),
             ("min(STEPS, whole)", "STEPS"),
             ("min(STEPS, whole)", "whole"),
         ],
