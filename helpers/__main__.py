@@ -57,7 +57,8 @@ def main() -> int:
     except OSError as error:
         return _stop(_about_files(error), 1)
     except (MemoryError, RuntimeError) as error:
-        sentence = _about_memory(error) or _about_processes(error)
+        sentences = (_about_memory, _about_processes, _about_compiling)
+        sentence = next(filter(None, (about(error) for about in sentences)), None)
         if not sentence:
             raise
         return _stop(sentence, 1)
@@ -81,7 +82,20 @@ def _about_memory(error: MemoryError | RuntimeError) -> str | None:
     return None
 
 
-def _about_processes(error: RuntimeError) -> str | None:
+def _about_compiling(error: MemoryError | RuntimeError) -> str | None:
+    """A sentence if torch's compiler fails, None otherwise."""
+    modules = [kind.__module__ for kind in type(error).__mro__]
+    if not any(
+        name.startswith(("torch._dynamo", "torch._inductor")) for name in modules
+    ):
+        return None
+    cause = getattr(error, "inner_exception", error)
+    lines = str(cause).splitlines() or [""]
+    reason = f"{type(cause).__name__}: {lines[0]}"
+    return f"The network cannot be compiled here ({reason}): give --compile off."
+
+
+def _about_processes(error: MemoryError | RuntimeError) -> str | None:
     """A sentence if another process of the run has gone, None otherwise."""
     if "DataLoader worker" in str(error):
         return (

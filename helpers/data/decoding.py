@@ -5,7 +5,7 @@ How a long one becomes a square is a choice (``FITS``). Deep images
 (floats, integers of more than 8 bits) are mapped from the range of their own values to
 0–255, each file by itself, so that a new photograph is decoded as those of the data set
 were; how bright one file is beside another is lost. Of colours with 16 bits Pillow
-reads the upper 8. Large images are decoded one at a time, to bound the memory.
+reads the upper 8. A process decodes large images one at a time, to bound the memory.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # else they are prin
 HEIC = (".heic", ".heif")
 LARGE = 20_000_000  # pixels
 ONE_AT_A_TIME = threading.Lock()
+STRIP = 1_000_000  # values that are mapped by their range at a time
 REDUCIBLE = ("L", "RGB", "RGBA", "CMYK")
 MOST_PIXELS = 2 * (PIL.Image.MAX_IMAGE_PIXELS or 89_478_485)  # Pillow's own limit
 TOO_LARGE = f"it has more than {MOST_PIXELS:,} pixels: save it smaller, or as JPEG"
@@ -196,12 +197,22 @@ def _has_more(image: PIL.Image.Image) -> bool:
 
 def _mapped_by_range(image: PIL.Image.Image) -> PIL.Image.Image:
     """Map the smallest value to 0 and the largest to 255; Pillow would clip them."""
-    values = np.asarray(image, dtype=np.float64)
-    finite = values[np.isfinite(values)]
-    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
-    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    values = np.asarray(image)
+    count = -(-values.size // STRIP)
+    strips = np.array_split(values, count)  # in float64 all of it would be large
+    finite = [strip[np.isfinite(strip)] for strip in strips]
+    ends = [
+        float(end) for part in finite if part.size for end in (part.min(), part.max())
+    ]
+    low, high = (min(ends), max(ends)) if ends else (0.0, 0.0)
     scale = 255 / (high - low) if high > low else 0.0
-    return PIL.Image.fromarray(((values - low) * scale).round().astype(np.uint8))
+    mapped = np.empty(values.shape, dtype=np.uint8)
+    for strip, made in zip(strips, np.array_split(mapped, count), strict=True):
+        exact = np.nan_to_num(
+            strip.astype(np.float64), nan=low, posinf=high, neginf=low
+        )
+        made[:] = ((exact - low) * scale).round()
+    return PIL.Image.fromarray(mapped)
 
 
 def _orientation(image: PIL.Image.Image) -> int:

@@ -89,7 +89,7 @@ def load(
         _look_at_some(found.unlabeled, image_size, fit, checked)
         workers = hardware.workers() if workers is None else workers
         splits = [
-            _stream(part, image_size, workers, checked, fit)
+            _stream(part, image_size, workers, checked, fit, list_file)
             for part in (pretraining, test)
         ]
     unlabeled = {str(file) for file, _ in found.unlabeled}
@@ -196,28 +196,36 @@ def _stream(
     workers: int,
     checked: remarks.Checked,
     fit: str,
+    list_file: pathlib.Path,
 ) -> Split:
     """Files to be decoded on access, without the labelled ones that are broken."""
     good = [item for item in items if str(item[0]) not in checked.broken]
     _check_some_left(items, len(good), checked)
     labels = torch.tensor([label for _, label in good], dtype=torch.int64)
     paths, labelled = [file for file, _ in good], int((labels >= 0).sum())
-    return Split(streaming.Files(paths, image_size, workers, labelled, fit), labels)
+    images = streaming.Files(paths, image_size, workers, labelled, fit, list_file)
+    return Split(images, labels)
 
 
 def _check(
     items: Sequence[LabelledFile], image_size: int, fit: str, list_file: pathlib.Path
 ) -> remarks.Checked:
-    """Decode files once, and keep the outcome for the next time."""
+    """Decode files once, and keep the outcome for the next time.
+
+    Those that could not be read are tried again: a disk or the memory may have failed.
+    """
     try:
-        kept = remarks.Checked(**files.parse_json(list_file.read_text("utf-8")))
-        kept.check()
-        return kept
+        checked = remarks.Checked(**files.parse_json(list_file.read_text("utf-8")))
+        checked.check()
+        items = [item for item in items if str(item[0]) in checked.broken]
+        was_broken, checked.broken = checked.broken, {}
     except (OSError, ValueError, TypeError):  # none yet, or a damaged one
-        checked = remarks.Checked()
+        checked, was_broken = remarks.Checked(), None
     decoded = _examined(items, image_size, "checking images with labels", fit)
     for (file, _), image in zip(items, decoded, strict=True):
         checked.add(file, image)
+    if checked.broken == was_broken:
+        return checked
     text = json.dumps(dataclasses.asdict(checked))
     try:
         files.write(list_file, lambda beside: beside.write_text(text, "utf-8"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import csv
+import functools
 import os
 import pathlib
 from collections.abc import Iterator
@@ -55,6 +56,7 @@ def find(table: pathlib.Path, left_out: layout.LeftOut) -> layout.Layout:
         layout.relative_name(file, root): file
         for file in layout.image_files(root, left_out, but=table)
     }
+    found_as = functools.cache(lambda: {_identity(there[name]): name for name in there})
     said = collections.defaultdict(list)
     for line, row in _rows(table):
         file = _below(row["file"], root)
@@ -62,10 +64,12 @@ def find(table: pathlib.Path, left_out: layout.LeftOut) -> layout.Layout:
             left_out.add(f"row(s) of {name} without a file", f"line {line}")
         elif file is None:
             left_out.add(f"outside the folder of {name}", row["file"])
-        elif file in there:
-            said[file].append((row["class"], _split(row, line, table)))
-        elif not os.path.exists(root / file):  # others were counted with their reason
+        elif not (file in there or os.path.exists(root / file)):
             left_out.add(f"named in {name}, but not there", file)
+        else:  # a link to it, or capitals, may be another name of a file that was found
+            file = file if file in there else found_as().get(_identity(root / file))
+            if file:  # others were counted with their reason
+                said[file].append((row["class"], _split(row, line, table)))
     parts = collections.defaultdict(lambda: collections.defaultdict(list))
     for file, path in sorted(there.items(), key=lambda item: item[0].split("/")):
         words = said.get(file, [])
@@ -134,6 +138,12 @@ def _rows(table: pathlib.Path) -> Iterator[tuple[int, dict[str, str]]]:
         named |= dict(zip(columns, values, strict=False))
         if any(named.values()):
             yield line, named
+
+
+def _identity(path: pathlib.Path) -> tuple[int, int]:
+    """What tells a file from every other one, by whatever name it is opened."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 def _below(file: str, root: pathlib.Path) -> str | None:

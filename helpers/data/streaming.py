@@ -6,6 +6,8 @@ come in the order of the given indexes.
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import os
 import pathlib
 import signal
@@ -28,8 +30,8 @@ class Files:
     """Drop-in replacement for a uint8 tensor (N, 3, S, S), decoded on access.
 
     An unreadable file without a label is replaced by the next readable one, always the
-    same, so that every process and every epoch sees the same images. Nothing stands in
-    for a file with a label: another image would get its label.
+    same, so that every process, every epoch and every selection sees the same images.
+    Nothing stands in for a file with a label: another image would get its label.
 
     Args:
         paths: of the images.
@@ -37,6 +39,7 @@ class Files:
         workers: processes that decode batches ahead; 0 decodes in this process.
         labelled: the first images, so many of them, have labels.
         fit: how an image becomes a square, one of ``decoding.FITS``.
+        list_file: says which files could be read; removed once that is no longer true.
     """
 
     def __init__(
@@ -46,28 +49,31 @@ class Files:
         workers: int,
         labelled: int = 0,
         fit: str = "crop",
+        list_file: pathlib.Path | None = None,
     ) -> None:
         """See the class."""
         # One array: millions of path objects would be copied into every worker.
         self.paths = np.array([os.fsencode(path) for path in paths], dtype=np.bytes_)
-        self.is_labelled = np.arange(len(self.paths)) < labelled
+        self.numbers = np.arange(len(self.paths))  # of the paths that were selected
+        self.is_labelled = self.numbers < labelled  # by the number of a path
         self.size, self.workers, self.fit = size, workers, fit
+        self.list_file = list_file
         self.warned = False
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """N, 3, S, S."""
-        return len(self.paths), 3, self.size, self.size
+        return len(self), 3, self.size, self.size
 
     def __len__(self) -> int:
         """Number of images N."""
-        return len(self.paths)
+        return len(self.numbers)
 
     def select(self, index: Tensor | slice) -> Files:
         """The files at these indexes; nothing is read."""
-        chosen = Files([], self.size, self.workers, fit=self.fit)
+        chosen = copy.copy(self)
         where = index.numpy() if isinstance(index, Tensor) else index
-        chosen.paths, chosen.is_labelled = self.paths[where], self.is_labelled[where]
+        chosen.numbers = self.numbers[where]
         return chosen
 
     def __getitem__(self, index: Any) -> Tensor:
@@ -85,28 +91,34 @@ class Files:
         """Decode a batch; a DataLoader's worker calls this.
 
         Returns:
-            pixels uint8 (B, 3, S, S), and the indexes int64 (B,) of the files that were
+            pixels uint8 (B, 3, S, S), and the numbers int64 (B,) of the paths that were
             decoded, -1 where none could be.
         """
         pixels = torch.zeros(len(index), *self.shape[1:], dtype=torch.uint8)
         shown = torch.full((len(index),), -1)
-        for row, first in enumerate(index.tolist()):
-            tries = 1 if self.is_labelled[first] else min(STAND_INS, len(self))
+        count = len(self.paths)
+        for row, first in enumerate(self.numbers[index].tolist()):
+            tries = 1 if self.is_labelled[first] else min(STAND_INS, count)
             for number in range(first, first + tries):
-                path = os.fsdecode(self.paths[number % len(self)])
+                path = os.fsdecode(self.paths[number % count])
                 image = decoding.decode(pathlib.Path(path), self.size, self.fit)
                 if image is not None:
                     pixels[row] = torch.from_numpy(image)
-                    shown[row] = number % len(self)
+                    shown[row] = number % count
                     break
         return pixels, shown
 
-    def check(self, wanted: Tensor, shown: Tensor) -> None:
+    def check(self, index: Tensor, shown: Tensor) -> None:
         """Warn, once, when another file was decoded than the wanted one.
+
+        Args:
+            index: of the wanted images, int64 (B,).
+            shown: numbers of the paths that were decoded, see ``__getitems__``.
 
         Raises:
             ValueError: when none could be decoded.
         """
+        wanted = torch.from_numpy(self.numbers)[index]
         broken = (wanted != shown).nonzero()[:, 0]
         if len(broken) == 0:
             return
@@ -115,6 +127,9 @@ class Files:
         missing = wanted[shown < 0]
         lost = missing[torch.from_numpy(self.is_labelled)[missing]]
         if len(lost):
+            if self.list_file:
+                with contextlib.suppress(OSError):
+                    self.list_file.unlink(missing_ok=True)
             raise ValueError(
                 f"{os.fsdecode(self.paths[lost[0]])!r} could be read before and cannot "
                 "be read now: bring it back, or run again to leave it out."

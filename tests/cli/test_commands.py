@@ -15,6 +15,7 @@ import pytest
 import safetensors.torch
 import small
 import torch
+from torch._dynamo.exc import Unsupported
 
 from helpers import __main__, data, files, methods
 from helpers.cli import commands
@@ -158,6 +159,7 @@ def test_a_wrong_flag_is_named_without_a_traceback(line, complaint, run):
         (MemoryError(), 1, "The memory is full: lower --batch-size, --size or"),
         (RuntimeError("DefaultCPUAllocator: can't allocate"), 1, "The memory is full"),
         (RuntimeError("DataLoader worker (pid 9) is killed"), 1, "lower --workers or"),
+        (Unsupported("no cc\n"), 1, "compiled here (Unsupported: no cc): give --com"),
         (KeyboardInterrupt("Stopped after step 3."), 130, "Stopped after step 3."),
         (signals.StoppedError("Stopped.", signal.SIGTERM), 143, "Stopped."),
         (KeyboardInterrupt(), 130, "Stopped; what was saved is kept."),

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import time
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -174,6 +175,24 @@ def test_deep_images_are_mapped_by_their_own_range(values, low, high, tmp_path):
     assert made.is_deep
     expected = np.linspace(0, 255, 64)
     assert np.abs(made.pixels[0, 5] - expected).max() <= (2 if high > 300 else 3)
+
+
+def test_mapping_by_range_takes_little_memory_and_is_exact(monkeypatch):
+    values = np.random.default_rng(0).normal(size=(2_000, 500)).astype(np.float32)
+    values[3, 4:8] = [np.nan, np.inf, -np.inf, 99]
+    image = PIL.Image.fromarray(values)
+    whole = np.asarray(decoding._mapped_by_range(image))
+    monkeypatch.setattr(decoding, "STRIP", 10_000)
+    tracemalloc.start()
+    in_strips = np.asarray(decoding._mapped_by_range(image))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (in_strips == whole).all()
+    assert in_strips[3, 4:8].tolist() == [0, 255, 0, 255]
+    assert peak < 16 * values.size
+    finite = values[np.isfinite(values)].astype(np.float64)
+    shares = (values[5:].astype(np.float64) - finite.min()) / (99 - finite.min())
+    assert (in_strips[5:] == (255 * shares).round()).mean() > 0.999
 
 
 def save_tiff(file, values):

@@ -49,6 +49,16 @@ def said(images, **options):
     return dataset, "\n".join(str(warning.message) for warning in caught)
 
 
+def cannot_be_read(name, monkeypatch):
+    """Files of a name cannot be read, as on a disk that fails."""
+    whole, fails = decoding.examine, decoding.Decoded(None, "Input/output error")
+    monkeypatch.setattr(
+        decoding,
+        "examine",
+        lambda file, *rest: fails if file.name == name else whole(file, *rest),
+    )
+
+
 def test_a_folder_is_read_in_a_fixed_order(images):
     loose = images / "unlabeled" / "any" / "depth"
     loose.mkdir(parents=True)
@@ -97,14 +107,43 @@ def test_labelled_files_are_checked_once_and_again_when_they_change(
 ):
     (images / "test/cat/0.png").write_text("broken")
     first = said(images, storage="stream")
+    broken = images / "test/cat/0.png"
     with monkeypatch.context() as patch:
-        patch.setattr(decoding, "examine", None)
+        whole = decoding.examine
+        patch.setattr(
+            decoding,
+            "examine",
+            lambda file, *a: whole(file, *a) if file == broken else 0,
+        )
         again = said(images, storage="stream")
         assert again[1] == first[1]
         assert len(again[0].test) == 5
     shutil.copy(images / "test/cat/1.png", images / "test/cat/0.png")
     mended, words = said(images, storage="stream")
     assert (len(mended.test), words) == (6, "")
+
+
+def test_a_file_that_could_not_be_read_for_once_is_tried_again(images, monkeypatch):
+    with monkeypatch.context() as patch:
+        cannot_be_read("0.png", patch)
+        first, words = said(images, storage="stream")
+    assert (len(first.train), "Input/output error" in words) == (4, True)
+    for _ in range(2):
+        again, words = said(images, storage="stream")
+        assert (len(again.train), words) == (6, "")
+
+
+def test_a_file_that_can_no_longer_be_read_is_left_out_by_the_next_run(
+    images, monkeypatch
+):
+    dataset, _ = said(images, storage="stream")
+    with monkeypatch.context() as patch:
+        cannot_be_read("0.png", patch)
+        with pytest.raises(ValueError, match="run again to leave it out"):
+            dataset.train.images[:]
+        again, words = said(images, storage="stream")
+        assert (len(again.train), words[:10]) == (4, "Left out: ")
+        again.train.images[:]
 
 
 @pytest.mark.parametrize("storage", ["resident", "stream"])

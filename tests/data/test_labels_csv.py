@@ -99,6 +99,16 @@ def test_what_a_table_says_and_is_not_so_is_counted(photos):
         assert said in words, words
 
 
+def test_a_table_may_name_a_file_by_any_link_to_it(photos):
+    text = "file,class\n" + "".join(line(n, "ab"[n % 2]) for n in range(10))
+    _, expected, _ = find(write(photos, text))
+    (photos / "alias").symlink_to(photos / "deep" / "er")  # comes first, so is entered
+    _, names, words = find(photos)
+    assert (names, words) == (expected, "")
+    words = find(write(photos, text + "alias/1.png,a\n"))[2]
+    assert words == "Left out: 1 with two rows in labels.csv that differ (alias/1.png)."
+
+
 def test_accents_are_the_same_however_they_are_written(photos):
     one, other = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
     (photos / "deep/er/0.png").rename(photos / f"{one}.png")

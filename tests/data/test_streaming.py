@@ -219,9 +219,11 @@ def test_no_batches_are_no_error(stored):
     assert list(streaming.batches(stored[1], [], CPU)) == []
 
 
-def test_chosen_files_know_which_of_them_have_labels():
-    whole = streaming.Files(["a", "b", "c", "d"], 8, 0, labelled=2)
-    chosen = whole.select(torch.tensor([3, 1, 2]))
-    assert chosen.is_labelled.tolist() == [False, True, False]
-    assert chosen.paths.tolist() == [b"d", b"b", b"c"]
-    assert whole.select(slice(1, 3)).is_labelled.tolist() == [True, False]
+def test_what_stands_in_does_not_depend_on_the_selection(stored, tmp_path):
+    images, files = stored
+    for number in (3, 47):
+        (tmp_path / "images" / f"{number:02}.png").write_bytes(b"nothing")
+    order = torch.tensor([47, 3, 20, 9])
+    with pytest.warns(UserWarning, match="stands in"):
+        shown = files.select(order).select(slice(0, 3))[:]
+    assert torch.equal(shown, images[[0, 4, 20]])

@@ -92,18 +92,17 @@ FAULTS = {
     "data/streaming.py": {
         f"{STREAM}::test_nothing_stands_in_for_an_image_with_a_label": [
             ("1 if self.is_labelled[first] else", "0 if False else"),
+            ("self.numbers < labelled", "self.numbers < 0"),
         ],
         f"{STREAM}::test_the_next_image_stands_in_for_a_broken_one": [
             ("range(first, first + tries)", "range(first, first + 1)"),
         ],
-        f"{STREAM}::test_chosen_files_know_which_of_them_have_labels": [
+        f"{STREAM}::test_what_stands_in_does_not_depend_on_the_selection": [
             (
-                "chosen.paths, chosen.is_labelled = self.paths[where], "
-                "self.is_labelled[where]",
-                "chosen.paths, chosen.is_labelled = self.paths[where], "
-                "self.is_labelled[: len(self.paths[where])]",
+                "chosen.numbers = self.numbers[where]",
+                "chosen.paths = self.paths[self.numbers[where]]\n"
+                "        chosen.numbers = np.arange(len(chosen.paths))",
             ),
-            ("np.arange(len(self.paths)) < labelled", "np.arange(len(self.paths)) < 0"),
         ],
     },
     "data/decoding.py": {
