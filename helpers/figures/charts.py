@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -133,9 +134,10 @@ def bank(age: Tensor, similarity: Tensor) -> Figure:
     """
     fig = Figure(figsize=(8.2, 2.7), layout="constrained")
     left, right = fig.subplots(1, 2)
-    oldest = int(age.max()) + 1
-    bins = np.linspace(-0.5, oldest - 0.5, min(oldest, 40) + 1)
-    _histogram(left, age, bins, BLUE)
+    count = int(age.max()) + 1
+    width = math.ceil(count / 40)  # whole steps, or some bars would hold more of them
+    ends = np.arange(0, count + width, width) - 0.5
+    _histogram(left, age, ends, BLUE)
     left.set(xlabel="age of an entry (steps)", ylabel="entries (%)")
     bins, own = np.linspace(-1, 1, 51), torch.eye(len(similarity), dtype=torch.bool)
     _histogram(right, similarity.cpu()[~own], bins, COLORS[1], label="of other images")

@@ -79,6 +79,12 @@ def test_bank(entries, count):
     stored(figure)
 
 
+def test_every_bar_of_the_bank_stands_for_equally_many_ages():
+    figure = charts.bank(torch.arange(100), torch.eye(2))
+    heights = [bar.get_height() for bar in figure.axes[0].containers[0]]
+    assert heights[:-1] == pytest.approx([3.0] * 33)
+
+
 @pytest.mark.parametrize("count", [1, 12])
 def test_comparison(count):
     records = [
