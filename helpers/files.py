@@ -52,8 +52,14 @@ def check_folder(folder: pathlib.Path) -> None:
         OSError: in one sentence, when nothing can be written.
     """
     place = pathlib.Path(os.path.abspath(folder))
-    while not place.exists() and place != place.parent:
+    while not os.path.lexists(place) and place != place.parent:
         place = place.parent
+    if not place.exists():
+        raise OSError(
+            f"Cannot write into {str(folder)!r}: {str(place)!r} is a link to "
+            f"{os.readlink(place)!r}, which is not there; bring it back or choose "
+            "another folder."
+        )
     try:
         with tempfile.TemporaryFile(dir=place) as file:
             file.write(b"tried")

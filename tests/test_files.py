@@ -175,3 +175,10 @@ def test_a_lock_is_held_by_one(tmp_path):
         files.lock(tmp_path / "new" / ".lock", timeout=0)
     lock.release()
     files.lock(tmp_path / "new" / ".lock", timeout=0).release()
+
+
+def test_a_link_to_what_is_not_there_is_no_folder_to_write_into(tmp_path):
+    link = tmp_path / "drive"
+    link.symlink_to(tmp_path / "not mounted")
+    with pytest.raises(OSError, match=r"drive' is a link to '.*not mounted', whi"):
+        files.check_folder(link / "runs")

@@ -106,7 +106,6 @@ def machine(tmp_path, drive, number=1):
     # The helpers know Colab's folder by name, so the copy names the test's.
     if not project.exists():
         shutil.unpack_archive(project.with_suffix(".zip"), project.parent)
-        (project / ".unpacked").touch()  # as the setup cell does it
     for file in (project / "helpers").rglob("*.py"):
         text = file.read_text("utf-8")
         moved = re.sub(r'"/[^"\n]*?content(?=/drive)', f'"{made.content}', text)

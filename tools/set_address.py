@@ -31,6 +31,7 @@ import os
 import pathlib
 import shutil
 import sys
+import zipfile
 
 if "google.colab" in sys.modules:
 FETCH
@@ -53,16 +54,15 @@ DRIVE = """\
     try:
         drive.mount("/content/drive")
     except Exception as error:
-        words = f"Google Drive could not be mounted ({error!r}): run again, allow it."
-        raise RuntimeError(words) from None
+        raise OSError(f"Drive could not be mounted ({error!r}): allow it.") from None
     project = pathlib.Path("/content/drive/MyDrive/self-supervised-stl10")
     print(f"The project is read from your Google Drive: {project}.")
-    archive, unpacked = project.with_suffix(".zip"), project / ".unpacked"
-    if archive.is_file() and not unpacked.is_file():
+    archive, begun = project.with_suffix(".zip"), project / ".unpacking"
+    is_new = begun.exists() or not (project / "helpers").is_dir()
+    if is_new and zipfile.is_zipfile(archive):  # not while it is being uploaded
+        begun.mkdir(parents=True, exist_ok=True)
         shutil.unpack_archive(archive, project.parent)
-        unpacked.touch()
-    elif archive.is_file() and archive.stat().st_mtime > unpacked.stat().st_mtime:
-        print("The zip is newer than the folder: rename the folder to use the zip.")
+        begun.rmdir()
     os.environ.setdefault("STL_CHECKPOINTS", "/content/checkpoints")
     os.environ.setdefault("STL_DATA_ROOT", "/content/data")\
 """

@@ -218,7 +218,7 @@ def convert(args: flags.Convert) -> None:
 
 def export_network(args: flags.Export) -> None:
     """Write a backbone or a classifier in another format."""
-    _check_folders(_folder_of(args.output))
+    _check_file(args.output)
     network, about, side = _network(args.weights, args.backbone, args.size)
     path = args.output
     export.export(network, about, path, image_size=side)
@@ -238,7 +238,7 @@ def export_network(args: flags.Export) -> None:
 
 def predict(args: flags.Predict) -> None:
     """Print the likeliest classes of images, and write them to a file."""
-    _check_folders(_folder_of(args.output))
+    _check_file(args.output)
     found = prediction.predict(args.weights, args.images)
     _print_left_out(found.images)
     print(*found.lines(), sep="\n")
@@ -249,7 +249,7 @@ def predict(args: flags.Predict) -> None:
 
 def embed(args: flags.Embed) -> None:
     """Write the features of images, with their paths."""
-    _check_folders(_folder_of(args.output))
+    _check_file(args.output)
     network, prepared = _features_of(args)
     found = embedding.embed(network, embedding.find([args.images]), **prepared)
     _print_left_out(found)
@@ -263,7 +263,7 @@ def embed(args: flags.Embed) -> None:
 
 def search(args: flags.Search) -> None:
     """Print the images that are most like a given one, and draw them."""
-    _check_folders(_folder_of(args.output))
+    _check_file(args.output)
     network, prepared = _features_of(args)
     photo = embedding.embed(network, [pathlib.Path(args.photo)], **prepared)
     others = [
@@ -355,14 +355,16 @@ def _check_folders(*folders: pathlib.Path | None) -> None:
 
 def _prepare_folders(args: flags.EvaluationFlags, *more: pathlib.Path | None) -> None:
     """Check where a supervised training keeps what it makes; make the mirror."""
-    kept = [files.checkpoints_folder(), args.results_folder, args.mirror]
-    _check_folders(*kept, _folder_of(args.classifier), *more)
+    _check_folders(files.checkpoints_folder(), args.results_folder, args.mirror, *more)
+    _check_file(args.classifier)
     if args.mirror and hardware.is_first_process():
         args.mirror.mkdir(parents=True, exist_ok=True)
 
 
-def _folder_of(file: pathlib.Path | None) -> pathlib.Path | None:
-    return file.parent if file else None
+def _check_file(file: pathlib.Path | None) -> None:
+    if file and file.is_dir():
+        raise ValueError(f"{str(file)!r} is a folder: give the path of a file.")
+    _check_folders(file.parent if file else None)
 
 
 def _print_left_out(found: embedding.Embedding) -> None:

@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import os
 import pathlib
+import zipfile
 
 from helpers import files
 from helpers.data import archives, decoding, folder, labels_csv, layout
@@ -128,7 +129,13 @@ def check(
     else:
         root = files.expand_home(path)
         is_zip = root.is_file() and not labels_csv.is_table(root)
+        if is_zip and not zipfile.is_zipfile(root):
+            raise ValueError(
+                f"{path!r} is no folder, no whole zip of one and no table: name one of "
+                "these, or upload the zip again."
+            )
         if is_zip:  # it is looked into when it is unpacked
+            limited_name(source, labels or 1)
             return
         found = folder.find(root, layout.LeftOut())
         per_class = collections.Counter(label for _, label in found.train)

@@ -1,11 +1,13 @@
 """One image file, of any kind that Pillow knows, to a square of RGB pixels.
 
-Images of any size and mode (greyscale, palette, CMYK, with transparency) become RGB.
-How a long one becomes a square is a choice (``FITS``). Deep images
-(floats, integers of more than 8 bits) are mapped from the range of their own values to
-0–255, each file by itself, so that a new photograph is decoded as those of the data set
-were; how bright one file is beside another is lost. Of colours with 16 bits Pillow
-reads the upper 8. A process decodes large images one at a time, to bound the memory.
+Images of any size and mode (greyscale, palette, CMYK) become RGB, transparent parts
+white, as most programs show them.
+How a long one becomes a square is a choice (``FITS``). Deep images (floats, integers of
+more than 8 bits) are mapped to 0–255 from the range of their own values, without a
+thousandth at each end. Each file is mapped by itself, so that a new photograph is
+decoded as those of the data set were; how bright one file is beside another is lost. Of
+colours with 16 bits Pillow reads the upper 8. A process decodes large images one at a
+time, to bound the memory.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ HEIC = (".heic", ".heif")
 LARGE = 20_000_000  # pixels
 ONE_AT_A_TIME = threading.Lock()
 STRIP = 1_000_000  # values that are mapped by their range at a time
+ABSURD = 1e30  # values as large mean that there is none, as -3.4e38 does
+NODATA = 42113  # the TIFF tag of such a value
 REDUCIBLE = ("L", "RGB", "RGBA", "CMYK")
 MOST_PIXELS = 2 * (PIL.Image.MAX_IMAGE_PIXELS or 89_478_485)  # Pillow's own limit
 TOO_LARGE = f"it has more than {MOST_PIXELS:,} pixels: save it smaller, or as JPEG"
@@ -143,13 +147,21 @@ def _read(opened: PIL.Image.Image, size: int, fit: str) -> Decoded:
     is_grey = opened.mode == "F" or opened.mode.startswith("I")
     is_deep = is_grey or is_16
     has_more, orientation = _has_more(opened), _orientation(opened)
-    image = _mapped_by_range(opened) if is_grey else opened
+    nodata = getattr(opened, "tag_v2", {}).get(NODATA)
+    image = _mapped_by_range(opened, nodata) if is_grey else opened
     step = min(image.size) // (4 * size)
     if image.width * image.height > LARGE and image.mode in REDUCIBLE and step > 1:
         image = image.reduce(step)  # a second copy of all of it would take much
+    alpha = None
+    if image.has_transparency_data and opened.format != "TIFF":  # there it is anything
+        alpha = image.convert("RGBA").getchannel("A")
     image = image.convert("RGB")
     if is_16 and not is_grey:
         image = _mapped_by_range(image)
+    if alpha:
+        image = PIL.Image.composite(
+            image, PIL.Image.new("RGB", image.size, "white"), alpha
+        )
     upright = _turned(image, orientation)
     pixels = np.array(_square(upright, size, fit)).transpose(2, 0, 1)
     is_long = upright.width != upright.height
@@ -195,24 +207,41 @@ def _has_more(image: PIL.Image.Image) -> bool:
     return low < high
 
 
-def _mapped_by_range(image: PIL.Image.Image) -> PIL.Image.Image:
-    """Map the smallest value to 0 and the largest to 255; Pillow would clip them."""
+def _mapped_by_range(image: PIL.Image.Image, nodata: Any = None) -> PIL.Image.Image:
+    """Map a small value to 0 and a large one to 255; Pillow would clip them.
+
+    Not the smallest and the largest: a single broken pixel would take all contrast.
+
+    Args:
+        image: with values of any range.
+        nodata: the value of pixels without any, as satellite images have it.
+    """
     values = np.asarray(image)
-    count = -(-values.size // STRIP)
-    strips = np.array_split(values, count)  # in float64 all of it would be large
-    finite = [strip[np.isfinite(strip)] for strip in strips]
-    ends = [
-        float(end) for part in finite if part.size for end in (part.min(), part.max())
-    ]
-    low, high = (min(ends), max(ends)) if ends else (0.0, 0.0)
+    known = values[np.isfinite(values) & (abs(values) < ABSURD)]
+    with contextlib.suppress(TypeError, ValueError):  # there is none, or no number
+        known = known[known != float(nodata)]
+    low, high = _ends(known)
     scale = 255 / (high - low) if high > low else 0.0
     mapped = np.empty(values.shape, dtype=np.uint8)
-    for strip, made in zip(strips, np.array_split(mapped, count), strict=True):
+    count = -(-values.size // STRIP)  # in float64 all of it would be large
+    for strip, made in zip(
+        np.array_split(values, count), np.array_split(mapped, count), strict=True
+    ):
         exact = np.nan_to_num(
             strip.astype(np.float64), nan=low, posinf=high, neginf=low
         )
-        made[:] = ((exact - low) * scale).round()
+        made[:] = ((exact.clip(low, high) - low) * scale).round()
     return PIL.Image.fromarray(mapped)
+
+
+def _ends(values: np.ndarray) -> tuple[float, float]:
+    """The range of values without a thousandth at each end."""
+    if not values.size:
+        return 0.0, 0.0
+    low, high = np.percentile(values, (0.1, 99.9), method="nearest")
+    if low == high:  # there is little but one value
+        low, high = values.min(), values.max()
+    return float(low), float(high)
 
 
 def _orientation(image: PIL.Image.Image) -> int:

@@ -286,8 +286,13 @@ def _contents(items: Sequence[LabelledFile]) -> list[str]:
                 for start in (0, (size - PIECE) // 2, size - PIECE):
                     file.seek(max(0, start))
                     pieces.append(file.read(PIECE))
-        except OSError:
+        except (PermissionError, FileNotFoundError):
             return "unreadable"
+        except OSError as error:  # a drive fails: the run would not be found again
+            raise ValueError(
+                f"{str(item[0])!r} cannot be read now ({error.strerror or error}): "
+                "bring back its drive, or remove the file, and run again."
+            ) from error
         return f"{size} {hashlib.sha256(b''.join(pieces)).hexdigest()}"
 
     return list(_in_threads(content, items, "telling files apart"))

@@ -1,8 +1,10 @@
 """Labels in a table beside the images: ``labels.csv`` with the columns file and class.
 
-``file`` is a path below the table's folder; a row without a class is an image without a
-label. A third column, ``split``, may say train, test, val or unlabeled. Columns are
-separated by commas, semicolons or tabs. Images in ``unlabeled/`` need no row.
+``file`` is a path below the table's folder, or a name that only one image there has,
+with or without its ending; a row without a class is an image without a label. Other
+usual names of these columns are known too. A third column, ``split``, may say train,
+test, val or unlabeled. Columns are separated by commas, semicolons or tabs. Images in
+``unlabeled/`` need no row.
 """
 
 from __future__ import annotations
@@ -12,12 +14,15 @@ import csv
 import functools
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from helpers.data import layout
 
 USUAL_NAME = "labels.csv"
-COLUMNS = ("file", "class")
+COLUMNS = {
+    "file": ("file", "filename", "file_name", "path", "image", "image_id", "id"),
+    "class": ("class", "label", "category", "target", "class_name"),
+}
 
 
 def is_table(path: pathlib.Path) -> bool:
@@ -57,9 +62,11 @@ def find(table: pathlib.Path, left_out: layout.LeftOut) -> layout.Layout:
         for file in layout.image_files(root, left_out, but=table)
     }
     found_as = functools.cache(lambda: {_identity(there[name]): name for name in there})
+    short = functools.cache(lambda: _short_names(there))
     said = collections.defaultdict(list)
     for line, row in _rows(table):
         file = _below(row["file"], root)
+        file = file if file in there else short().get(file, file)
         if not row["file"]:
             left_out.add(f"row(s) of {name} without a file", f"line {line}")
         elif file is None:
@@ -121,7 +128,10 @@ def _read(table: pathlib.Path) -> list[list[str]]:
             "UTF-8."
         ) from error
     columns = [column.strip().lower() for column in rows[0]] if rows else []
-    if not set(COLUMNS) <= set(columns):
+    for name, others in COLUMNS.items():
+        used = next((other for other in others if other in columns), None)
+        columns = [name if column == used else column for column in columns]
+    if not COLUMNS.keys() <= set(columns):
         raise ValueError(
             f"{str(table)!r} needs the columns file and class (and split, if you "
             f"like) in its first line; it has {layout.some_names(columns)}."
@@ -138,6 +148,18 @@ def _rows(table: pathlib.Path) -> Iterator[tuple[int, dict[str, str]]]:
         named |= dict(zip(columns, values, strict=False))
         if any(named.values()):
             yield line, named
+
+
+def _short_names(there: Mapping[str, pathlib.Path]) -> dict[str, str]:
+    """Whole names by parts of them: without folders, without an ending, if unique."""
+    whole = collections.defaultdict(set)
+    for name in there:
+        parts = name.split("/")
+        for start in range(len(parts)):
+            short = "/".join(parts[start:])
+            whole[short].add(name)
+            whole[short.rpartition(".")[0]].add(name)
+    return {short: names.pop() for short, names in whole.items() if len(names) == 1}
 
 
 def _identity(path: pathlib.Path) -> tuple[int, int]:

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import hashlib
 import os
 import pathlib
+import re
 import unicodedata
-from collections.abc import Iterable
-
-import torch
+from collections.abc import Iterable, Sequence
 
 from helpers import files
 from helpers.data import decoding
-from helpers.data.dataset import stratified_split
 
 SPLITS = {
     "train": "train",
@@ -99,8 +98,8 @@ class Layout:
 def find(root: pathlib.Path, left_out: LeftOut) -> Layout:
     """Find the images of a folder.
 
-    Without test images of its own, a fifth of each class is held out for the test,
-    always the same images.
+    Without test images of its own, a fifth of each class is held out for the test: the
+    same images wherever the folder is, and where images are added, hardly others.
 
     Args:
         root: the folder. If all it holds is one other folder, that one is taken.
@@ -112,9 +111,15 @@ def find(root: pathlib.Path, left_out: LeftOut) -> Layout:
     """
     root = innermost(root)
     splits, others = collections.defaultdict(list), []
-    for folder in _folders(root, left_out):
-        split = SPLITS.get(folder.name.casefold())
+    folders = _folders(root, left_out)
+    named = _splits([folder.name for folder in folders])
+    for folder in folders:
+        split = named.get(folder.name)
         splits[split].append(folder) if split else others.append(folder)
+    # Those of a competition have no labels, and then val/ is what can be scored.
+    if splits["val"] and not any(_folders(one, LeftOut()) for one in splits["test"]):
+        for folder in splits.pop("test", []):
+            left_out.add("not used, because it has no class folders", f"{folder.name}/")
     if splits["test"]:
         for folder in splits["val"]:
             left_out.add("not used, because there is test/", f"{folder.name}/")
@@ -172,11 +177,47 @@ def divide(
     ]
     is_held_out = bool(classes) and not tested
     if is_held_out:
-        labels = torch.tensor([label for _, label in labelled])
-        kept, held = (part.tolist() for part in stratified_split(labels, HELD_OUT))
-        labelled, tested = [labelled[n] for n in kept], [labelled[n] for n in held]
+        held = {file for files in train.values() for file in _held_out(files, root)}
+        tested = [item for item in labelled if item[0] in held]
+        labelled = [item for item in labelled if item[0] not in held]
     rest = [(file, -1) for file in unlabeled]
     return Layout(root, classes, labelled, rest, tested, is_held_out, labels_from)
+
+
+def _held_out(files: Sequence[pathlib.Path], root: pathlib.Path) -> list[pathlib.Path]:
+    """A fifth of the images of a class, at least one, unless it is the only one.
+
+    A digest of their names chooses, so that one more image moves at most one other.
+    """
+
+    def digest(file: pathlib.Path) -> str:
+        return hashlib.sha256(relative_name(file, root).encode()).hexdigest()
+
+    count = min(max(1, round(HELD_OUT * len(files))), len(files) - 1)
+    return sorted(files, key=digest)[:count]
+
+
+def _splits(names: Sequence[str]) -> dict[str, str]:
+    """Which folders are which split, by their names.
+
+    ``training_set`` and ``seg_test`` are meant only where both kinds are there: alone,
+    such a name may be that of a class.
+    """
+    exact = {name: SPLITS[name.casefold()] for name in names if _is_split(name)}
+    if exact:
+        return exact
+    words = {name: re.split(r"[-_. ]+", name.casefold()) for name in names}
+    found = {
+        name: SPLITS[word]
+        for name in names
+        for word in words[name]
+        if word in SPLITS and len(words[name]) > 1
+    }
+    return found if "train" in found.values() and len({*found.values()}) > 1 else {}
+
+
+def _is_split(name: str) -> bool:
+    return name.casefold() in SPLITS
 
 
 def image_files(
@@ -250,7 +291,10 @@ def _by_class(
     """The images of every class folder, and those beside the class folders."""
     classes, loose = collections.defaultdict(list), []
     for place in places:
-        for folder in _folders(place, left_out):
+        inside = _folders(place, left_out)
+        if [folder.name for folder in inside] == [place.name]:  # packed twice
+            inside = _folders(inside[0], left_out)
+        for folder in inside:
             classes[normal(folder.name)] += image_files(folder, left_out)
         loose += _images_in(place, left_out)
     return dict(classes), loose
@@ -284,6 +328,18 @@ def _is_image(file: pathlib.Path, left_out: LeftOut) -> bool:
     else:
         return True
     return False
+
+
+def shared_folders(found: Layout) -> list[str]:
+    """Names of folders that are in the folders of several classes."""
+    holders = collections.defaultdict(set)
+    for item in () if found.labels_from else [*found.train, *found.test]:
+        *above, _ = relative_name(item[0], found.root).split("/")
+        name = found.classes[item[1]]
+        below = above[above.index(name) + 1 :] if name in above else []
+        if below:
+            holders[below[0]].add(name)
+    return sorted(name for name, classes in holders.items() if len(classes) > 1)
 
 
 def _nothing_to_learn_from(

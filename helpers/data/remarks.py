@@ -77,6 +77,14 @@ def sentences(
         image_size: side in pixels at which all of them are kept.
     """
     said = []
+    shared = layout.shared_folders(found)
+    if shared:
+        said.append(
+            f"Several class folders hold folders of the same names, "
+            f"{layout.some_names(shared)}, whose images count as one class each: if "
+            "those are splits or classes, put train/ and test/ first, with a folder "
+            "per class in each."
+        )
     counts = np.bincount(test.labels, minlength=len(found.classes))
     untested = {name for name, n in zip(found.classes, counts, strict=True) if not n}
     if untested:
@@ -87,12 +95,12 @@ def sentences(
     if checked.deep:
         said.append(
             f"Images such as {checked.deep!r} have values of more than 8 bits: each is "
-            "mapped from its own smallest and largest value to 0-255."
+            "mapped from the range of its own values to 0-255."
         )
     if checked.more:
         said.append(
-            f"Images such as {checked.more!r} have a further channel, such as "
-            "transparency or infrared: only red, green and blue, or grey, are used."
+            f"Images such as {checked.more!r} have a further channel: what is "
+            "transparent becomes white, and any other, such as infrared, is not used."
         )
     if checked.count and checked.all_flat:
         said.append(

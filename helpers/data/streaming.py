@@ -132,7 +132,13 @@ class Files:
                     self.list_file.unlink(missing_ok=True)
             raise ValueError(
                 f"{os.fsdecode(self.paths[lost[0]])!r} could be read before and cannot "
-                "be read now: bring it back, or run again to leave it out."
+                "be read now: bring back the file or its drive, or run again to leave "
+                "it out."
+            )
+        if len(missing) and not os.path.exists(path):
+            raise ValueError(
+                f"{name} is no longer there: bring back its drive or folder, and run "
+                "again to go on; what was saved is kept."
             )
         if len(missing):
             raise ValueError(

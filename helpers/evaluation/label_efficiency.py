@@ -33,10 +33,10 @@ def measure(
 ) -> dict[str, dict[int, float]]:
     """Train on few labels and on more: from random weights, frozen, and fine-tuned.
 
-    Smaller choices of labels are part of the larger ones. The number of labels is the
-    only thing that differs along a curve, but for the epochs, which are more where
-    labels are so few that an epoch has hardly a step: up to 200 steps, though never
-    more than with all labels.
+    Smaller choices of labels are part of the larger ones. Settings are the same along a
+    curve, but for the epochs, which are more where labels are so few that an epoch has
+    hardly a step: up to 200 steps, though never more than with all labels. So a
+    warm-up of some epochs has fewer steps there, and a batch has at most all images.
 
     Every training is kept as it goes on, and the accuracy of its point as it ends: see
     ``repetitions``. Asked again, what is there is not computed again.

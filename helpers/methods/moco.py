@@ -41,7 +41,8 @@ class MoCoOptions(base.MethodOptions):
 
     Attributes:
         temperature: τ.
-        queue_size: number K of keys in the queue.
+        queue_size: number K of keys in the queue; of few images at most half as many,
+            or an image would meet its own earlier keys as wrong answers.
         target_momentum: m, the share of its weights that the momentum encoder keeps.
         bn_splits: groups of a batch, over all processes, that BatchNorm sees one by
             one; a process has at least two. 1 is BatchNorm over the whole batch.
@@ -93,7 +94,8 @@ class MoCo(base.Method):
             self.groups_here = max(2, options.bn_splits // dist.world_size())
             split_batch_norm(self.online, self.groups_here)
         self.target = ema.slow_copy(self.online)
-        self.queue = memory.Queue(options.queue_size, options.output_dim)
+        size = min(options.queue_size, max(1, count // 2))  # two keys an image
+        self.queue = memory.Queue(size, options.output_dim)
 
     def loss(self, views: tuple[Tensor, ...], index: Tensor, labels: Tensor) -> Tensor:
         """Each view's query looks for the other view's key."""

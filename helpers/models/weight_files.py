@@ -279,7 +279,8 @@ def find(
     The newest comes first. Files that cannot be used are left out with a warning.
 
     Args:
-        folders: with runs; of a run and its copy, the one in the earlier folder counts.
+        folders: with runs; of a run and its copies, the one with the most epochs, and
+            of equal ones that in the earlier folder.
         name: of the files.
         read: reads the metadata of one.
     """
@@ -291,7 +292,9 @@ def find(
     ]
     of_runs: dict[str, tuple[pathlib.Path, dict[str, Any]]] = {}
     for file, about in _readable(files, read):
-        of_runs.setdefault(file.parent.name, (file, about))
+        known = of_runs.setdefault(file.parent.name, (file, about))
+        if about.get("epochs_done", 0) > known[1].get("epochs_done", 0):
+            of_runs[file.parent.name] = file, about
     return sorted(of_runs.values(), key=lambda one: -one[0].stat().st_mtime)
 
 
@@ -303,11 +306,13 @@ def describe(about: Mapping[str, Any]) -> str:
         return files.printable(f"{name}, {network}, converted from a checkpoint")
     knn, first = about.get("knn"), about.get("init", "random")
     start = f" from {first}" if first != "random" else ""
+    done, planned = about.get("epochs_done", "?"), about.get("epochs", 0)
+    of_all = f" of {planned}" if done != "?" and done < planned else ""
     parts = [
         about.get("method", "unknown method") + start,
         network,
         about.get("data", "unknown data"),
-        f"{about.get('epochs_done', '?')} epochs",
+        f"{done}{of_all} epochs",
     ]
     if knn is not None:
         parts.append(f"k-NN {knn:.1f} % on its labels")

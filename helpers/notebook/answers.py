@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 
 from helpers import data, files, methods
+from helpers.data import layout
 from helpers.models import weight_files
 from helpers.notebook import choices, colab, pace, questions
 from helpers.training.settings import RANGES, configure
@@ -179,6 +181,8 @@ def ask_folder() -> pathlib.Path | None:
         path = files.expand_home(typed)
         if typed and not path.is_dir():
             raise ValueError(f"There is no folder {typed!r}: type its path or nothing.")
+        if typed and not layout.image_files(path):
+            raise ValueError(f"There are no images in {typed!r}: type another folder.")
         return path if typed else None
 
     question = "Folder with images of your own (nothing for none)?"
@@ -187,15 +191,29 @@ def ask_folder() -> pathlib.Path | None:
 
 def _usual_recipe(method: str, source: str) -> str:
     """The recipe for this machine and these images."""
+    if source.startswith("demo"):
+        return "minutes"
     if torch.cuda.is_available():
         return "gpu_hour" if "gpu_hour" in methods.get(method).recipes else "long"
-    return "minutes" if source.startswith("demo") else "hour"
+    return "hour"
 
 
 def _usual_epochs(method: str, recipe: str, source: str) -> int:
-    """The recipe's epochs; on a GPU so many of them as an hour has time for."""
+    """The recipe's epochs; on a GPU so many of them as an hour has time for.
+
+    Those of *hour* are for the photographs: of a larger data set, fewer show as many.
+    """
     epochs = methods.get(method).recipes[recipe]["epochs"]
     known = source in IMAGES and not os.environ.get("STL_EPOCHS")
+    if known and recipe == "hour":
+        least = math.ceil(configure(method, recipe).warmup_epochs) + 1
+        fewer = max(least, round(epochs * IMAGES["imagenette"] / IMAGES[source]))
+        if fewer < epochs:
+            print(
+                f"The recipe's {epochs} epochs are of {IMAGES['imagenette']:,} images; "
+                f"of these {IMAGES[source]:,}, {fewer} take about as long."
+            )
+        return min(fewer, epochs)
     large = recipe in ("gpu_hour", "long")
     if not (known and large and torch.cuda.is_available()):
         return epochs
@@ -270,6 +288,14 @@ def _read(folder: pathlib.Path) -> dict[str, Any]:
         return {}
 
 
+def _found_again(init: str, folders: Sequence[pathlib.Path]) -> str:
+    """Where the first weights are: a run's file may be left in one of the folders."""
+    path = pathlib.Path(init)
+    copies = [folder / path.parent.name / path.name for folder in folders]
+    found = next((copy for copy in copies if copy.is_file()), path)
+    return init if len(path.parts) < 2 or path.is_file() else str(found)
+
+
 def _find(
     method: str | None, folders: Sequence[pathlib.Path]
 ) -> tuple[dict[str, Any], int] | None:
@@ -282,6 +308,7 @@ def _find(
     try:
         data.check(kept["source"], kept["labels"])
         name = data.name_of(kept["source"], kept["labels"])
+        kept = kept | {"init": _found_again(kept["init"], folders)}
         methods.get(kept["method"]).recipes[kept["recipe"]]  # or it is not known
         wanted = {key: kept[key] for key in ("method", "recipe", "epochs")}
         wanted |= {"data": name, "init": weight_files.identify(kept["init"])}

@@ -8,6 +8,7 @@ import pathlib
 import re
 import warnings
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from helpers import methods
 from helpers.data.dataset import unlimited_name
@@ -34,11 +35,8 @@ def ask_init(folders: Sequence[pathlib.Path], name: str = "STL_INIT") -> str:
         ("a checkpoint (file) of any project with a ResNet", None, "file"),
     ]
     listed = [questions.Choice(*line) for line in lines]
-    answer = questions.choose("Which weights first?", listed, 0, name)
-    if answer is None:
-        other = _uploaded()
-        answer = other.source if other else "random"
-    return answer
+    answer = _chosen("Which weights first?", listed, 0, name)
+    return answer.source if isinstance(answer, StartingPoint) else answer
 
 
 def ask(
@@ -47,9 +45,9 @@ def ask(
     """Ask which backbones to evaluate.
 
     By default the newest backbone of every method that was pre-trained on these images,
-    or, where there is none yet, one that came with the project. The list also
-    offers every single file, ImageNet weights, a checkpoint from elsewhere and random
-    weights.
+    a finished one if there is any, or, where there is none yet, one that came with the
+    project. The list also offers every single file, ImageNet weights, a checkpoint
+    from elsewhere and random weights.
 
     Args:
         folders: folders with runs, on this machine or on Drive.
@@ -62,13 +60,19 @@ def ask(
     """
     found = _known(folders)
     newest: dict[str, StartingPoint] = {}
-    for backbone in found:
+    # The newest finished one, or the newest if none of the method has been finished.
+    for backbone in sorted(found, key=lambda one: not one.is_finished):
         if _same(backbone, data) and not backbone.is_released:
             newest.setdefault(backbone.name, backbone)
-    names = ", ".join(newest) or "none yet"
+    names = ", ".join(newest)
     imagenet = starting_points.from_source("imagenet")
+    every = (
+        f"all methods trained on these images ({names})",
+        [*newest.values()],
+        "all",
+    )
     lines = [
-        (f"all methods trained on these images ({names})", [*newest.values()], "all"),
+        *([every] if newest else []),
         *((one.line, [one], one.source) for one in found),
         ("ImageNet weights, learned with labels", [imagenet], "imagenet"),
         ("a checkpoint (file) of any project with a ResNet", None, "file"),
@@ -77,12 +81,40 @@ def ask(
     listed = [questions.Choice(*line) for line in lines]
     released = [one for one in found if one.is_released]
     alike = [one for one in released if _same(one, data)] or released
-    usual = 0 if newest or not alike else 1 + found.index(alike[0])
-    answer = questions.choose("Which backbones?", listed, usual, name)
-    if answer is None:
-        other = _uploaded()
-        answer = [other] if other else []
-    return [*_random_weights(answer), *answer]
+    usual = 0
+    if not newest:
+        usual = found.index(alike[0]) if alike else len(listed) - 1
+    answer = _chosen("Which backbones?", listed, usual, name)
+    if isinstance(answer, StartingPoint):
+        answer = [answer]
+    random = _random_weights(answer)
+    taken = {one.name for one in random}  # a file may be called so too
+    answer = [
+        dataclasses.replace(one, name=f"{one.name} (file)")
+        if one.name in taken
+        else one
+        for one in answer
+    ]
+    return [*random, *answer]
+
+
+def _chosen(
+    question: str, listed: Sequence[questions.Choice], usual: int, name: str
+) -> Any:
+    """Ask for a line; without the file that a line asks for, the question comes again.
+
+    Returns:
+        The value of the line, or the starting point made of a file.
+    """
+    while True:
+        answer = questions.choose(question, listed, usual, name)
+        if answer is None:
+            answer = _uploaded()
+        if answer is not None:
+            return answer
+        if os.environ.get(name):
+            raise ValueError(f"{name} asks for a file: give its path in STL_UPLOAD.")
+        print("No file was given: choose again.")
 
 
 def _uploaded() -> StartingPoint | None:

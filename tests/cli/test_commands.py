@@ -177,6 +177,15 @@ def test_what_goes_wrong_on_the_way_has_its_own_status(
     assert complaint in error
 
 
+@pytest.mark.parametrize("command", ["predict --weights", "embed --weights"])
+def test_an_output_that_is_a_folder_is_refused_before_the_work(command, run, tmp_path):
+    place = tmp_path / "out.npz"
+    place.mkdir()
+    status, _, error = run(f"{command} none --images {tmp_path} --output {place}")
+    assert status == 2
+    assert "out.npz' is a folder: give the path of a file." in error
+
+
 def test_only_of_several_processes_another_one_can_have_gone(run, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer")

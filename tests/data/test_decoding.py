@@ -179,7 +179,7 @@ def test_deep_images_are_mapped_by_their_own_range(values, low, high, tmp_path):
 
 def test_mapping_by_range_takes_little_memory_and_is_exact(monkeypatch):
     values = np.random.default_rng(0).normal(size=(2_000, 500)).astype(np.float32)
-    values[3, 4:8] = [np.nan, np.inf, -np.inf, 99]
+    values[3, 4:8] = [np.nan, np.inf, -np.inf, -3.4e38]
     image = PIL.Image.fromarray(values)
     whole = np.asarray(decoding._mapped_by_range(image))
     monkeypatch.setattr(decoding, "STRIP", 10_000)
@@ -188,11 +188,41 @@ def test_mapping_by_range_takes_little_memory_and_is_exact(monkeypatch):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (in_strips == whole).all()
-    assert in_strips[3, 4:8].tolist() == [0, 255, 0, 255]
-    assert peak < 16 * values.size
-    finite = values[np.isfinite(values)].astype(np.float64)
-    shares = (values[5:].astype(np.float64) - finite.min()) / (99 - finite.min())
-    assert (in_strips[5:] == (255 * shares).round()).mean() > 0.999
+    assert in_strips[3, 4:8].tolist() == [0, 255, 0, 0]
+    assert peak < 18 * values.size
+    low, high = np.quantile(values[5:], (0.001, 0.999))
+    shares = ((values[5:].astype(np.float64) - low) / (high - low)).clip(0, 1)
+    assert np.abs(in_strips[5:] - 255 * shares).max() < 2
+
+
+def test_a_broken_pixel_takes_no_contrast_from_a_deep_image(tmp_path):
+    ramp = np.tile(np.linspace(0, 2_000, 64), (64, 1)).astype(np.float32)
+    expected = np.linspace(0, 255, 64)
+    for odd in (-9_999, 1e6, -3.4e38):
+        values = ramp.copy()
+        values[30, 30] = odd
+        save_tiff(tmp_path / "deep.tif", values)
+        made = decoding.decode(tmp_path / "deep.tif", 64)
+        assert np.abs(made[0, 5] - expected).max() <= 3
+    values[:20] = -9_999  # as the file says it of pixels without a value
+    PIL.Image.fromarray(values).save(tmp_path / "no.tif", tiffinfo={42113: "-9999"})
+    made = decoding.decode(tmp_path / "no.tif", 64)
+    assert np.abs(made[0, 50] - expected).max() <= 3
+    assert (made[:, :20] == 0).all()
+    few = np.zeros((64, 64), np.uint16)
+    few[3, 3] = 700
+    save_tiff(tmp_path / "few.tif", few)
+    assert decoding.decode(tmp_path / "few.tif", 64)[0, 3, 3] == 255
+
+
+@pytest.mark.parametrize("ending", ["png", "webp", "gif"])
+def test_what_is_transparent_is_white(ending, tmp_path):
+    image = PIL.Image.new("RGBA", (32, 32), (0, 0, 0, 0))
+    image.paste((0, 0, 0, 255), (8, 8, 24, 24))
+    image.save(tmp_path / f"drawing.{ending}", lossless=True)
+    made = decoding.decode(tmp_path / f"drawing.{ending}", 32)
+    assert (made[:, 16, 16] <= 2).all()
+    assert (made[:, 2, 2] >= 253).all()
 
 
 def save_tiff(file, values):
@@ -337,6 +367,9 @@ def test_deep_colours_are_mapped_by_their_range_too(channels, tmp_path):
     expected = np.linspace(0, 255, 64)
     if channels == 3:  # blue has the largest values; red keeps its share of them
         expected *= 4_095 / values.max()
+    else:  # the last channel says how much of white is seen
+        opacity = values[5, :, -1] // 256 / 255
+        expected = 255 + (expected - 255) * opacity
     assert np.abs(made.pixels[0, 5] - expected).max() < 20
 
 

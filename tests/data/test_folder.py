@@ -1,5 +1,6 @@
 """Images of one's own: broken files, what is said, in memory or on the disk."""
 
+import errno
 import os
 import shutil
 import warnings
@@ -133,6 +134,30 @@ def test_a_file_that_could_not_be_read_for_once_is_tried_again(images, monkeypat
         assert (len(again.train), words) == (6, "")
 
 
+def test_a_drive_that_fails_does_not_make_another_data_set(images, monkeypatch):
+    """A file that may be read again would give the run another name until then."""
+    first, _ = said(images)
+
+    def fail(path, *_):
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "open", fail, raising=False)
+        with pytest.raises(ValueError, match=r"png' cannot be read now \(Input/output"):
+            said(images)
+    assert said(images)[0].files == first.files
+
+
+def test_a_drive_that_has_gone_is_said(images):
+    for number in range(3):
+        picture(images / "unlabeled" / f"{number}.png", (number, 2, 3))
+    dataset, _ = said(images, storage="stream")
+    (images / "unlabeled").rename(images / "elsewhere")
+    shutil.rmtree(images / "train")
+    with pytest.raises(ValueError, match="is no longer there: bring back its drive or"):
+        dataset.unlabeled.images[:]
+
+
 def test_a_file_that_can_no_longer_be_read_is_left_out_by_the_next_run(
     images, monkeypatch
 ):
@@ -184,7 +209,7 @@ def test_deep_images_a_fourth_channel_and_copies_are_said_in_a_sentence(images):
         dataset, words = said(images, storage=storage)
         deep, fourth, copy = words.split("\n")
         assert "deep.png' have values of more than 8 bits: each is mapped" in deep
-        assert "glass.png' have a further channel, such as" in fourth
+        assert "glass.png' have a further channel: what" in fourth
         assert "1 test image(s) are also training images" in copy
         assert dataset.train.images[3][0].max() == 255
 

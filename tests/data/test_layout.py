@@ -51,6 +51,53 @@ def test_class_folders_without_a_split_hold_out_a_fifth_of_every_class(tmp_path)
     assert find(tmp_path)[0] == found  # always the same
 
 
+def test_another_image_hardly_moves_others_between_train_and_test(tmp_path):
+    found, _ = find(touch(tmp_path, *many("cat", "dog", count=30)))
+    before = {file for file, _ in found.test}
+    more, _ = find(touch(tmp_path, "dog/another.png", "dog/one more.png"))
+    after = {file for file, _ in more.test}
+    assert len(before) == len(after) == 12
+    assert len(before - after) <= 2
+    assert {file for file in before if file.parent.name == "cat"} <= after
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("training_set", "test_set"),
+        ("seg_train/seg_train", "seg_test/seg_test"),
+        ("Train-Data", "validation data"),
+    ],
+)
+def test_splits_may_be_called_as_in_competitions(train, test, tmp_path):
+    kinds = [f"{split}/{kind}" for split in (train, test) for kind in ("cat", "dog")]
+    found, _ = find(touch(tmp_path, *many(*kinds), *many("seg_pred")))
+    assert (found.classes, counts(found)) == (("cat", "dog"), (10, 0, 10))
+
+
+def test_the_name_of_a_class_is_no_split(tmp_path):
+    found, _ = find(touch(tmp_path, *many("bullet train", "steam train", "bus")))
+    assert found.classes == ("bullet train", "bus", "steam train")
+
+
+def test_a_test_folder_without_classes_does_not_hide_val(tmp_path):
+    names = many("train/a", "train/b", "val/a", "val/b", "test")
+    found, words = find(touch(tmp_path, *names))
+    assert counts(found) == (10, 0, 10)
+    assert words == "Left out: 1 not used, because it has no class folders (test/)."
+
+
+def test_class_folders_that_hold_the_same_folders_are_said(tmp_path):
+    for names, shared in (
+        (("cats/train", "cats/test", "dogs/train", "dogs/test"), ["test", "train"]),
+        (("cats/1", "dogs/2"), []),
+    ):
+        root = tmp_path / names[0].replace("/", " ")
+        found, _ = find(touch(root, *many(*names)))
+        assert found.classes == ("cats", "dogs")
+        assert layout.shared_folders(found) == shared
+
+
 def test_train_without_test_holds_out_a_fifth_too(tmp_path):
     found, _ = find(touch(tmp_path, *many("train/cat", "train/dog", "unlabeled")))
     assert counts(found) == (8, 5, 2)

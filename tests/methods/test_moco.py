@@ -45,6 +45,13 @@ def test_mocos_queue_takes_the_keys_after_the_step(images):
     assert "queue.entries" in method.state_dict()
 
 
+def test_an_image_seldom_meets_its_own_earlier_keys(images):
+    """A quarter of an epoch is in the queue: every image gives two keys in each."""
+    for count, size in ((9_469, 4_096), (500, 250), (1, 1)):
+        method = tiny.create("moco", count, queue_size=4_096)
+        assert len(method.queue.entries) == size
+
+
 def plain(method, network):
     """The network with ordinary BatchNorm and the same weights, in training mode."""
     ordinary = tiny.create("moco", bn_splits=1).online

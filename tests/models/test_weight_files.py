@@ -7,6 +7,7 @@ import warnings
 
 import pytest
 import safetensors.torch
+import small
 import torch
 import torchvision
 
@@ -339,3 +340,11 @@ def test_a_folder_in_place_of_a_file_is_said(tmp_path):
     for read in (weight_files.read_about, conversion.read):
         with pytest.raises(ValueError, match=r"is a folder: name a file in it"):
             read(tmp_path)
+
+
+def test_of_a_run_and_its_copy_the_one_with_more_epochs_counts(tmp_path):
+    for folder, done in (("here", 1), ("drive", 3), ("old drive", 2)):
+        small.backbone_file(tmp_path / folder, "run", epochs_done=done, epochs=3)
+    folders = [tmp_path / name for name in ("here", "drive", "old drive")]
+    ((file, about),) = weight_files.find_backbones(folders)
+    assert (file.parents[1].name, about["epochs_done"]) == ("drive", 3)

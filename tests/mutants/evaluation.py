@@ -148,7 +148,24 @@ FAULTS = {
         ],
     },
     "evaluation/label_efficiency.py": {
+        f"{AMOUNTS}::test_every_way_begins_where_it_should": [
+            ("features.train[index]", "features.train[: len(index)]"),
+            (
+                "            features.train[index],\n            part.train.labels,\n",
+                "            features.test,\n            dataset.test.labels,\n",
+            ),
+            (
+                '("random", fresh), "fine-tuning": ("pre-trained", create)',
+                '("random", create), "fine-tuning": ("pre-trained", fresh)',
+            ),
+            ("protocols.encode(create(),", "protocols.encode(fresh(),"),
+        ],
         f"{AMOUNTS}::test_baseline_and_fine_tuning_are_trained_alike": [
+            (
+                "epochs=epochs, validation=0.0",
+                "epochs=epochs, validation=0.0, "
+                "learning_rate=settings.learning_rate / amount",
+            ),
             ("epochs=epochs, validation=0.0", "epochs=epochs"),
             (
                 "pretraining=dataset.train[index], train_count=len(index)",

@@ -97,11 +97,8 @@ FAULTS = {
         ],
         "notebook/test_choices.py::"
         "test_what_was_released_is_the_default_until_there_is_something_of_ones_own": [
-            ("    usual = 0 if newest or not alike else", "    usual = 0 if True else"),
-            (
-                "    usual = 0 if newest or not alike else",
-                "    usual = 0 if not alike else",
-            ),
+            ("    if not newest:\n", "    if False:\n"),
+            ("    if not newest:\n", "    if True:\n"),
             ("if _same(one, data)] or released", "] or released"),
             (
                 "_same(backbone, data) and not backbone.is_released",
@@ -110,6 +107,14 @@ FAULTS = {
         ],
     },
     "notebook/answers.py": {
+        "notebook/test_answers.py::"
+        "test_photographs_without_a_gpu_get_the_recipe_for_them": [
+            ("        return min(fewer, epochs)\n", "        return epochs\n"),
+        ],
+        "notebook/test_answers.py::"
+        "test_a_run_that_began_from_a_file_is_offered_where_only_its_copy_is_left": [
+            ("next((copy for copy in copies if copy.is_file()), path)", "path"),
+        ],
         "notebook/test_answers.py::test_a_run_that_began_from_a_file_is_found": [
             ('weight_files.identify(kept["init"])', 'kept["init"]'),
         ],

@@ -1,6 +1,9 @@
 """The questions of a notebook: checked, remembered, and answered by pressing Enter."""
 
+import dataclasses
 import json
+import math
+import shutil
 
 import PIL.Image
 import pytest
@@ -88,9 +91,46 @@ def test_a_baseline_is_like_the_backbones_it_will_be_compared_with(
     assert asked("stl10") == pretrained("gpu_hour") == (96, "pool")
 
 
-def test_photographs_without_a_gpu_get_the_recipe_for_them(keyboard):
-    keyboard("", "stl10", "", "", "", "")
-    assert answers.ask_pretraining("pirl").recipe == "hour"
+def test_photographs_without_a_gpu_get_the_recipe_for_them(keyboard, capsys):
+    """Its epochs are those of a small data set: of a larger one, fewer show as many."""
+    recipe = configure("pirl", "hour")
+    for first, source, images in (
+        ([], "imagenette", 9_469),
+        (["no"], "stl10", 105_000),
+    ):
+        keyboard("", *first, source, "", "", "", "")
+        chosen = answers.ask_pretraining("pirl")
+        assert chosen.recipe == "hour"
+        least = math.ceil(recipe.warmup_epochs) + 1
+        expected = max(least, round(recipe.epochs * 9_469 / images))
+        assert chosen.epochs == expected
+        configure("pirl", "hour", epochs=chosen.epochs)
+    assert f"of these 105,000, {expected} take about as long" in capsys.readouterr().out
+
+
+def test_the_demo_has_its_recipe_on_a_gpu_too(keyboard, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    keyboard("", "demo", "", "", "", "")
+    assert answers.ask_pretraining("byol").recipe == "minutes"
+
+
+def test_a_run_that_began_from_a_file_is_offered_where_only_its_copy_is_left(
+    keyboard, tmp_path, monkeypatch
+):
+    here, drive = tmp_path / "here", tmp_path / "drive"
+    monkeypatch.setenv("STL_CHECKPOINTS", str(here))
+    monkeypatch.setattr(answers.colab, "mirror", lambda where: drive)
+    start = small.backbone_file(here, "first", data="stl10")
+    keyboard("", "demo-tiny", "2", "minutes", "9", str(start))
+    began = answers.ask_pretraining("pirl")
+    save_run(drive, 4, init=weight_files.identify(start))
+    shutil.copytree(start.parent, drive / "first")
+    shutil.rmtree(here)
+    keyboard("", "yes")
+    again = answers.ask_pretraining("pirl")
+    assert again == dataclasses.replace(
+        began, init=str(drive / "first" / weight_files.BACKBONE_FILE)
+    )
 
 
 def test_wrong_answers_are_asked_again(keyboard, capsys):
@@ -221,8 +261,12 @@ def test_any_backbone_file_may_be_the_start(keyboard, tmp_path):
 
 
 def test_a_folder_of_ones_own_is_a_path_or_nothing(keyboard, tmp_path):
-    keyboard(str(tmp_path / "none"), str(tmp_path), "")
-    assert answers.ask_folder() == tmp_path
+    folder, empty = tmp_path / "photos", tmp_path / "empty"
+    for place in (folder, empty):
+        place.mkdir()
+    PIL.Image.new("RGB", (8, 8)).save(folder / "a.png")
+    keyboard(str(tmp_path / "none"), str(empty), str(folder), "")
+    assert answers.ask_folder() == folder
     assert answers.ask_folder() is None
 
 

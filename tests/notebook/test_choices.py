@@ -1,5 +1,7 @@
 """The backbones to evaluate, and the random weights they have to beat."""
 
+import os
+
 import pytest
 import small
 import torch
@@ -67,9 +69,9 @@ def test_what_was_released_is_the_default_until_there_is_something_of_ones_own(
     best = choices.ask([tmp_path], "imagenette")[1]
     assert (best.name, best.is_released) == ("SimCLR", True)
     shown = capsys.readouterr().out
-    assert "1. all methods trained on these images (none yet)" in shown
-    assert "2. released with the project: simclr, resnet18, imagenette" in shown
-    assert "3. released with the project: byol" in shown
+    assert "all methods" not in shown
+    assert "1. released with the project: simclr, resnet18, imagenette" in shown
+    assert "2. released with the project: byol" in shown
     keyboard("3")
     assert choices.ask_init([tmp_path]) == best.source
 
@@ -128,10 +130,48 @@ def test_fewer_labels_of_the_same_images_matter_only_where_they_were_learned_fro
     for data, learned in (
         ("stl10", {"BYOL", "SupCon"}),
         ("stl10, 20 labels a class", {"BYOL"}),
-        ("cifar10", set()),
     ):
         chosen = choices.ask([tmp_path], data)
         assert {one.name for one in chosen} == {"random", *learned}
+    with pytest.raises(ValueError, match="'all' is not one of the answers"):
+        choices.ask([tmp_path], "cifar10")
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_a_finished_backbone_comes_before_a_newer_one_that_was_stopped(
+    tmp_path, keyboard, capsys
+):
+    for run, done, planned in (("old", 3, 3), ("stopped", 1, 4)):
+        small.backbone_file(
+            tmp_path, run, data="imagenette", epochs_done=done, epochs=planned
+        )
+        for file in (tmp_path / run).iterdir():
+            os.utime(file, (done, planned))  # the stopped one is newer
+    keyboard("")
+    assert choices.ask([tmp_path], "imagenette")[-1].source.endswith(
+        os.path.join("old", "backbone.safetensors")
+    )
+    shown = capsys.readouterr().out
+    assert "1 of 4 epochs" in shown
+    assert ", 3 epochs" in shown
+
+
+def test_a_file_that_was_not_given_is_asked_for_again(keyboard, monkeypatch, capsys):
+    keyboard("file", "", "random")
+    assert choices.ask_init([]) == "random"
+    assert "No file was given: choose again." in capsys.readouterr().out
+    monkeypatch.setenv("STL_INIT", "file")
+    keyboard("")
+    with pytest.raises(ValueError, match="STL_INIT asks for a file: give its path in"):
+        choices.ask_init([])
+
+
+def test_a_checkpoint_called_random_is_told_apart(tmp_path, keyboard):
+    file = tmp_path / "random.pth"
+    torch.save(torchvision.models.resnet18().state_dict(), file)
+    keyboard("file", str(file))
+    names = [one.name for one in choices.ask([], "demo")]
+    assert names == ["random", "random (file)"]
 
 
 @pytest.mark.parametrize("ask", ["weights", "init"])

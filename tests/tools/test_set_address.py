@@ -1,7 +1,6 @@
 """The project's address, and what is written into README and notebooks from it."""
 
 import json
-import os
 import pathlib
 import shutil
 import subprocess
@@ -204,30 +203,34 @@ def test_the_setup_cell_clones_once_on_colab(shell, colab, tmp_path):
 
 
 def test_the_setup_cell_unpacks_the_project_on_drive(shell, colab, tmp_path, capsys):
-    failed = shell.run(set_address.setup_source(""))
-    assert "upload its zip, run again" in str(failed.error_in_exec)
     folder = tmp_path / "content" / "drive" / "MyDrive" / "self-supervised-stl10"
+    folder.parent.mkdir(parents=True, exist_ok=True)
     # What `make zip` writes and a user uploads.
     (tmp_path / folder.name / "helpers").mkdir(parents=True)
+    (tmp_path / folder.name / "helpers" / "__init__.py").touch()
     shutil.make_archive(str(folder), "zip", tmp_path, folder.name)
+    whole = folder.with_suffix(".zip").read_bytes()
+    for there in (b"", whole[: len(whole) // 2]):
+        folder.with_suffix(".zip").write_bytes(there)
+        failed = shell.run(set_address.setup_source(""))
+        assert "upload its zip, run again" in str(failed.error_in_exec)
+    folder.with_suffix(".zip").write_bytes(whole)
     for _ in range(2):
         shell.run(set_address.setup_source("")).raise_error()
     said = capsys.readouterr().out
     assert f"is read from your Google Drive: {folder}.\n" in said
-    assert "newer" not in said
     assert pathlib.Path.cwd() == folder
     assert (folder / "helpers").is_dir()
     assert shell.commands == [INSTALL, INSTALL]
-    # A newer zip is said and replaces nothing; one that was unpacked in part is again.
-    archive = folder.with_suffix(".zip")
-    later = archive.stat().st_mtime + 9
-    os.utime(archive, (later, later))
+    # What was unpacked by hand is left as it is, and a part of it is made whole.
+    (folder / "helpers" / "mine").touch()
     shell.run(set_address.setup_source("")).raise_error()
-    assert "The zip is newer than the folder" in capsys.readouterr().out
-    (folder / ".unpacked").unlink()
-    (folder / "helpers").rmdir()
+    assert (folder / "helpers" / "mine").is_file()
+    (folder / ".unpacking").mkdir()
+    (folder / "helpers" / "__init__.py").unlink()
     shell.run(set_address.setup_source("")).raise_error()
-    assert (folder / "helpers").is_dir()
+    assert (folder / "helpers" / "__init__.py").is_file()
+    assert not (folder / ".unpacking").exists()
     content = tmp_path / "content"
     assert files.checkpoints_folder() == content / "checkpoints"
     assert files.data_folder() == content / "data"
