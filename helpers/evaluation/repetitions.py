@@ -68,10 +68,12 @@ class Experiment:
     def __post_init__(self) -> None:
         """Check that there are classes, test images, and folds to repeat over."""
         if not self.dataset.train_count or not len(self.dataset.test):
-            lacks = "test images" if self.dataset.train_count else "labels"
+            lacks, advice = "labels", "put images into a folder per class"
+            if self.dataset.train_count:
+                lacks, advice = "test images", "give every class two images, or a test/"
             raise ValueError(
-                f"{self.dataset.name} has no {lacks}, so nothing can be scored: put "
-                "images into a folder per class."
+                f"{self.dataset.name} has no {lacks}, so nothing can be scored: "
+                f"{advice}."
             )
         if len(self.dataset.classes) < 2:
             raise ValueError(

@@ -177,13 +177,18 @@ def test_what_goes_wrong_on_the_way_has_its_own_status(
     assert complaint in error
 
 
-@pytest.mark.parametrize("command", ["predict --weights", "embed --weights"])
-def test_an_output_that_is_a_folder_is_refused_before_the_work(command, run, tmp_path):
-    place = tmp_path / "out.npz"
+@pytest.mark.parametrize(
+    ("command", "ending"),
+    [("predict --weights none", "csv"), ("embed --weights none --images", "npz")],
+)
+def test_an_output_that_is_a_folder_is_refused_before_the_work(
+    command, ending, run, tmp_path
+):
+    place = tmp_path / f"out.{ending}"
     place.mkdir()
-    status, _, error = run(f"{command} none --images {tmp_path} --output {place}")
+    status, _, error = run(f"{command} {tmp_path} --output {place}")
     assert status == 2
-    assert "out.npz' is a folder: give the path of a file." in error
+    assert f"out.{ending}' is a folder: give the path of a file." in error
 
 
 def test_only_of_several_processes_another_one_can_have_gone(run, monkeypatch):
