@@ -200,24 +200,21 @@ def _held_out(files: Sequence[pathlib.Path], root: pathlib.Path) -> list[pathlib
 def _splits(names: Sequence[str]) -> dict[str, str]:
     """Which folders are which split, by their names.
 
-    ``training_set`` and ``seg_test`` are meant only where both kinds are there: alone,
-    such a name may be that of a class.
+    ``training_set`` and ``seg_test`` are meant only where both kinds are there, and no
+    class could be meant: ``bullet train`` beside ``bus`` is one.
     """
-    exact = {name: SPLITS[name.casefold()] for name in names if _is_split(name)}
-    if exact:
-        return exact
-    words = {name: re.split(r"[-_. ]+", name.casefold()) for name in names}
+    exact = {
+        name: SPLITS[name.casefold()] for name in names if name.casefold() in SPLITS
+    }
     found = {
         name: SPLITS[word]
         for name in names
-        for word in words[name]
-        if word in SPLITS and len(words[name]) > 1
+        for word in re.split(r"[-_. ]+", name.casefold())
+        if word in SPLITS
     }
-    return found if "train" in found.values() and len({*found.values()}) > 1 else {}
-
-
-def _is_split(name: str) -> bool:
-    return name.casefold() in SPLITS
+    both = "train" in found.values() and {"test", "val"} & {*found.values()}
+    could_be_classes = exact and len(found) < len(names)
+    return exact if "train" in exact.values() or could_be_classes or not both else found
 
 
 def image_files(

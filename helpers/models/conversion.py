@@ -112,6 +112,12 @@ def read(path: pathlib.Path, *, allow_unsafe_pickle: bool = False) -> Any:
                 "any code; if you trust its maker, convert it with `python -m helpers "
                 f"convert --path {files.quoted(path)} --allow-unsafe-pickle`."
             ) from None
+        if allow_unsafe_pickle and isinstance(error, (ImportError, AttributeError)):
+            raise ValueError(
+                f"{path.name} was not read: its pickle needs what is not installed "
+                f"({files.printable(str(error))}): install it, or save the network's "
+                "state_dict() where it is."
+            ) from None
         raise ValueError(
             f"{path.name} is not a whole checkpoint of torch.save or safetensors: "
             "download or copy it again."

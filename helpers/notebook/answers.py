@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from helpers import data, files, methods
-from helpers.data import layout
+from helpers.data import folder, labels_csv, layout
 from helpers.models import weight_files
 from helpers.notebook import choices, colab, pace, questions
 from helpers.training.settings import RANGES, configure
@@ -204,24 +204,35 @@ def _usual_epochs(method: str, recipe: str, source: str) -> int:
     Those of *hour* are for the photographs: of a larger data set, fewer show as many.
     """
     epochs = methods.get(method).recipes[recipe]["epochs"]
-    known = source in IMAGES and not os.environ.get("STL_EPOCHS")
-    if known and recipe == "hour":
+    count = 0 if os.environ.get("STL_EPOCHS") else _count(source)
+    if count and recipe == "hour":
         least = math.ceil(configure(method, recipe).warmup_epochs) + 1
-        fewer = max(least, round(epochs * IMAGES["imagenette"] / IMAGES[source]))
+        fewer = max(least, round(epochs * IMAGES["imagenette"] / count))
         if fewer < epochs:
             print(
                 f"The recipe's {epochs} epochs are of {IMAGES['imagenette']:,} images; "
-                f"of these {IMAGES[source]:,}, {fewer} take about as long."
+                f"of these {count:,}, {fewer} take about as long."
             )
         return min(fewer, epochs)
     large = recipe in ("gpu_hour", "long")
-    if not (known and large and torch.cuda.is_available()):
+    if not (count and large and torch.cuda.is_available()):
         return epochs
     print("Measuring how fast this machine trains ...")
-    fitting = pace.epochs_within(60, configure(method, recipe), IMAGES[source])
+    fitting = pace.epochs_within(60, configure(method, recipe), count)
     if fitting < epochs:
         print(f"About {fitting} of the recipe's {epochs} epochs take an hour here.")
     return fitting
+
+
+def _count(source: str) -> int:
+    """Images of an epoch of pre-training; 0 where it takes long to find out."""
+    if not source.startswith("folder:"):
+        return IMAGES.get(source, 0)
+    root = files.expand_home(source.removeprefix("folder:"))
+    if not (root.is_dir() or labels_csv.is_table(root)):
+        return 0  # a zip
+    found = folder.find(root, layout.LeftOut())
+    return len(found.train) + len(found.unlabeled)
 
 
 def _ask_mirror(question: str) -> pathlib.Path | None:
@@ -270,11 +281,11 @@ def _remember(
     """Keep answers beside the checkpoints, here and on Drive."""
     kept = dataclasses.asdict(answers)
     del kept["mirror"]  # another machine may have another
-    for folder in folders:
-        text = json.dumps({**_read(folder), method or "other": kept}, indent=1)
+    for place in folders:
+        text = json.dumps({**_read(place), method or "other": kept}, indent=1)
         try:
             files.write(
-                folder / FILE, lambda path, text=text: path.write_text(text, "utf-8")
+                place / FILE, lambda path, text=text: path.write_text(text, "utf-8")
             )
         except OSError as error:  # the run will say what it means for itself
             print(f"The answers could not be kept: {error}")

@@ -67,17 +67,22 @@ def test_another_image_hardly_moves_others_between_train_and_test(tmp_path):
         ("training_set", "test_set"),
         ("seg_train/seg_train", "seg_test/seg_test"),
         ("Train-Data", "validation data"),
+        ("training_set", "test"),
     ],
 )
 def test_splits_may_be_called_as_in_competitions(train, test, tmp_path):
     kinds = [f"{split}/{kind}" for split in (train, test) for kind in ("cat", "dog")]
-    found, _ = find(touch(tmp_path, *many(*kinds), *many("seg_pred")))
+    more = many("seg_pred") if "seg" in train else []  # without labels, so not used
+    found, _ = find(touch(tmp_path, *many(*kinds), *more))
     assert (found.classes, counts(found)) == (("cat", "dog"), (10, 0, 10))
 
 
 def test_the_name_of_a_class_is_no_split(tmp_path):
-    found, _ = find(touch(tmp_path, *many("bullet train", "steam train", "bus")))
-    assert found.classes == ("bullet train", "bus", "steam train")
+    kinds = ("bullet train", "bus", "steam train")
+    for more in ((), ("unlabeled",), tuple(f"test/{kind}" for kind in kinds)):
+        root = tmp_path / str(len(more))
+        found, _ = find(touch(root, *many(*kinds, *more)))
+        assert found.classes == kinds
 
 
 def test_a_test_folder_without_classes_does_not_hide_val(tmp_path):

@@ -5,6 +5,7 @@ import collections
 import functools
 import os
 import sys
+import types
 import zipfile
 
 import numpy as np
@@ -600,6 +601,16 @@ def test_a_pickle_that_needs_more_is_refused_and_never_executed(
         assert trap.exists() == (status == 0)
     assert "a whole resnet18" in capsys.readouterr().out
     assert len(weight_files.find_backbones([tmp_path])) == 1
+
+
+def test_a_package_that_a_pickle_needs_is_named(tmp_path, monkeypatch):
+    module = types.ModuleType("some_package")
+    module.Config = type("Config", (), {"__module__": "some_package"})
+    monkeypatch.setitem(sys.modules, "some_package", module)
+    torch.save(weights() | {"config": module.Config()}, tmp_path / "model.pth")
+    monkeypatch.delitem(sys.modules, "some_package")
+    with pytest.raises(ValueError, match=r"not installed \(No module named 'some_pack"):
+        conversion.read(tmp_path / "model.pth", allow_unsafe_pickle=True)
 
 
 def test_numpy_scalars_are_named_as_the_reason(tmp_path):

@@ -108,6 +108,16 @@ def test_photographs_without_a_gpu_get_the_recipe_for_them(keyboard, capsys):
     assert f"of these 105,000, {expected} take about as long" in capsys.readouterr().out
 
 
+def test_images_of_a_folder_are_counted_for_the_pace(keyboard, tmp_path, monkeypatch):
+    for number in range(30):
+        PIL.Image.new("RGB", (8, 8)).save(tmp_path / f"{number}.png")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(pace, "images_per_second", lambda chosen: 1 / 3)
+    keyboard("", f"folder:{tmp_path}", "", "", "", "")
+    chosen = answers.ask_pretraining("byol")
+    assert (chosen.recipe, chosen.epochs) == ("gpu_hour", 34)  # 51 minutes of steps
+
+
 def test_the_demo_has_its_recipe_on_a_gpu_too(keyboard, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     keyboard("", "demo", "", "", "", "")
