@@ -83,6 +83,8 @@ def test_the_name_of_a_class_is_no_split(tmp_path):
         root = tmp_path / str(len(more))
         found, _ = find(touch(root, *many(*kinds, *more)))
         assert found.classes == kinds
+    found, _ = find(touch(tmp_path / "all", *many("a train", "b train", "unlabeled")))
+    assert found.classes == ("a train", "b train")
 
 
 def test_a_test_folder_without_classes_does_not_hide_val(tmp_path):

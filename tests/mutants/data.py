@@ -4,6 +4,7 @@ DATA = "data/test_data.py"
 DATASET = "data/test_dataset.py"
 STREAM = "data/test_streaming.py"
 DECODE = "data/test_decoding.py"
+LAYOUT = "data/test_layout.py"
 
 FAULTS = {
     "data/__init__.py": {
@@ -141,6 +142,21 @@ FAULTS = {
         ],
         f"{DECODE}::test_a_fourth_channel_is_noticed_where_it_says_something": [
             ("return low < high", "return True"),
+        ],
+    },
+    "data/layout.py": {
+        f"{LAYOUT}::test_another_image_hardly_moves_others_between_train_and_test": [
+            (
+                "relative_name(file, root).encode()",
+                'f"{relative_name(file, root)} {len(files)}".encode()',
+            ),
+        ],
+        f"{LAYOUT}::test_the_name_of_a_class_is_no_split": [
+            (" or could_be_classes or", " or"),
+            ('{"test", "val"} & {*found.values()}', "len({*found.values()}) > 1"),
+        ],
+        f"{LAYOUT}::test_a_test_folder_without_classes_does_not_hide_val": [
+            ('splits.pop("test", [])', 'splits["test"]'),
         ],
     },
     "data/folder.py": {
