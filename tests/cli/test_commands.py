@@ -275,7 +275,7 @@ def test_the_whole_story_from_a_shell(dataset, run, tmp_path, monkeypatch):
         assert run(f"pretrain --method simclr {SHORT} 2 {again}")[0] == 0
         assert len(json.loads((folder / "history.json").read_text())) == epochs
     file = folder / "backbone.safetensors"
-    assert f"{file}: simclr, resnet18, small, 1 epochs" in run("list")[1]
+    assert f"{file}: simclr, resnet18, small, 1 of 2 epochs" in run("list")[1]
 
     trained = "--seeds 2 --seed 5 --epochs 1 --head.epochs 2 --head.optimizer lars"
     status, printed, error = run(
