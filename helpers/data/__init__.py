@@ -6,7 +6,6 @@ import collections
 import dataclasses
 import os
 import pathlib
-import zipfile
 
 from helpers import files
 from helpers.data import archives, decoding, folder, labels_csv, layout
@@ -127,17 +126,13 @@ def check(
             raise ValueError(_unknown(source))
         smallest, name = SOURCES[source].smallest_class, source
     else:
-        root = files.expand_home(path)
-        is_zip = root.is_file() and not labels_csv.is_table(root)
-        if is_zip and not zipfile.is_zipfile(root):
-            raise ValueError(
-                f"{path!r} is no folder, no whole zip of one and no table: name one of "
-                "these, or upload the zip again."
-            )
-        if is_zip:  # it is looked into when it is unpacked
-            limited_name(source, labels or 1)
+        found = _look_into(source)
+        if found is None:
+            if labels is not None:
+                limited_name(
+                    source, labels
+                )  # raises for what is no number and no share
             return
-        found = folder.find(root, layout.LeftOut())
         per_class = collections.Counter(label for _, label in found.train)
         smallest, name = min(per_class.values(), default=0), path
     if labelled and not smallest:
@@ -154,7 +149,22 @@ def check(
             f"The smallest class of {name!r} has {smallest:,} labelled images: ask for "
             f"1 to {smallest:,} a class, or 'all'."
         )
-    limited_name(source, labels)  # raises for what is neither a number nor a share
+    limited_name(source, labels)
+
+
+def count(source: str) -> int:
+    """Images for pre-training in a folder of one's own; 0 for a zip."""
+    found = _look_into(source)
+    return len(found.train) + len(found.unlabeled) if found else 0
+
+
+def _look_into(source: str) -> layout.Layout | None:
+    """What is in a folder; None for a zip, which is looked into when it is unpacked."""
+    root = files.expand_home(_path_of(source))
+    if root.is_file() and not labels_csv.is_table(root):
+        archives.check(root)
+        return None
+    return folder.find(root, layout.LeftOut())
 
 
 def name_of(source: str, labels: int | str | None = None, seed: int = 0) -> str:

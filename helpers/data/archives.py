@@ -73,6 +73,15 @@ def downloading(
         ) from error
 
 
+def check(file: pathlib.Path) -> None:
+    """Raise a ValueError for what is no zip, or one that was not copied to its end."""
+    if not zipfile.is_zipfile(file):
+        raise ValueError(
+            f"{str(file)!r} cannot be unpacked (it is no whole zip): name a folder, a "
+            "zip of one, or a table (.csv), or copy the zip again."
+        )
+
+
 def unpack(file: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
     """Unpack a zip, or find it unpacked; nothing is written outside the folder.
 
@@ -87,6 +96,7 @@ def unpack(file: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
         ValueError: when it is no zip, is damaged, needs a password or does not fit.
         OSError: when it cannot be read or written.
     """
+    check(file)
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()

@@ -198,6 +198,11 @@ def _amount(labels: int | str) -> tuple[float, bool]:
     return amount, is_share
 
 
+def share_of(count: int, share: float, at_least: int = 1) -> int:
+    """How many of some images are held out; one is left for training."""
+    return min(max(at_least, round(share * count)), count - 1)
+
+
 def stratified_split(
     labels: Tensor, share: float, seed: int = 0, *, at_least: int = 1
 ) -> tuple[Tensor, Tensor]:
@@ -218,7 +223,7 @@ def stratified_split(
     first, second = [], []
     for number in labels.unique():
         members = shuffled[labels[shuffled] == number]
-        held = min(max(at_least, round(share * len(members))), len(members) - 1)
+        held = share_of(len(members), share, at_least)
         second.append(members[:held])
         first.append(members[held:])
     return torch.cat(first).sort().values, torch.cat(second).sort().values

@@ -1,13 +1,12 @@
 """One image file, of any kind that Pillow knows, to a square of RGB pixels.
 
 Images of any size and mode (greyscale, palette, CMYK) become RGB, transparent parts
-white, as most programs show them.
-How a long one becomes a square is a choice (``FITS``). Deep images (floats, integers of
-more than 8 bits) are mapped to 0–255 from the range of their own values, without a
-thousandth at each end. Each file is mapped by itself, so that a new photograph is
-decoded as those of the data set were; how bright one file is beside another is lost. Of
-colours with 16 bits Pillow reads the upper 8. A process decodes large images one at a
-time, to bound the memory.
+white, as most programs show them. How a long one becomes a square is a choice
+(``FITS``). Deep images (floats, integers of more than 8 bits) are mapped to 0–255 from
+the range of their own values, without a thousandth at each end. Each file is mapped by
+itself, so that a new photograph is decoded as those of the data set were; how bright
+one file is beside another is lost. Of colours with 16 bits Pillow reads the upper 8. A
+process decodes large images one at a time, to bound the memory.
 """
 
 from __future__ import annotations

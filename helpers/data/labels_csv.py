@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import collections
 import csv
-import functools
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -61,22 +60,22 @@ def find(table: pathlib.Path, left_out: layout.LeftOut) -> layout.Layout:
         layout.relative_name(file, root): file
         for file in layout.image_files(root, left_out, but=table)
     }
-    found_as = functools.cache(lambda: {_identity(there[name]): name for name in there})
-    short = functools.cache(lambda: _short_names(there))
+    short = _short_names(there)
+    by_identity = {_identity(path): file for file, path in there.items()}
     said = collections.defaultdict(list)
     for line, row in _rows(table):
         file = _below(row["file"], root)
-        file = file if file in there else short().get(file, file)
+        file = file if file in there else short.get(file, file)
         if not row["file"]:
             left_out.add(f"row(s) of {name} without a file", f"line {line}")
         elif file is None:
             left_out.add(f"outside the folder of {name}", row["file"])
         elif not (file in there or os.path.exists(root / file)):
             left_out.add(f"named in {name}, but not there", file)
-        else:  # a link to it, or capitals, may be another name of a file that was found
-            file = file if file in there else found_as().get(_identity(root / file))
-            if file:  # others were counted with their reason
-                said[file].append((row["class"], _split(row, line, table)))
+        else:  # it may be named by a link, or in capitals that the system takes as well
+            known = file if file in there else by_identity.get(_identity(root / file))
+            if known:  # others were counted with their reason
+                said[known].append((row["class"], _split(row, line, table)))
     parts = collections.defaultdict(lambda: collections.defaultdict(list))
     for file, path in sorted(there.items(), key=lambda item: item[0].split("/")):
         words = said.get(file, [])

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 
 from helpers import files
 from helpers.data import decoding
+from helpers.data.dataset import share_of
 
 SPLITS = {
     "train": "train",
@@ -193,8 +194,7 @@ def _held_out(files: Sequence[pathlib.Path], root: pathlib.Path) -> list[pathlib
     def digest(file: pathlib.Path) -> str:
         return hashlib.sha256(relative_name(file, root).encode()).hexdigest()
 
-    count = min(max(1, round(HELD_OUT * len(files))), len(files) - 1)
-    return sorted(files, key=digest)[:count]
+    return sorted(files, key=digest)[: share_of(len(files), HELD_OUT)]
 
 
 def _splits(names: Sequence[str]) -> dict[str, str]:

@@ -80,10 +80,9 @@ def sentences(
     shared = layout.shared_folders(found)
     if shared:
         said.append(
-            f"Several class folders hold folders of the same names, "
-            f"{layout.some_names(shared)}, whose images count as one class each: if "
-            "those are splits or classes, put train/ and test/ first, with a folder "
-            "per class in each."
+            "Several class folders hold folders of the same names, "
+            f"{layout.some_names(shared)}, which are not taken as splits or classes: "
+            "if they are, put train/ and test/ first, with a folder per class in each."
         )
     counts = np.bincount(test.labels, minlength=len(found.classes))
     untested = {name for name, n in zip(found.classes, counts, strict=True) if not n}

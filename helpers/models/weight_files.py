@@ -298,6 +298,11 @@ def find(
     return sorted(of_runs.values(), key=lambda one: -one[0].stat().st_mtime)
 
 
+def is_finished(about: Mapping[str, Any]) -> bool:
+    """Whether pre-training was not stopped on the way, as far as a file's data say."""
+    return about.get("epochs_done", 0) >= about.get("epochs", 0)
+
+
 def describe(about: Mapping[str, Any]) -> str:
     """Describe a backbone in one line: method, network, data, epochs, k-NN accuracy."""
     network = about.get("backbone", "resnet18")
@@ -306,13 +311,12 @@ def describe(about: Mapping[str, Any]) -> str:
         return files.printable(f"{name}, {network}, converted from a checkpoint")
     knn, first = about.get("knn"), about.get("init", "random")
     start = f" from {first}" if first != "random" else ""
-    done, planned = about.get("epochs_done", "?"), about.get("epochs", 0)
-    of_all = f" of {planned}" if done != "?" and done < planned else ""
+    of_all = "" if is_finished(about) else f" of {about['epochs']}"
     parts = [
         about.get("method", "unknown method") + start,
         network,
         about.get("data", "unknown data"),
-        f"{done}{of_all} epochs",
+        f"{about.get('epochs_done', '?')}{of_all} epochs",
     ]
     if knn is not None:
         parts.append(f"k-NN {knn:.1f} % on its labels")

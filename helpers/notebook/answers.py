@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from helpers import data, files, methods
-from helpers.data import folder, labels_csv, layout
+from helpers.data import layout
 from helpers.models import weight_files
 from helpers.notebook import choices, colab, pace, questions
 from helpers.training.settings import RANGES, configure
@@ -204,7 +204,10 @@ def _usual_epochs(method: str, recipe: str, source: str) -> int:
     Those of *hour* are for the photographs: of a larger data set, fewer show as many.
     """
     epochs = methods.get(method).recipes[recipe]["epochs"]
-    count = 0 if os.environ.get("STL_EPOCHS") else _count(source)
+    count = 0
+    if not os.environ.get("STL_EPOCHS"):
+        is_own = source.startswith("folder:")
+        count = data.count(source) if is_own else IMAGES.get(source, 0)
     if count and recipe == "hour":
         least = math.ceil(configure(method, recipe).warmup_epochs) + 1
         fewer = max(least, round(epochs * IMAGES["imagenette"] / count))
@@ -222,17 +225,6 @@ def _usual_epochs(method: str, recipe: str, source: str) -> int:
     if fitting < epochs:
         print(f"About {fitting} of the recipe's {epochs} epochs take an hour here.")
     return fitting
-
-
-def _count(source: str) -> int:
-    """Images of an epoch of pre-training; 0 where it takes long to find out."""
-    if not source.startswith("folder:"):
-        return IMAGES.get(source, 0)
-    root = files.expand_home(source.removeprefix("folder:"))
-    if not (root.is_dir() or labels_csv.is_table(root)):
-        return 0  # a zip
-    found = folder.find(root, layout.LeftOut())
-    return len(found.train) + len(found.unlabeled)
 
 
 def _ask_mirror(question: str) -> pathlib.Path | None:
@@ -281,11 +273,11 @@ def _remember(
     """Keep answers beside the checkpoints, here and on Drive."""
     kept = dataclasses.asdict(answers)
     del kept["mirror"]  # another machine may have another
-    for place in folders:
-        text = json.dumps({**_read(place), method or "other": kept}, indent=1)
+    for folder in folders:
+        text = json.dumps({**_read(folder), method or "other": kept}, indent=1)
         try:
             files.write(
-                place / FILE, lambda path, text=text: path.write_text(text, "utf-8")
+                folder / FILE, lambda path, text=text: path.write_text(text, "utf-8")
             )
         except OSError as error:  # the run will say what it means for itself
             print(f"The answers could not be kept: {error}")
@@ -300,11 +292,12 @@ def _read(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def _found_again(init: str, folders: Sequence[pathlib.Path]) -> str:
-    """Where the first weights are: a run's file may be left in one of the folders."""
+    """Where the first weights are: of a run's file only a copy may be left."""
     path = pathlib.Path(init)
     copies = [folder / path.parent.name / path.name for folder in folders]
-    found = next((copy for copy in copies if copy.is_file()), path)
-    return init if len(path.parts) < 2 or path.is_file() else str(found)
+    there = [copy for copy in copies if copy.is_file()]
+    is_named = len(path.parts) < 2  # random, imagenet
+    return init if is_named or path.is_file() or not there else str(there[0])
 
 
 def _find(

@@ -61,18 +61,14 @@ def ask(
     found = _known(folders)
     newest: dict[str, StartingPoint] = {}
     # The newest finished one, or the newest if none of the method has been finished.
-    for backbone in sorted(found, key=lambda one: not one.is_finished):
+    for backbone in sorted(found, key=_is_unfinished):
         if _same(backbone, data) and not backbone.is_released:
             newest.setdefault(backbone.name, backbone)
     names = ", ".join(newest)
     imagenet = starting_points.from_source("imagenet")
-    every = (
-        f"all methods trained on these images ({names})",
-        [*newest.values()],
-        "all",
-    )
+    every = f"all methods trained on these images ({names})"
     lines = [
-        *([every] if newest else []),
+        *([(every, [*newest.values()], "all")] if newest else []),
         *((one.line, [one], one.source) for one in found),
         ("ImageNet weights, learned with labels", [imagenet], "imagenet"),
         ("a checkpoint (file) of any project with a ResNet", None, "file"),
@@ -127,6 +123,10 @@ def _uploaded() -> StartingPoint | None:
             if os.environ.get("STL_UPLOAD"):
                 raise
             print(error)
+
+
+def _is_unfinished(backbone: StartingPoint) -> bool:
+    return not weight_files.is_finished(backbone.about)
 
 
 def _same(backbone: StartingPoint, data: str) -> bool:

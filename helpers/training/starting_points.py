@@ -49,12 +49,6 @@ class StartingPoint:
         return pathlib.Path(self.source).parent == weight_files.RELEASED
 
     @property
-    def is_finished(self) -> bool:
-        """Whether its pre-training was not stopped on the way, as far as is known."""
-        about = self.about
-        return about.get("epochs_done", 0) >= about.get("epochs", 0)
-
-    @property
     def line(self) -> str:
         """Describe it in one line of a list."""
         start = "released with the project: " if self.is_released else ""

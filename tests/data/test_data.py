@@ -244,6 +244,7 @@ def test_a_source_is_checked_before_it_is_loaded(tmp_path):
         ("folder:/no/such", None, "no folder"),
         ("folder:", None, "Write a path after folder:"),
         ("cats", None, "Unknown data"),
+        (f"{pets}/train/cat/0.png", None, "it is no whole zip"),
         (pets, 4, "ask for 1 to 3"),
         ("demo", 500, "ask for 1 to 20"),
     ):

@@ -72,7 +72,7 @@ FAULTS = {
                 "second.append(members[:held])\n        first.append(members[held:])",
                 "second.append(members[:held])\n        first.append(members)",
             ),
-            ("len(members) - 1)", "len(members))"),
+            ("round(share * count)), count - 1)", "round(share * count)), count)"),
             (
                 "    generator = torch.Generator().manual_seed(seed)\n    shuffled = "
                 "torch.randperm(len(labels), generator=generator)\n    first",
