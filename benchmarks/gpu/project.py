@@ -264,7 +264,7 @@ def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]
         minutes=[one["minutes"] for one in both for _ in one["top1"]],
         seed_numbers=joined("seed_numbers"),
     )
-    shared = ("weights", "hardware", "commit", "date")
+    shared = ("weights", "commit", "date")
     return {
         **merged,
         **{name: first[name] for name in shared if name in first},

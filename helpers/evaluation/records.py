@@ -117,6 +117,7 @@ def finished(
     top1: Sequence[float],
     top5: Sequence[float | None] = (),
     minutes: float,
+    pretrained_on: str = "",
     **more: Any,
 ) -> dict[str, Any]:
     """Add to the conditions of an evaluation what was found.
@@ -126,8 +127,10 @@ def finished(
         top1: test accuracy in percent, one value per repetition.
         top5: top-5 accuracy likewise; None where it is not defined.
         minutes: for pre-training and evaluation together, mean over the repetitions.
+        pretrained_on: the hardware of the pre-training, which the minutes include.
         **more: further entries, stored unchanged.
     """
+    machines = [one for one in (pretrained_on, hardware.name()) if one]
     known_top5 = [value for value in top5 if value is not None]
     return {
         **conditions,
@@ -136,7 +139,7 @@ def finished(
         "top1_std": statistics.stdev(top1) if len(top1) > 1 else 0.0,
         "top5_mean": statistics.fmean(known_top5) if known_top5 else None,
         "minutes": minutes,
-        "hardware": hardware.name(),
+        "hardware": ", then ".join(dict.fromkeys(machines)),
         "commit": _commit(),
         "date": datetime.date.today().isoformat(),
         **more,
@@ -171,6 +174,7 @@ def merge(
         top1=top1,
         top5=[] if None in top5 else top5,
         minutes=statistics.fmean(minutes),
+        hardware=" or ".join(dict.fromkeys(one["hardware"] for one in same)),
     )
 
 

@@ -246,6 +246,7 @@ def repeat(protocol: Protocol, experiment: Experiment) -> Outcome:
                     top1=[one.top1 for one in scores],
                     top5=[one.top5 for one in scores],
                     minutes=about.get("minutes", 0.0) + sum(minutes) / len(minutes),
+                    pretrained_on=about.get("hardware", ""),
                     balanced=[one.balanced for one in scores],
                     largest_share=scores[-1].largest_share,
                 )

@@ -242,20 +242,25 @@ def _layout(found: Sequence[Record]) -> tuple[pandas.DataFrame, str]:
     for row, result, key in zip(rows, found, seen, strict=True):
         twice = seen.count(key) > 1  # nothing but the weights tells them apart
         row["weights"] = _cut(_shown(result.get("weights", UNKNOWN))) if twice else NONE
-    shown, shared = {}, []
+    shown: dict[str, list[str]] = {}
+    shared: list[str] = []  # by all rows
+    applying: list[str] = []  # shared by all that have one
     for title in rows[0] if rows else ALWAYS:
-        values = {row[title] for row in rows} - {NONE}
+        cells = {row[title] for row in rows}
+        values = cells - {NONE}
         if title in ALWAYS[:3] or len(values) > 1 or (title in ALWAYS and values):
             shown[title] = [row[title] for row in rows]
         elif values and values != {UNKNOWN} and title != MEASURED_BY:
-            shared.append(f"{title} {values.pop()}")
+            (applying if NONE in cells else shared).append(f"{title} {values.pop()}")
     columns = {
         files.printable(title): [files.printable(value) for value in values]
         for title, values in (shown or dict.fromkeys(ALWAYS, ())).items()
     }
     sentences = [f"All rows: {'; '.join(shared)}."] if shared else []
+    if applying:
+        sentences.append(f"Where it applies: {'; '.join(applying)}.")
     if more:
-        sentences.append(f"They differ in {more} more settings.")
+        sentences.append(f"Rows differ in {more} more settings.")
     return pandas.DataFrame(columns, dtype=object), files.printable(" ".join(sentences))
 
 

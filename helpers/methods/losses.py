@@ -115,13 +115,14 @@ def info_nce_whole_bank(q: Tensor, m: Tensor, i: Tensor, temperature: float) -> 
     """``info_nce`` with all N − 1 negatives, for banks of any size.
 
     −log h(m_i, q) = log Σ_k exp(q·m_k / τ) − q·m_i / τ. In mixed precision only the
-    products with the whole bank are of 16 bits, never the own score.
+    products with the negatives are of 16 bits, never those with the own entry: when it
+    is found with ease, the gradient is a small difference of the two terms.
     """
     dtype = memory.product_type(q)
     with memory.full_precision(q):
         query = memory.unit(q) / temperature  # (B, d)
         own = (query * m[i]).sum(dim=1)  # s(m_i, q) / τ, (B,)
-        return (LogSumExp.apply(query, m, dtype) - own).mean()
+        return (LogSumExp.apply(query, m, i, dtype) - own).mean()
 
 
 class LogSumExp(torch.autograd.Function):
@@ -129,19 +130,26 @@ class LogSumExp(torch.autograd.Function):
 
     The gradient is the mean of the entries, weighted by exp(q·m_k), and is summed up in
     the same pass; so no matrix of B x N scores is ever written and read again. The two
-    products with a part are in ``dtype``, everything else in that of q.
+    products with a part are in ``dtype``, everything else in that of q: the own
+    entries m_i come first and are left out of the parts.
     Source: Milakov & Gimelshein 2018, arXiv:1805.02867, algorithm 3.
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, m: Tensor, dtype: torch.dtype) -> Tensor:
-        """Of queries (B, d) and the bank's entries (N, d): (B,)."""
-        new_max = q.new_full((len(q), 1), -torch.inf)  # (B, 1), of all scores so far
-        total = torch.zeros_like(new_max)  # (B, 1), of exp(score − max)
-        weighted_sum = torch.zeros_like(q)  # (B, d), of the entries by these weights
-        for part in m.split(PART):
-            part = part.to(dtype)  # (P, d)
+    def forward(
+        ctx: Any, q: Tensor, m: Tensor, i: Tensor, dtype: torch.dtype
+    ) -> Tensor:
+        """Of queries (B, d), the bank's entries (N, d) and the own ones' numbers."""
+        weighted_sum = m[i]  # (B, d), of the entries by exp(score − max)
+        new_max = (q * m[i]).sum(1, keepdim=True)  # (B, 1), of all scores so far
+        total = torch.ones_like(new_max)  # (B, 1), of the weights
+        for start in range(0, len(m), PART):
+            part = m[start : start + PART].to(dtype)  # (P, d)
             weight = (q.to(dtype) @ part.T).to(q.dtype)  # (B, P)
+            column = (i - start).clamp(0, len(part) - 1)[:, None]  # (B, 1)
+            is_own = (column + start) == i[:, None]  # (B, 1)
+            others = weight.gather(1, column).masked_fill(is_own, -torch.inf)
+            weight.scatter_(1, column, others)
             old_max, new_max = new_max, new_max.maximum(weight.amax(1, keepdim=True))
             weight.sub_(new_max).exp_()
             rescale = (old_max - new_max).exp_()  # sums so far are relative to old_max
@@ -151,7 +159,7 @@ class LogSumExp(torch.autograd.Function):
         return (new_max + total.log())[:, 0]
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None, None]:
         """Only the queries learn from the loss; the bank follows f(v_I) instead."""
         (mean,) = ctx.saved_tensors  # (B, d)
-        return slope[:, None] * mean, None, None
+        return slope[:, None] * mean, None, None, None

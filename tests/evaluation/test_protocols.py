@@ -14,7 +14,13 @@ from helpers.models import backbones, encoding, nearest_neighbors
 from helpers.training import supervised
 from helpers.views.settings import ViewSettings
 
-ABOUT = {"epochs_done": 7, "images": 336, "batch_size": 16, "minutes": 2.0}
+ABOUT = {
+    "epochs_done": 7,
+    "images": 336,
+    "batch_size": 16,
+    "minutes": 2.0,
+    "hardware": "Tesla T4",
+}
 VIEW = ViewSettings(size=20, scale=(0.5, 1.0), jitter=0, grayscale=0)
 
 
@@ -68,6 +74,7 @@ def test_frozen_protocols_learn_and_record(name, protocol, features, dataset, tm
     assert record["labels"] == 24
     assert (record["pretraining_epochs"], record["images_seen"]) == (7, 336)
     assert record["minutes"] > 2.0
+    assert record["hardware"].startswith("Tesla T4, then ")
     again = probes.score(outcome.classifier(features.test), dataset.test.labels)
     assert again.top1 == outcome.scores.top1
     results.save(record, tmp_path)

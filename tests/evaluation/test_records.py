@@ -45,6 +45,21 @@ def test_a_record_has_mean_and_deviation_over_the_repetitions():
     assert (one["top1_std"], one["top5_mean"], one["note"]) == (0, None, "kept")
 
 
+def test_the_hardware_is_that_of_pre_training_and_of_the_evaluation():
+    own = made()["hardware"]
+
+    def found(pretrained_on):
+        return records.finished(
+            {}, top1=[50.0], minutes=1, pretrained_on=pretrained_on
+        )["hardware"]
+
+    assert found("") == found(own) == own
+    assert found("Tesla T4") == f"Tesla T4, then {own}"
+    both = [made() | {"hardware": "Tesla T4"}, made()]
+    merged = records.merge(both, top1=[1.0, 3.0], top5=[9.0, 9.0], minutes=[2, 4])
+    assert merged["hardware"] == f"Tesla T4 or {own}"
+
+
 @pytest.mark.parametrize(
     ("about", "expected"),
     [

@@ -159,6 +159,15 @@ def test_what_all_rows_share_is_in_the_caption():
     assert [row["data"] for row in rows(other)] == ["demo", "demo", "cifar10"]
 
 
+def test_what_only_some_rows_have_is_not_said_of_all():
+    found = [record(), record(method="random", about={"backbone": "vgg11"})]
+    caption = results.markdown(found).splitlines()[-1]
+    of_all, _, of_some = caption.partition("Where it applies:")
+    assert "data demo" in of_all
+    assert "images seen 50,400" in of_some
+    assert "images seen" not in of_all
+
+
 def test_folds_and_all_labels_each_have_a_best():
     by_fold = {"folds": 10, "labels": 1_000, "over": "official folds"}
     found = [
@@ -223,7 +232,7 @@ def test_more_settings_than_fit_are_counted():
     found = [record(settings=settings) for settings in (many, others)]
     text = results.markdown(found)
     assert len(rows(text)[0]) < 14
-    assert "They differ in 14 more settings." in text
+    assert "Rows differ in 14 more settings." in text
     names = [name for name in rows(text)[0] if name.startswith("setting ")]
     assert names == [f"setting {number}" for number in range(6)]  # as declared
 

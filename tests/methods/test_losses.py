@@ -154,6 +154,23 @@ def test_sixteen_bits_round_products_with_the_bank_and_nothing_else(dtype):
     assert 0 < (one - other).norm() < 5e-3 * other.norm()
 
 
+@pytest.mark.parametrize(
+    ("dtype", "error"), [(torch.bfloat16, 0.02), (torch.float16, 0.002)]
+)
+def test_sixteen_bits_do_not_round_what_an_easy_query_learns(dtype, error):
+    """Found with ease, its own entry stands in both terms and all but cancels."""
+    torch.manual_seed(0)
+    m = torch.nn.functional.normalize(torch.randn(2_000, 32), dim=1)
+    i = torch.arange(64)
+    q = (m[i] + 0.05 * torch.randn(64, 32)).requires_grad_()
+    exact = losses.info_nce(q, m, i, 0.07)
+    with torch.autocast("cpu", dtype=dtype):
+        mixed = losses.info_nce(q, m, i, 0.07)
+    one, other = (torch.autograd.grad(x, q)[0] for x in (mixed, exact))
+    assert exact < 0.1
+    assert (one - other).norm() < error * other.norm()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_score_of_the_own_image_counts_once(name):
     """Less loss for a larger score of the own image, more for the negatives' scores."""
