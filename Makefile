@@ -11,7 +11,7 @@ TEST := -m pytest --numprocesses auto --maxprocesses 4 \
 .PHONY: help run lab test test-oldest check format figures results bench address clean
 
 help:  ## list the commands
-	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s%s\n", $$1, $$2}' Makefile
 
 # The newest versions that pip takes; in a folder of its own, the oldest supported ones.
 $(OLDEST)/.ready: LIMITS := --constraint constraints.txt

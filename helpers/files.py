@@ -9,8 +9,11 @@ import json
 import os
 import pathlib
 import re
+import secrets
 import shlex
+import subprocess
 import tempfile
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +21,7 @@ from typing import Any
 import filelock
 
 MOST_NESTED = 50  # lists and dictionaries within each other
+PATIENCE = (0.05, 0.1, 0.2, 0.4, 0.8)  # seconds between attempts to rename a file
 
 
 def checkpoints_folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
@@ -54,7 +58,7 @@ def check_folder(folder: pathlib.Path) -> None:
     place = pathlib.Path(os.path.abspath(folder))
     while not os.path.lexists(place) and place != place.parent:
         place = place.parent
-    if not place.exists():
+    if place.is_symlink() and not place.exists():
         raise OSError(
             f"Cannot write into {str(folder)!r}: {str(place)!r} is a link to "
             f"{os.readlink(place)!r}, which is not there; bring it back or choose "
@@ -76,6 +80,7 @@ def write(
     *,
     with_digest: bool = False,
     make_folder: bool = True,
+    spare_the_bin: bool = False,
 ) -> pathlib.Path:
     """Write a file so that it appears at ``path`` whole or not at all.
 
@@ -84,6 +89,8 @@ def write(
         save: writes the file at the path that it is given, which is not ``path`` yet.
         with_digest: put the content's ``digest`` at the end of the file's name.
         make_folder: make the file's folder if it is missing.
+        spare_the_bin: ``remove`` the file that was there, for a copy on Google Drive;
+            for a moment there is none.
 
     Returns:
         Where the file is.
@@ -91,7 +98,9 @@ def write(
     Raises:
         OSError: in one sentence, when the disk is full or the folder is read-only.
     """
-    beside = path.with_name(f".{os.getpid()}-{path.name}")
+    # Containers that share a folder may have processes of the same number.
+    beside = path.with_name(f".{os.getpid()}-{secrets.token_hex(3)}-{path.name}")
+    before = beside.with_name(f"{beside.name}.before")
     try:
         if make_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +109,14 @@ def write(
             os.fsync(file.fileno())
         if with_digest:
             path = path.with_stem(f"{path.stem}-{digest(beside)}")
-        os.replace(beside, path)
+        if spare_the_bin and path.exists():
+            _replace(path, before)
+        try:
+            _replace(beside, path)
+        except OSError:
+            if before.exists():
+                _replace(before, path)
+            raise
         _flush_folder(path.parent)
     except (OSError, RuntimeError) as error:
         raise OSError(
@@ -108,9 +124,20 @@ def write(
             "space or choose another folder, then run again; what was saved is kept."
         ) from error
     finally:  # renamed already, unless something went wrong
-        with contextlib.suppress(OSError):
-            beside.unlink()
+        for file in (beside, before):
+            with contextlib.suppress(OSError):
+                remove(file)
     return path
+
+
+def _replace(old: pathlib.Path, new: pathlib.Path) -> None:
+    """Rename a file; on Windows whoever reads or checks it has to finish first."""
+    for seconds in PATIENCE:
+        with contextlib.suppress(PermissionError):
+            os.replace(old, new)
+            return
+        time.sleep(seconds)
+    os.replace(old, new)
 
 
 def lock(path: pathlib.Path, timeout: float = -1) -> filelock.BaseFileLock | None:
@@ -165,11 +192,17 @@ def _flush_folder(folder: pathlib.Path) -> None:
 
 
 def remove_unfinished(folder: pathlib.Path) -> None:
-    """Remove what killed processes left half written; nobody else may write there."""
+    """Remove what killed processes left half written; nobody else may write there.
+
+    A file that was moved out of the way, and whose place is still empty, goes back.
+    """
     for file in folder.glob(".*-*"):
-        if re.match(r"\.\d+-", file.name):
-            with contextlib.suppress(OSError):  # a file too many does no harm
-                file.unlink()
+        moved = re.fullmatch(r"\.\d+-[0-9a-f]+-(.+)\.before", file.name)
+        with contextlib.suppress(OSError):  # a file too many does no harm
+            if moved and not file.with_name(moved[1]).exists():
+                os.replace(file, file.with_name(moved[1]))
+            elif re.match(r"\.\d+-", file.name):
+                remove(file)
 
 
 def digest(path: pathlib.Path) -> str:
@@ -209,7 +242,11 @@ def printable(text: str | os.PathLike[str]) -> str:
 
 def quoted(path: str | os.PathLike[str]) -> str:
     """A path as it is typed after a command."""
-    return printable(shlex.quote(os.fspath(path)))
+    text = os.fspath(path)
+    is_windows = os.name == "nt"
+    return printable(
+        subprocess.list2cmdline([text]) if is_windows else shlex.quote(text)
+    )
 
 
 def single_line(text: str) -> str:

@@ -8,6 +8,7 @@ import math
 import os
 import pathlib
 import platform
+import subprocess
 
 import psutil
 import torch
@@ -198,4 +199,9 @@ def _cpu_model() -> str:
             models = [line for line in file if line.startswith("model name")]
         return models[0].split(":")[1].strip()
     except (OSError, IndexError):
-        return platform.processor() or platform.machine()
+        pass
+    with contextlib.suppress(OSError, subprocess.SubprocessError):  # macOS
+        brand = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        found = subprocess.run(brand, capture_output=True, text=True, check=True)
+        return found.stdout.strip()
+    return platform.processor() or platform.machine()

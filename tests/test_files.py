@@ -1,9 +1,11 @@
 """Files are written whole or not at all, into folders that can be chosen."""
 
+import contextlib
 import hashlib
 import os
 import pathlib
 import stat
+import time
 
 import filelock
 import pytest
@@ -123,6 +125,67 @@ def test_only_what_was_left_half_written_is_removed(tmp_path):
     files.remove_unfinished(tmp_path)
     files.remove_unfinished(tmp_path / "nowhere")
     assert sorted(os.listdir(tmp_path)) == [".hidden", ".x12-state.pt", "12-state.pt"]
+
+
+def test_a_copy_on_a_drive_leaves_no_content_in_its_bin(tmp_path, monkeypatch):
+    """A drive may keep what a rename displaces as well."""
+    file, bin_ = tmp_path / "file", tmp_path / "bin"
+    file.write_text("before")
+    os.link(file, bin_)
+    replace = os.replace
+
+    def refuse(old, new):
+        if new == file and not str(old).endswith(".before"):
+            raise OSError(5, "Input/output error")
+        replace(old, new)
+
+    for failing in (True, False):
+        monkeypatch.setattr(os, "replace", refuse if failing else replace)
+        with contextlib.suppress(OSError):
+            files.write(file, lambda path: path.write_text("new"), spare_the_bin=True)
+        assert file.read_text() == ("before" if failing else "new")
+        assert bin_.read_text() == ("before" if failing else "")
+        assert sorted(os.listdir(tmp_path)) == ["bin", "file"]
+
+
+def test_what_was_moved_out_of_the_way_goes_back(tmp_path):
+    """After a kill between two renames; not where the new file is there."""
+    for name, text in ((".12-abcdef-a.before", "a"), (".12-abcdef-b.before", "old")):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "b").write_text("b")
+    files.remove_unfinished(tmp_path)
+    there = {name: (tmp_path / name).read_text() for name in os.listdir(tmp_path)}
+    assert there == {"a": "a", "b": "b"}
+
+
+def test_a_file_that_is_in_use_is_waited_for(tmp_path, monkeypatch):
+    """On Windows nobody may rename over a file that another program reads."""
+    replace, refused = os.replace, []
+
+    def busy(old, new):
+        if len(refused) < 3:
+            refused.append(new)
+            raise PermissionError(13, "Permission denied")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "replace", busy)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    files.write(tmp_path / "a", lambda path: path.write_text("new"))
+    assert (tmp_path / "a").read_text() == "new"
+
+
+def test_writers_of_the_same_number_do_not_meet(tmp_path, monkeypatch):
+    """Two containers that share a folder may both have a process 7."""
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    names = []
+
+    def save(path):
+        names.append(path.name)
+        path.touch()
+
+    for _ in range(2):
+        files.write(tmp_path / "a", save)
+    assert len(set(names)) == 2
 
 
 def test_json_of_anybody_is_read_or_refused():

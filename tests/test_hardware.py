@@ -91,6 +91,23 @@ def test_the_hardware_has_a_name_for_people(monkeypatch):
     assert hardware.name() == "Tesla T4"
 
 
+@pytest.mark.parametrize("knows", [True, False])
+def test_a_system_without_proc_is_asked_for_the_processor(knows, monkeypatch):
+    def run(command, **_):
+        if not knows:
+            raise FileNotFoundError(command[0])
+        assert command[0] == "sysctl"
+        return types.SimpleNamespace(stdout="Apple M1\n")
+
+    def refuse(path):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(builtins, "open", refuse)
+    monkeypatch.setattr(hardware.subprocess, "run", run)
+    monkeypatch.setattr(hardware.platform, "processor", lambda: "arm")
+    assert ("(Apple M1)" if knows else "(arm)") in hardware.name()
+
+
 def test_processes_share_the_cores_and_the_memory(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
     monkeypatch.setattr(hardware, "_container_cores", lambda: math.inf)

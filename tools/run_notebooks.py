@@ -3,6 +3,8 @@
 Everything goes into one folder, with one page to open in a browser: `report.html`.
 """
 
+import contextlib
+import io
 import json
 import os
 import pathlib
@@ -55,6 +57,8 @@ def main(
         data: images to use, as in the notebooks' question.
     """
     began = time.monotonic()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file may lack letters of a bar
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         loaded = {file.name: nbformat.read(file, as_version=4) for file in notebooks}
         prepare(output, list(loaded))
@@ -98,7 +102,9 @@ def kernel_environment(output: pathlib.Path, data: str | None) -> dict[str, str]
     environment = {**os.environ} | ({"STL_DATA": data} if data else {})
     environment.pop("MPLBACKEND", None)  # another backend would hide the figures
     # The kernels start in the project; an absolute path would show in the notebooks.
-    folder = pathlib.PurePath(os.path.relpath(output, PROJECT)).as_posix()
+    folder = output.absolute().as_posix()
+    with contextlib.suppress(ValueError):  # another drive of Windows
+        folder = pathlib.PurePath(os.path.relpath(output, PROJECT)).as_posix()
     environment["STL_CHECKPOINTS"] = f"{folder}/checkpoints"
     environment["STL_RESULTS"] = f"{folder}/results"
     return environment

@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import os
 import pathlib
+import re
 import shutil
 import urllib.error
 import zipfile
@@ -102,7 +103,8 @@ def unpack(file: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
             members = archive.infolist()
             lines = [f"{m.filename} {m.file_size} {m.CRC}" for m in members]
             digest = hashlib.sha256("\n".join(lines).encode(errors="replace"))
-            place = folder / f"{file.stem}-{digest.hexdigest()[:8]}"
+            name = re.sub(r'[<>:"\\|?*]', "-", file.stem)  # not every system takes them
+            place = folder / f"{name}-{digest.hexdigest()[:8]}"
             if place.is_dir():
                 return place
             folder.mkdir(parents=True, exist_ok=True)

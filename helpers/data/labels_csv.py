@@ -9,6 +9,7 @@ test, val or unlabeled. Columns are separated by commas, semicolons or tabs. Ima
 
 from __future__ import annotations
 
+import codecs
 import collections
 import csv
 import os
@@ -18,10 +19,15 @@ from collections.abc import Iterator, Mapping
 from helpers.data import layout
 
 USUAL_NAME = "labels.csv"
+NO_IDENTITY = (0, 0)  # of a file on a drive that does not number its files
 COLUMNS = {
     "file": ("file", "filename", "file_name", "path", "image", "image_id", "id"),
     "class": ("class", "label", "category", "target", "class_name"),
 }
+
+
+class _OtherColumnsError(ValueError):
+    """A table that can be read, and does not say which file has which class."""
 
 
 def is_table(path: pathlib.Path) -> bool:
@@ -36,7 +42,7 @@ def beside(root: pathlib.Path, left_out: layout.LeftOut) -> pathlib.Path | None:
             if path.name.lower() == USUAL_NAME and path.is_file():
                 try:
                     _read(path)
-                except ValueError:  # it may be about something else
+                except _OtherColumnsError:  # it may be about something else
                     reason = "not used, because it lacks the columns file and class"
                     left_out.add(reason, path.name)
                 else:
@@ -48,7 +54,7 @@ def find(table: pathlib.Path, left_out: layout.LeftOut) -> layout.Layout:
     """Find the images of a table.
 
     Args:
-        table: the CSV file, in UTF-8.
+        table: the CSV file, in UTF-8 or with a mark that it is UTF-16.
         left_out: takes what is not used.
 
     Raises:
@@ -62,6 +68,7 @@ def find(table: pathlib.Path, left_out: layout.LeftOut) -> layout.Layout:
     }
     short = _short_names(there)
     by_identity = {_identity(path): file for file, path in there.items()}
+    by_identity.pop(NO_IDENTITY, None)
     said = collections.defaultdict(list)
     for line, row in _rows(table):
         file = _below(row["file"], root)
@@ -116,7 +123,10 @@ def find(table: pathlib.Path, left_out: layout.LeftOut) -> layout.Layout:
 def _read(table: pathlib.Path) -> list[list[str]]:
     """The table's rows as lists of text, the names of the columns first."""
     try:
-        with open(table, encoding="utf-8-sig", newline="") as file:
+        with open(table, "rb") as file:
+            is_wide = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        encoding = "utf-16" if is_wide else "utf-8-sig"
+        with open(table, encoding=encoding, newline="") as file:
             head = file.readline()
             separator = max(",;\t", key=head.count)
             file.seek(0)
@@ -126,14 +136,15 @@ def _read(table: pathlib.Path) -> list[list[str]]:
             f"{str(table)!r} cannot be read as a table ({error}): save it as CSV in "
             "UTF-8."
         ) from error
-    columns = [column.strip().lower() for column in rows[0]] if rows else []
+    given = [column.strip().lower() for column in rows[0]] if rows else []
+    columns = given
     for name, others in COLUMNS.items():
         used = next((other for other in others if other in columns), None)
         columns = [name if column == used else column for column in columns]
     if not COLUMNS.keys() <= set(columns):
-        raise ValueError(
+        raise _OtherColumnsError(
             f"{str(table)!r} needs the columns file and class (and split, if you "
-            f"like) in its first line; it has {layout.some_names(columns)}."
+            f"like) in its first line; it has {layout.some_names(given)}."
         )
     return [columns, *rows[1:]]
 
@@ -164,7 +175,7 @@ def _short_names(there: Mapping[str, pathlib.Path]) -> dict[str, str]:
 def _identity(path: pathlib.Path) -> tuple[int, int]:
     """What tells a file from every other one, by whatever name it is opened."""
     status = os.stat(path)
-    return status.st_dev, status.st_ino
+    return (status.st_dev, status.st_ino) if status.st_ino else NO_IDENTITY
 
 
 def _below(file: str, root: pathlib.Path) -> str | None:

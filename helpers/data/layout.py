@@ -117,6 +117,7 @@ def find(root: pathlib.Path, left_out: LeftOut) -> Layout:
     for folder in folders:
         split = named.get(folder.name)
         splits[split].append(folder) if split else others.append(folder)
+    _check_meaning(splits, others)
     # Those of a competition have no labels, and then val/ is what can be scored.
     if splits["val"] and not any(_folders(one, LeftOut()) for one in splits["test"]):
         for folder in splits.pop("test", []):
@@ -153,6 +154,22 @@ def find(root: pathlib.Path, left_out: LeftOut) -> Layout:
         raise ValueError(_nothing_to_learn_from(root, tests, left_out))
     _check_classes(train, test, tests, left_out)
     return divide(root, train, unlabeled, test)
+
+
+def _check_meaning(
+    splits: dict[str | None, list[pathlib.Path]], others: Sequence[pathlib.Path]
+) -> None:
+    """Raise a ValueError where a folder ``train`` could as well be a class."""
+    named = [*splits["train"], *splits["test"], *splits["val"]]
+    if len(named) != 1 or any(map(image_files, _folders(named[0], LeftOut()))):
+        return
+    beside = [one for one in others if image_files(one)]
+    if len(beside) == 1 or (beside and splits["train"]):
+        raise ValueError(
+            f"{str(named[0])!r} has no class folders, but others lie beside it "
+            f"({some_names([one.name for one in beside])}): if it is a class itself, "
+            "give it another name; if not, move the others away."
+        )
 
 
 def divide(
@@ -192,7 +209,8 @@ def _held_out(files: Sequence[pathlib.Path], root: pathlib.Path) -> list[pathlib
     """
 
     def digest(file: pathlib.Path) -> str:
-        return hashlib.sha256(relative_name(file, root).encode()).hexdigest()
+        name = relative_name(file, root).encode(errors="surrogateescape")
+        return hashlib.sha256(name).hexdigest()
 
     return sorted(files, key=digest)[: share_of(len(files), HELD_OUT)]
 

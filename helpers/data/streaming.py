@@ -6,8 +6,11 @@ come in the order of the given indexes.
 
 from __future__ import annotations
 
+import collections
+import concurrent.futures
 import contextlib
 import copy
+import multiprocessing
 import os
 import pathlib
 import signal
@@ -36,7 +39,8 @@ class Files:
     Args:
         paths: of the images.
         size: side S in pixels.
-        workers: processes that decode batches ahead; 0 decodes in this process.
+        workers: processes that decode batches ahead, or threads where a process is not
+            the copy of another; 0 decodes in this process.
         labelled: the first images, so many of them, have labels.
         fit: how an image becomes a square, one of ``decoding.FITS``.
         list_file: says which files could be read; removed once that is no longer true.
@@ -205,19 +209,58 @@ def _decoded(
     files: Files, indexes: Sequence[Tensor], *, pinned: bool
 ) -> Iterator[Tensor]:
     """Yield batches of files that workers decode ahead, each batch by one of them."""
-    loader = DataLoader(
-        files,
-        batch_sampler=[index.numpy() for index in indexes],
-        collate_fn=tuple,  # __getitems__ returns a batch already
-        num_workers=files.workers,
-        pin_memory=pinned,
-        # A generator of its own: the global one must not know how images are read.
-        generator=torch.Generator(),
-        worker_init_fn=_leave_signals_to_the_first,
-    )
-    for (pixels, shown), index in zip(loader, indexes, strict=True):
+    usual = multiprocessing.get_all_start_methods()[0]
+    method = multiprocessing.get_start_method(allow_none=True) or usual
+    read = _by_threads if files.workers and method != "fork" else _by_processes
+    # No name for the iterator: its workers end with the loop, after an error too.
+    for (pixels, shown), index in zip(
+        read(files, indexes, pinned=pinned), indexes, strict=True
+    ):
         files.check(index, shown)
         yield pixels
+
+
+def _by_processes(
+    files: Files, indexes: Sequence[Tensor], *, pinned: bool
+) -> Iterator[tuple[Tensor, Tensor]]:
+    return iter(
+        DataLoader(
+            files,
+            batch_sampler=[index.numpy() for index in indexes],
+            collate_fn=tuple,  # __getitems__ returns a batch already
+            num_workers=files.workers,
+            pin_memory=pinned,
+            # Its own generator: the global one must not know how images are read.
+            generator=torch.Generator(),
+            worker_init_fn=_leave_signals_to_the_first,
+        )
+    )
+
+
+def _by_threads(
+    files: Files, indexes: Sequence[Tensor], *, pinned: bool
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Where every process would import everything anew, for seconds at every pass.
+
+    So it is on Windows, on macOS, and with Python 3.14 on Linux.
+    """
+
+    def read(index: Tensor) -> tuple[Tensor, Tensor]:
+        pixels, shown = files.__getitems__(index.numpy())
+        return pixels.pin_memory() if pinned else pixels, shown
+
+    waiting: collections.deque[concurrent.futures.Future] = collections.deque()
+    with concurrent.futures.ThreadPoolExecutor(files.workers) as pool:
+        try:
+            for index in indexes:
+                waiting.append(pool.submit(read, index))
+                if len(waiting) > 2 * files.workers:  # as many as a DataLoader's
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def _leave_signals_to_the_first(worker: int) -> None:
@@ -226,6 +269,6 @@ def _leave_signals_to_the_first(worker: int) -> None:
     Ctrl-C and job schedulers tell all processes at once; the one that trains finishes
     its step, for which it may need another batch, and then ends its workers.
     """
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):  # Windows has no SIGHUP
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+        if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)

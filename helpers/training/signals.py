@@ -1,7 +1,7 @@
 """Signals that ask a program to stop, and the exception that they become.
 
 Ctrl-C and a notebook's stop button send SIGINT, a job scheduler SIGTERM, and a terminal
-that is closed SIGHUP.
+that is closed SIGHUP, or on Windows SIGBREAK.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # where the system has them
 Handler = Callable[[int, Any], None]
 
 

@@ -51,6 +51,13 @@ def test_a_zip_is_the_folder_that_was_zipped(pets, tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:Left out")
+def test_a_zip_of_any_name_has_a_folder_that_every_system_takes(pets, tmp_path):
+    named = pets.rename(tmp_path / "my: <best> pets?.zip")
+    place = archives.unpack(named, tmp_path / "data")
+    assert place.name.startswith("my- -best- pets--")
+
+
+@pytest.mark.filterwarnings("ignore:Left out")
 def test_paths_in_a_zip_may_be_those_of_windows(pets, tmp_path):
     with (
         zipfile.ZipFile(pets) as whole,

@@ -121,6 +121,30 @@ def test_a_table_may_name_a_file_by_any_link_to_it(photos):
     assert words == "Left out: 1 with two rows in labels.csv that differ (alias/1.png)."
 
 
+def test_drives_without_numbers_of_files_give_no_label_to_another(photos, monkeypatch):
+    """As some cloud drives: every file has the number 0."""
+    table = write(photos, "file,class\n" + line(1, "a") + ".link/er/2.png,b\n")
+    (photos / ".link").symlink_to(photos / "deep")
+    monkeypatch.setattr(labels_csv, "_identity", lambda path: labels_csv.NO_IDENTITY)
+    left_out = layout.LeftOut()
+    found = labels_csv.find(table, left_out)
+    named = [file.stem for file, _ in [*found.train, *found.test]]
+    assert named == ["1"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_table_of_a_spreadsheet_is_read_or_refused(encoding, photos):
+    text = "file,class\n" + "".join(
+        line(n, "café" if n % 2 else "thé") for n in range(10)
+    )
+    write(photos, text, encoding=encoding)
+    if encoding == "utf-16":
+        assert find(photos)[0].classes == ("café", "thé")
+    else:
+        with pytest.raises(ValueError, match=r"cannot be read as a table .*UTF-8\."):
+            find(photos)
+
+
 def test_accents_are_the_same_however_they_are_written(photos):
     one, other = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
     (photos / "deep/er/0.png").rename(photos / f"{one}.png")
@@ -163,6 +187,8 @@ def test_a_table_about_something_else_is_said_and_not_used(photos):
     )
     with pytest.raises(ValueError, match=r"needs the columns file and class .*'name'"):
         find(table)
+    with pytest.raises(ValueError, match=r"it has 'breed', 'id'\."):
+        find(write(photos, "id,breed\n1,pug\n"))
 
 
 @pytest.mark.parametrize(

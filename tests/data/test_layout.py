@@ -105,6 +105,33 @@ def test_class_folders_that_hold_the_same_folders_are_said(tmp_path):
         assert layout.shared_folders(found) == shared
 
 
+def test_names_of_any_bytes_can_be_held_out(tmp_path):
+    """As a zip of another system leaves them."""
+    folder = os.fsencode(tmp_path / "pets" / "cat")
+    os.makedirs(folder)
+    for number in range(5):
+        open(folder + b"/\xe9t\xe9%d.png" % number, "wb").close()
+    found, _ = find(touch(tmp_path / "pets", *many("dog")))
+    assert counts(found) == (8, 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("names", "beside"),
+    [
+        (("bus", "car", "train"), "'bus', 'car'"),
+        (("invalid", "valid"), "'invalid'"),
+        (("control", "test"), "'control'"),
+    ],
+)
+def test_a_class_that_is_called_like_a_split_is_asked_about(names, beside, tmp_path):
+    touch(tmp_path, *many(*names))
+    message = rf"{names[-1]}' has no class folders, but others .*\({beside}\): if it"
+    with pytest.raises(ValueError, match=message):
+        find(tmp_path)
+    (tmp_path / names[-1]).rename(tmp_path / f"a {names[-1]}")
+    assert len(find(tmp_path)[0].classes) == len(names)
+
+
 def test_train_without_test_holds_out_a_fifth_too(tmp_path):
     found, _ = find(touch(tmp_path, *many("train/cat", "train/dog", "unlabeled")))
     assert counts(found) == (8, 5, 2)

@@ -4,6 +4,7 @@ import dataclasses
 import multiprocessing
 import os
 import signal
+import threading
 import types
 import warnings
 
@@ -77,6 +78,15 @@ def test_images_go_to_a_gpu_when_they_fill_at_most_half_of_it(
     assert streaming.fit_on_device(stored[0], CPU) is stored[0]
 
 
+@pytest.fixture(params=["fork", "spawn"])
+def start(request, monkeypatch):
+    """How this system starts a process: as a copy, or from nothing."""
+    monkeypatch.setattr(
+        multiprocessing, "get_start_method", lambda allow_none: request.param
+    )
+
+
+@pytest.mark.usefixtures("start")
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_any_number_of_workers_gives_the_batches_of_memory(workers, stored):
     images, files = stored
@@ -157,6 +167,7 @@ def test_evaluation_reads_a_stream(stored, dataset):
     assert torch.equal(*outputs)
 
 
+@pytest.mark.usefixtures("start")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_next_image_stands_in_for_a_broken_one(workers, stored, tmp_path):
     images, files = stored
@@ -177,6 +188,7 @@ def test_the_next_image_stands_in_for_a_broken_one(workers, stored, tmp_path):
         assert torch.equal(files[:], expected)
 
 
+@pytest.mark.usefixtures("start")
 @pytest.mark.parametrize("workers", [0, 1])
 def test_nothing_but_broken_images_is_one_sentence(workers, stored):
     _, files = stored
@@ -188,6 +200,7 @@ def test_nothing_but_broken_images_is_one_sentence(workers, stored):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.usefixtures("start")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_nothing_stands_in_for_an_image_with_a_label(workers, stored, tmp_path):
     files = stored[1]
@@ -213,6 +226,33 @@ def test_workers_finish_their_batch_when_all_processes_are_asked_to_stop(stored)
             os.kill(worker.pid, name)
     for pixels, _ in batches:
         assert torch.equal(pixels, images[:4])
+
+
+def test_threads_take_the_place_of_processes_that_are_no_copies(stored, monkeypatch):
+    images, files = stored
+    files.workers = 2
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none: None)
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
+    monkeypatch.setattr(streaming, "DataLoader", None)
+    before = threading.active_count()
+    batches = streaming.batches(files, torch.arange(48).split(4), CPU)
+    assert torch.equal(next(batches)[0], images[:4])
+    batches.close()  # as an error in the step does
+    assert threading.active_count() == before
+
+
+@pytest.mark.usefixtures("start")
+def test_an_error_leaves_no_worker_behind_while_it_is_kept(stored):
+    """A worker that nobody has told to end would keep the program from ending."""
+    _, files = stored
+    files.workers = 2
+    open(os.fsdecode(files.paths[0]), "wb").close()
+    files.is_labelled[:] = True
+    before = threading.active_count()
+    with pytest.raises(ValueError, match="could be read before") as kept:
+        list(streaming.batches(files, torch.arange(48).split(4), CPU))
+    assert kept.traceback
+    assert (multiprocessing.active_children(), threading.active_count()) == ([], before)
 
 
 def test_no_batches_are_no_error(stored):

@@ -147,8 +147,8 @@ FAULTS = {
     "data/layout.py": {
         f"{LAYOUT}::test_another_image_hardly_moves_others_between_train_and_test": [
             (
-                "relative_name(file, root).encode()",
-                'f"{relative_name(file, root)} {len(files)}".encode()',
+                "relative_name(file, root).encode(",
+                'f"{relative_name(file, root)} {len(files)}".encode(',
             ),
         ],
         f"{LAYOUT}::test_the_name_of_a_class_is_no_split": [

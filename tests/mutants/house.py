@@ -7,7 +7,7 @@ FAULTS = {
     "files.py": {
         f"{FILES}::test_a_failing_write_keeps_the_old_file_and_leaves_no_litter": [
             ("        save(beside)\n", "        save(path)\n        save(beside)\n"),
-            ("            beside.unlink()\n", "            pass\n"),
+            ("for file in (beside, before):", "for file in (before,):"),
         ],
         f"{FILES}::test_what_is_removed_is_emptied_first": [
             ("    os.truncate(path, 0)\n", ""),
@@ -20,7 +20,20 @@ FAULTS = {
             (".hexdigest()[:8]", ".hexdigest()[:4]"),
         ],
         f"{FILES}::test_only_what_was_left_half_written_is_removed": [
-            ('if re.match(r"\\.\\d+-", file.name):', "if True:"),
+            ('elif re.match(r"\\.\\d+-", file.name):', "else:"),
+        ],
+        f"{FILES}::test_a_copy_on_a_drive_leaves_no_content_in_its_bin": [
+            ("        if spare_the_bin and path.exists():", "        if False:"),
+            ("            if before.exists():", "            if False:"),
+        ],
+        f"{FILES}::test_what_was_moved_out_of_the_way_goes_back": [
+            (
+                "if moved and not file.with_name(moved[1]).exists():",
+                "if moved and file.with_name(moved[1]).exists():",
+            ),
+        ],
+        f"{FILES}::test_a_file_that_is_in_use_is_waited_for": [
+            ("    for seconds in PATIENCE:", "    for seconds in ():"),
         ],
         f"{FILES}::test_a_folder_that_has_gone_is_not_made_again_if_so_wished": [
             ("        if make_folder:\n", "        if True:\n"),

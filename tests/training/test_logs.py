@@ -53,6 +53,36 @@ def test_an_epoch_is_a_row_even_when_later_ones_have_more_columns(tmp_path):
     assert [float(row["loss"]) for row in found] == [1.0, 0.5, 1 / 3]
 
 
+def test_a_table_that_is_open_elsewhere_ends_no_training(tmp_path, monkeypatch):
+    log = logs.Log(tmp_path, [], 3)
+    log.add(entry(1), torch.zeros(3))
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(log.table.experiment, "save", refuse)
+        with pytest.warns(UserWarning, match=r"The logs in .*Permission den") as said:
+            log.add(entry(2), torch.zeros(3))
+            log.add(entry(3), torch.zeros(3))
+    assert len(said) == 1
+    log.add(entry(4), torch.zeros(3))
+    log.close()
+    assert [row["epoch"] for row in rows(tmp_path)] == ["1", "2", "3", "4"]
+    assert [step for step, _ in scalars(tmp_path)["epoch/loss"]] == [3, 6, 9, 12]
+
+
+def test_a_table_that_cannot_be_begun_is_begun_later(tmp_path, monkeypatch):
+    log = logs.Log(tmp_path / "logs", [entry(1)], 3)
+    (tmp_path / "logs").write_text("in the way")
+    with pytest.warns(UserWarning, match="The logs in"):
+        log.add(entry(2), torch.zeros(3))
+    (tmp_path / "logs").unlink()
+    log.add(entry(3), torch.zeros(3))
+    log.close()
+    assert [row["epoch"] for row in rows(tmp_path / "logs")] == ["1", "2", "3"]
+
+
 def test_a_run_that_goes_on_keeps_all_rows_and_doubles_none(tmp_path, recwarn):
     first = logs.Log(tmp_path, [], 3)
     for number in (1, 2):

@@ -13,10 +13,11 @@ from helpers.training import signals
 
 def test_a_signal_reaches_the_function_within_and_not_after():
     heard, before = [], signal.getsignal(signal.SIGTERM)
+    there = [name for name in signals.NAMES if hasattr(signal, name)]
     with signals.handled(lambda number, frame: heard.append(number)):
-        for name in signals.NAMES:
+        for name in there:
             os.kill(os.getpid(), getattr(signal, name))
-    assert heard == [getattr(signal, name) for name in signals.NAMES]
+    assert heard == [getattr(signal, name) for name in there]
     assert signal.getsignal(signal.SIGTERM) == before
 
 
