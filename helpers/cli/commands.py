@@ -52,8 +52,7 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
             f"Unknown command {name!r}: choose one of {', '.join(COMMANDS)}."
         )
     kind, function = COMMANDS[name]
-    default: Any = None
-    program = f"python -m helpers {name}"
+    default, program = None, f"python -m helpers {name}"
     if kind is flags.Pretrain:
         method = rest.pop(0) if rest and not rest[0].startswith("-") else None
         chosen = _peek(rest, "method", "recipe", "backbone", "init")
@@ -71,7 +70,7 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
             first = starting_points.pretraining_settings(chosen["init"])
             chosen = first | chosen | {"init": first["init"]}
             rest = _flag("init").parse_known_args(rest)[1]
-        default = flags.Pretrain(settings.configure(**chosen))
+        default = flags.Pretrain(settings.begin(**chosen))
         program += f" {chosen['method']}"
     unnamed = ""
     if kind is flags.Evaluate:
@@ -95,6 +94,7 @@ def pretrain(args: flags.Pretrain) -> None:
     """Pre-train a backbone."""
     location = args.location
     # Before images are read, which may take minutes.
+    args.settings.check_sides()
     hardware.check_processes(location.devices, location.nodes)
     _check_folders(location.checkpoints, location.mirror)
     dataset = args.images.load(args.settings.evaluation_size)
@@ -225,8 +225,8 @@ def export_network(args: flags.Export) -> None:
     outputs = "class logits" if "classes" in about else "features"
     print(
         f"Written: {path}, {export.FORMATS[path.suffix]}.",
-        f"It maps RGB images of {side} x {side} px to {outputs}. Divide pixels by 255, "
-        f"subtract the mean {views.MEAN}, divide by the std {views.STD}.",
+        f"It maps RGB images of {side} x {side} px to {outputs}. To prepare an image: "
+        f"{model_card.preparation(about, side)}: {views.MEAN} and {views.STD}.",
         sep="\n",
     )
     if args.card:

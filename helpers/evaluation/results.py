@@ -242,9 +242,7 @@ def _layout(found: Sequence[Record]) -> tuple[pandas.DataFrame, str]:
     for row, result, key in zip(rows, found, seen, strict=True):
         twice = seen.count(key) > 1  # nothing but the weights tells them apart
         row["weights"] = _cut(_shown(result.get("weights", UNKNOWN))) if twice else NONE
-    shown: dict[str, list[str]] = {}
-    shared: list[str] = []  # by all rows
-    applying: list[str] = []  # shared by all that have one
+    shown, shared, applying = {}, [], []  # shared by all rows, by all it applies to
     for title in rows[0] if rows else ALWAYS:
         cells = {row[title] for row in rows}
         values = cells - {NONE}
@@ -268,6 +266,8 @@ def _cells(result: Record) -> dict[str, str]:
     """What is shown of a record, by the titles of the columns."""
     top5, folds = result.get("top5_mean"), result.get("folds")
     pretrained = result["pretraining_epochs"] > 0
+    foreign = "converted" in (result.get("pretraining") or {})  # and does not tell
+    before = result["pretraining_epochs"] or (UNKNOWN if foreign else 0)
     trained = result["protocol"] in ("MLP head", *GROUPS)
     epochs = (result.get("settings") or {}).get("epochs", UNKNOWN)
     return {
@@ -280,7 +280,7 @@ def _cells(result: Record) -> dict[str, str]:
         "labels": (f"{folds} folds × " if folds else "") + f"{result['labels']:,}",
         "supervised epochs": _cut(_shown(epochs)) if trained else NONE,
         "side (px)": _cut(_shown(result.get("image_size", UNKNOWN))),
-        "pre-training epochs": str(result["pretraining_epochs"]),
+        "pre-training epochs": str(before),
         "images seen": f"{result['images_seen']:,}" if pretrained else NONE,
         "pre-training batch": str(result["batch_size"]) if pretrained else NONE,
         "backbone": result["backbone"],

@@ -240,8 +240,12 @@ def nce(logits: Tensor, own: Tensor) -> Tensor:
     Source: Misra & van der Maaten 2020, arXiv:1912.01991, equations 3 to 5.
     """
     log_h = functional.log_softmax(logits, dim=1)  # (B, candidates)
-    # A negative that has it all, h = 1 after rounding, would make log(1 − h) infinite.
-    rejected = torch.log1p(-log_h.exp().clamp(max=1 - 1e-6))  # (B, candidates)
+    # The largest h may round to 1: its 1 − h is the share of all others instead.
+    first = logits.argmax(dim=1, keepdim=True)  # (B, 1)
+    others = logits.scatter(1, first, -torch.inf)  # (B, candidates)
+    rest, every = (each.logsumexp(dim=1, keepdim=True) for each in (others, logits))
+    rejected = torch.log1p(-log_h.exp().clamp(max=0.5))  # (B, candidates)
+    rejected = rejected.scatter(1, first, rest - every)
     column = own[:, None]  # (B, 1)
     loss = rejected.gather(1, column)[:, 0] - log_h.gather(1, column)[:, 0]  # (B,)
     return (loss - rejected.sum(dim=1)).mean()

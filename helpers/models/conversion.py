@@ -25,6 +25,11 @@ from torch import Tensor, nn
 from helpers import files
 from helpers.models import backbones, classifier_files, layouts, weight_files
 
+NOT_IN_A_FILE = (
+    " Images will be normalised with the mean and deviation of ImageNet: if its "
+    "authors did otherwise, expect less of it."
+)
+NO_POOL = " No file tells whether a max-pool follows the first layer: none was assumed."
 # A file of each kind that torch.export has written.
 EXPORTED = ("models/model.json", "serialized_exported_program.json")
 MOST_UNPACKED = 4  # times a file's size; torch.save does not compress at all
@@ -217,12 +222,17 @@ def _of_checkpoint(
     if found.side:
         about["evaluation_size"] = found.side
     if found.kind is layouts.THIS_PROJECT:
-        about |= _beside(path, about)
+        told = content.get("network") or _beside(path)
+        about |= _of_same_weights(told, about)
+        found = dataclasses.replace(found, stem=about["stem"])
     kind = {"stem": about["stem"], "norm": about["norm"]}
     backbone = backbones.build(found.network, **kind)
     backbone.load_state_dict(backbone.state_dict() | found.tensors)
     weight_files.check_weights(backbone.state_dict(), path.name)  # now in float32
-    return backbone, about, found.describe()
+    notes = "" if found.kind is layouts.THIS_PROJECT else NOT_IN_A_FILE
+    if notes and found.stem == "small":
+        notes += NO_POOL
+    return backbone, about, found.describe() + notes
 
 
 class _OtherKindError(Exception):
@@ -262,16 +272,22 @@ def _check_archive(path: pathlib.Path) -> None:
         )
 
 
-def _beside(path: pathlib.Path, about: Mapping[str, Any]) -> dict[str, Any]:
-    """What the backbone file of the same run says that weights do not tell."""
+def _beside(path: pathlib.Path) -> dict[str, Any]:
+    """What the backbone file of the same run says; states once did not say it."""
     try:
-        beside = weight_files.read_about(path.with_name(weight_files.BACKBONE_FILE))
+        return weight_files.read_about(path.with_name(weight_files.BACKBONE_FILE))
     except ValueError:
         return {}
-    same = beside.get("backbone") == about["backbone"]
-    same &= (beside.get("stem") == "imagenet") == (about["stem"] == "imagenet")
+
+
+def _of_same_weights(told: Any, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what is told of a network, that which its weights do not tell."""
+    told = told if isinstance(told, Mapping) else {}
+    same = told.get("backbone") == about["backbone"]
+    same &= (told.get("stem") == "imagenet") == (about["stem"] == "imagenet")
+    same &= str(told.get("stem")) in backbones.STEMS
     names = ("stem", "image_size", "evaluation_size") if same else ()
-    return {name: beside[name] for name in names if name in beside}
+    return {name: told[name] for name in names if name in told}
 
 
 def _branch(name: str, prefix: str) -> str:

@@ -140,6 +140,8 @@ def state_dicts(content: Any) -> Iterator[tuple[str, dict[str, Tensor]]]:
     def within(value: Any, path: str, nested: int) -> Iterator[tuple[str, Any]]:
         if isinstance(value, nn.Module):  # only from a pickle that was trusted
             value = value.state_dict()
+        if isinstance(value, (list, tuple)):
+            value = dict(enumerate(value))
         if not isinstance(value, Mapping) or id(value) in known or nested > MOST_NESTED:
             return
         known[id(value)] = value

@@ -12,11 +12,12 @@ from helpers.data.dataset import unlimited_name
 
 # Keys of the metadata that are told in the text, or are too long for a table.
 TOLD = ("classes", "head", "epsilon", "mean", "std", "image_size", "stored_size", "fit")
-CUTS = {  # how an image becomes a square, by ``decoding.FITS``
-    "crop": "cut its middle square",
-    "squash": "do not cut it (its sides are squashed to the same length)",
+SQUARES = {  # how an image becomes one, by ``decoding.FITS``
+    "crop": "cut out its middle square",
+    "squash": "squash it to a square (without cutting it)",
     "pad": "pad it with black to a square",
 }
+BALANCED = "; in `balanced` every class counts the same"
 NUMBERS = ("knn", "spread", "loss", "top1", "balanced")
 
 
@@ -52,10 +53,7 @@ def write(
         f"A network that maps images (B, 3, {image_size}, {image_size}) to {outputs}. "
         "Expect little of it on images unlike those that it has learned from.",
         "## How to prepare an image",
-        f"Turn it upright as its EXIF block says, convert it to RGB, "
-        f"{CUTS[about.get('fit', 'crop')]}, resize it bilinearly to {image_size} x "
-        f"{image_size} pixels{_stored(about)}, divide by 255, then subtract the mean "
-        "and divide by the standard deviation of each channel:",
+        f"{preparation(about, image_size)}:",
         f"    mean = {list(views.MEAN)}\n    std = {list(views.STD)}",
     ]
     if "classes" in about:
@@ -68,7 +66,8 @@ def write(
         _table({**figures, **(measured or {})})
         or "None were measured: `python -m helpers evaluate` does.",
         "Accuracies are in percent: `knn` on the training labels, all others on the "
-        "test images; in `balanced` every class counts the same.",
+        f"test images{BALANCED if any(_last(k) == 'balanced' for k in figures) else ''}"
+        ".",
         "## Data and recipe",
         _table(made) or "The file does not say.",
         "## Licence",
@@ -93,10 +92,15 @@ def licence(about: Mapping[str, Any]) -> str | None:
     return None if not terms or None in terms else " ".join(sorted(terms))
 
 
-def _stored(about: Mapping[str, Any]) -> str:
-    stored = about.get("stored_size")
+def preparation(about: Mapping[str, Any], image_size: int) -> str:
+    """Say how an image is prepared for a network, up to its mean and deviation."""
+    sides = dict.fromkeys((about.get("stored_size", image_size), image_size))
+    sizes = " and then to ".join(f"{side} x {side}" for side in sides)
     return (
-        f" (by way of {stored} x {stored}, as its test images were)" if stored else ""
+        "Rotate it as its EXIF orientation says, convert it to RGB, "
+        f"{SQUARES[about.get('fit', 'crop')]}, resize it bilinearly to {sizes} pixels, "
+        "divide by 255, then subtract the mean and divide by the standard deviation of "
+        "each channel"
     )
 
 

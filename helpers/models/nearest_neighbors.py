@@ -78,14 +78,18 @@ def leave_one_out_accuracy(features: Tensor, labels: Tensor) -> float:
     return 100 * (votes.argmax(dim=1) == labels).float().mean().item()
 
 
+def sample(labelled: Split, max_images: int = 2_000) -> Split:
+    """At most ``max_images`` of the images, evenly spaced."""
+    return labelled[:: math.ceil(max(1, len(labelled)) / max_images)]
+
+
 def accuracy(
     backbone: nn.Module, labelled: Split, *, image_size: int, max_images: int = 2_000
 ) -> float:
     """Leave-one-out k-NN accuracy on training labels in percent: a gauge of progress.
 
-    At most ``max_images`` evenly spaced images are encoded; the test split is not used.
+    Only a ``sample`` of them is encoded; the test split is not used.
     """
-    stride = math.ceil(len(labelled) / max_images)
-    sample = labelled[::stride]
-    features = encoding.encode(backbone, sample.images, image_size=image_size)
-    return leave_one_out_accuracy(features, sample.labels)
+    some = sample(labelled, max_images)
+    features = encoding.encode(backbone, some.images, image_size=image_size)
+    return leave_one_out_accuracy(features, some.labels)

@@ -15,6 +15,7 @@ from typing import TypeVar
 import lightning_fabric
 import torch
 from lightning_fabric import strategies
+from lightning_fabric.plugins import environments
 from torch import Tensor, nn
 
 from helpers import hardware
@@ -36,10 +37,13 @@ def start(
     ``precision`` is Fabric's name of it; ``auto`` means the hardware's fastest.
     """
     many = devices * nodes > 1
+    # Left alone, Fabric asks Slurm how many processes there are, also for a single one.
+    alone = [] if many else [environments.LightningEnvironment()]
     fabric = lightning_fabric.Fabric(
         accelerator="auto" if hardware.device().type != "cpu" else "cpu",
         devices=devices,
         num_nodes=nodes,
+        plugins=alone,
         precision=hardware.precision() if precision == "auto" else precision,
         # Buffers, such as a memory bank, are equal everywhere: sending them costs time.
         strategy=strategies.DDPStrategy(broadcast_buffers=False) if many else "auto",

@@ -216,6 +216,7 @@ def _train(
         sessions.write_backbone(session, store, dataset, progress)
     if is_first:
         _announce(settings, progress, steps)
+    sample = nearest_neighbors.sample(dataset.train)
     log = logs.Log(store.folder / "logs", history, steps)
     if is_first and len(history) >= epochs:
         log.catch_up()
@@ -247,10 +248,10 @@ def _train(
             )
             sessions.check_finite(session, store, progress)
             is_due = epoch + 1 == epochs or (epoch + 1) % settings.monitor_every == 0
-            if is_due and nearest_neighbors.is_informative(dataset.train.labels):
+            if is_due and nearest_neighbors.is_informative(sample.labels):
                 entry["knn"] = nearest_neighbors.accuracy(
                     method.final_backbone,
-                    dataset.train,
+                    sample,
                     image_size=settings.view_at(epoch).whole_size,
                 )
             history.append(entry)
@@ -270,6 +271,7 @@ def _train(
                 save()
             watching.stop_if_asked(f"{_place(progress, steps, epochs)}; {GO_ON}")
     log.close()
+    method.module.set_view(settings.view_at(epochs - 1))  # as after the last epoch
     return Run(settings, store.folder, session.method.module, history)
 
 

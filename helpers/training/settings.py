@@ -214,6 +214,9 @@ class PretrainingSettings(TrainingSettings):
                 "image_size_schedule needs growing shares between 0 and 1, each with a "
                 "side in pixels, such as 0.75 96: 96 px in the last quarter."
             )
+
+    def check_sides(self) -> None:
+        """Raise a ValueError if the backbone cannot take the smallest of the views."""
         for _, size in self.image_sizes:
             smallest = self.options_at(size).smallest_side
             backbones.check_side(self.backbone, self.stem, smallest)
@@ -308,7 +311,17 @@ class PretrainingSettings(TrainingSettings):
 def configure(
     method: str, recipe: str = "minutes", **changes: Any
 ) -> PretrainingSettings:
-    """Take the settings of a method's recipe and change them by name.
+    """Take the settings of a method's recipe and change them by name, all checked.
+
+    Args and errors are those of ``begin``, which leaves one check for later.
+    """
+    chosen = begin(method, recipe, **changes)
+    chosen.check_sides()
+    return chosen
+
+
+def begin(method: str, recipe: str = "minutes", **changes: Any) -> PretrainingSettings:
+    """Take the settings of a recipe; more changes may follow before ``check_sides``.
 
     Args:
         method: one of ``methods.METHODS``.

@@ -47,6 +47,8 @@ def test_defaults_follow_what_they_depend_on(tmp_path):
     assert chosen == settings.configure("pirl", "long", epochs=3)
     assert pretraining("byol --recipe long --backbone vgg16").stem == "imagenet"
     assert pretraining("byol --recipe long --init imagenet").stem == "imagenet"
+    # The recipe's own views are too small for it.
+    assert pretraining("simclr --backbone alexnet --size 96").options.view.size == 96
     file = tmp_path / "backbone.safetensors"
     weight_files.save_backbone(file, torch.nn.Linear(1, 1), {"image_size": 72})
     for weights, size in ((str(file), 72), ("random", 48), ("nowhere", 48)):
@@ -87,6 +89,7 @@ def test_a_backbone_is_scored_on_the_images_it_has_learned_from(tmp_path, run):
         ("pretrain byol --data folder:nowhere", "There is no folder 'nowhere'"),
         ("evaluate --weights nowhere", "There is no file 'nowhere'"),
         ("evaluate --weights random --backbone alexnet", "at least 63 px, these have"),
+        ("pretrain simclr --backbone alexnet", "at least 63 px, these have 40"),
         ("baseline --backbone vgg11 --size 20", "at least 32 px, these have 20"),
         ("export --weights nowhere --output a.pth", "There is no file 'nowhere'"),
         ("predict --weights nowhere a.jpg", "There is no file 'nowhere'"),

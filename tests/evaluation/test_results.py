@@ -168,6 +168,13 @@ def test_what_only_some_rows_have_is_not_said_of_all():
     assert "images seen" not in of_all
 
 
+def test_epochs_that_another_project_does_not_tell_are_not_none():
+    foreign = {"backbone": "vgg11", "converted": "The 122 tensors are a resnet18."}
+    found = [record(about=foreign), record(about={"backbone": "vgg11"}), record()]
+    shown = rows(results.markdown(found))
+    assert [row["pre-training epochs"] for row in shown] == ["?", "0", "12"]
+
+
 def test_folds_and_all_labels_each_have_a_best():
     by_fold = {"folds": 10, "labels": 1_000, "over": "official folds"}
     found = [

@@ -186,6 +186,23 @@ def test_the_score_of_the_own_image_counts_once(name):
     assert (given.grad[~mask] > 0).all()
 
 
+@pytest.mark.parametrize("gap", [2.0, 12.0, 20.0, 60.0])
+def test_a_negative_that_is_far_ahead_is_still_pushed_away(gap):
+    """Its h rounds to 1 in float32; the loss and its gradient are those of float64."""
+    logits = torch.tensor([[0.0, gap, 1.0, -2.0]], requires_grad=True)
+    own = torch.tensor([0])
+    h = logits.detach().double().requires_grad_()
+    rest = torch.stack([h[0, [k for k in range(4) if k != j]] for j in range(4)])
+    log_others = rest.logsumexp(dim=1) - h.logsumexp(dim=1)
+    value = -h.log_softmax(dim=1)[0, 0] - log_others[1:].sum()
+    loss = pirl_variants.nce(logits, own)
+    assert loss.item() == pytest.approx(value.item(), rel=1e-5)
+    (one,), (two,) = (
+        torch.autograd.grad(total, at) for total, at in ((loss, logits), (value, h))
+    )
+    assert torch.allclose(one.double(), two, atol=1e-5)
+
+
 def test_one_negative_is_a_logistic_regression():
     """With two candidates, −log h − log(1 − h') is twice the cross-entropy."""
     torch.manual_seed(0)

@@ -358,8 +358,11 @@ def test_lightlys_own_resnet_gives_the_same_features_but_for_a_relu(splits):
     assert "ReLU" not in told
 
 
+@pytest.mark.parametrize("within", [True, False])
 @pytest.mark.parametrize(("beside", "norm"), [(True, "group"), (False, "batch")])
-def test_a_state_of_this_project_gives_the_backbone_of_its_run(beside, norm, tmp_path):
+def test_a_state_of_this_project_gives_the_backbone_of_its_run(
+    within, beside, norm, tmp_path
+):
     """Also in DINO, whose own project evaluates the teacher."""
     torch.manual_seed(0)
     backbone = backbones.build(stem="pool", norm=norm)
@@ -368,18 +371,38 @@ def test_a_state_of_this_project_gives_the_backbone_of_its_run(beside, norm, tmp
     base.parameters(method.teacher)[0].data += 1
     path = tmp_path / "run" / "state-00001-1a2b3c4d.pt"
     path.parent.mkdir()
-    torch.save({"method": method.state_dict(), "history": [], "scaler": {}}, path)
+    about = {"backbone": "resnet18", "stem": "pool", "evaluation_size": 56}
+    state = {"method": method.state_dict(), "history": [], "scaler": {}}
+    torch.save(state | ({"network": about} if within else {}), path)
     if beside:
-        about = {"backbone": "resnet18", "stem": "pool", "evaluation_size": 56}
         weight_files.save_backbone(
             path.with_name("backbone.safetensors"), backbone, about
         )
-    file, _ = conversion.backbone_file(path, tmp_path)
+    file, said = conversion.backbone_file(path, tmp_path)
     own, about = weight_files.load_backbone(file)
     assert_same(own.state_dict(), backbone.state_dict())
     assert about["norm"] == norm
-    assert about["stem"] == ("pool" if beside else "small")
-    assert about.get("evaluation_size") == (56 if beside else None)
+    assert about["stem"] == ("pool" if beside or within else "small")
+    assert f"with stem {about['stem']!r}" in said
+    assert about.get("evaluation_size") == (56 if beside or within else None)
+
+
+@pytest.mark.parametrize(
+    "told", [3, {"stem": []}, {"backbone": "resnet18", "stem": "large"}]
+)
+def test_what_a_state_tells_has_to_fit_its_weights(told, tmp_path):
+    backbone = {f"backbone.{k}": v for k, v in weights(stem="small").items()}
+    torch.save({"method": backbone, "network": told}, tmp_path / "state.pt")
+    file, _ = conversion.backbone_file(tmp_path / "state.pt", tmp_path)
+    assert weight_files.read_about(file)["stem"] == "small"
+
+
+def test_a_network_may_be_in_a_list(tmp_path):
+    torch.save((3, [weights()]), tmp_path / "with epoch.pt")
+    file, said = conversion.backbone_file(tmp_path / "with epoch.pt", tmp_path)
+    assert "under '1.0.'" in said
+    assert "normalised with the mean and deviation of ImageNet" in said
+    assert_same(weight_files.load_backbone(file)[0].state_dict(), weights())
 
 
 def test_the_side_of_whole_images_is_that_of_imagenet_where_it_must_be():
@@ -425,6 +448,7 @@ def test_a_small_stem_and_missing_counters_are_no_obstacle(tmp_path):
     torch.save({"state_dict": under("backbone.", old)}, tmp_path / "small.ckpt")
     file, matched = conversion.backbone_file(tmp_path / "small.ckpt", tmp_path)
     assert "stem 'small'" in matched
+    assert "No file tells whether a max-pool follows" in matched
     backbone, _ = weight_files.load_backbone(file)
     assert backbone.conv1.kernel_size == (3, 3)
     assert torch.equal(backbone.layer4[1].bn2.bias, state["layer4.1.bn2.bias"])

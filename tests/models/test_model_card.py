@@ -29,7 +29,8 @@ def test_a_card_has_data_recipe_numbers_and_how_to_normalise():
 def test_a_classifiers_card_numbers_its_classes():
     text = card({"classes": ["cat", "dog"], "top1": 90.0, "stored_size": 96}, "logits")
     assert "0. cat\n1. dog" in text
-    assert "by way of 96 x 96" in text
+    assert "to 96 x 96 and then to 40 x 40 pixels" in text
+    assert "and then" not in card({})
     assert "| top1 | 90 |" in text
 
 
@@ -73,12 +74,12 @@ def test_names_cannot_break_the_page():
 
 
 def test_a_card_says_how_its_images_became_squares_and_upright():
-    assert "Turn it upright" in card({})
-    assert "cut its middle square" in card({})
-    for fit, said in (("squash", "do not cut it"), ("pad", "pad it with black")):
+    assert "EXIF orientation" in card({})
+    assert "cut out its middle square" in card({})
+    for fit, said in (("squash", "squash it to"), ("pad", "pad it with black")):
         text = card({"fit": fit})
         assert said in text
-        assert "cut its middle square" not in text
+        assert "cut out its middle square" not in text
 
 
 def test_a_loss_that_has_a_name_is_no_number():

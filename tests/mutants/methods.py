@@ -339,8 +339,8 @@ FAULTS = {
                 "math.log(logits.shape[1] / self.count)",
             ),
         ],
-        f"{LOSSES}::test_a_negative_that_equals_the_query_is_no_catastrophe": [
-            (".clamp(max=1 - 1e-6)", ""),
+        f"{LOSSES}::test_a_negative_that_is_far_ahead_is_still_pushed_away": [
+            ("rejected.scatter(1, first, rest - every)", "rejected"),
         ],
         f"{LOSSES}::test_the_loss_equals_the_naive_double_loop": [
             ("loss - rejected.sum(dim=1)", "loss + rejected.sum(dim=1)"),

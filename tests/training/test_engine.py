@@ -43,6 +43,14 @@ def test_what_torchrun_has_started_is_read_from_the_environment(monkeypatch):
     assert engine.launched() == (4, 3)
 
 
+def test_a_single_process_of_a_slurm_job_is_alone(monkeypatch):
+    """Also where the job has more tasks, of which Slurm tells every process."""
+    told = {"NTASKS": "2", "JOB_ID": "7", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
+    for name, value in (told | {"JOB_NAME": "train", "NODELIST": "n1"}).items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert engine.start("32-true").world_size == 1
+
+
 def test_a_batch_is_shared_equally_or_not_at_all():
     engine.check_batch(24, 8)
     with pytest.raises(ValueError, match="A batch of 24 cannot be shared equally by 7"):
