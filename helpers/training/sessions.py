@@ -27,8 +27,6 @@ from helpers.training.settings import PretrainingSettings
 STEPS_WORTH_COMPILING = 10_000
 OLDEST_CAPABILITY = (7, 0)  # of a GPU that triton compiles for
 # Numbers that every epoch's entry in the history has.
-# What a backbone's weights do not tell of it, beside its name.
-NETWORK = ("backbone", "stem", "image_size", "evaluation_size")
 ENTRY = ("epoch", "loss", "spread", "learning_rate", "images", "seconds")
 
 
@@ -241,9 +239,8 @@ def save(
         return
     if not part.done:
         write_backbone(session, store, dataset, progress)
-    about = session.settings.about(dataset, progress.history)
     state = {
-        "network": {name: about[name] for name in NETWORK},
+        "network": session.settings.network(len(progress.history) - 1),
         "method": session.method.state_dict(),
         "optimizer": session.optimizer.state_dict(),
         "scaler": fabric.strategy.precision.state_dict(),

@@ -275,16 +275,20 @@ class PretrainingSettings(TrainingSettings):
         first = weight_files.identify(self.init)
         return {**dataclasses.asdict(self), "init": first}
 
+    def network(self, epoch: int) -> dict[str, Any]:
+        """What weights do not tell of their network and its images, after an epoch."""
+        view = self.view_at(max(epoch, 0))
+        sides = {"image_size": view.size, "evaluation_size": view.whole_size}
+        return {"backbone": self.backbone, "stem": self.stem, **sides}
+
     def about(self, dataset: Dataset, history: list[dict[str, Any]]) -> dict[str, Any]:
         """Describe how the backbone was made, for the metadata of its file."""
-        view = self.view_at(len(history) - 1)
         return {
             **self.identity(),
+            **self.network(len(history) - 1),
             "data": dataset.name,
             "stored_size": dataset.pretraining.images.shape[-1],
             "fit": dataset.fit,
-            "image_size": view.size,
-            "evaluation_size": view.whole_size,
             "mean": views.MEAN,
             "std": views.STD,
             "epochs_done": len(history),

@@ -102,7 +102,7 @@ def half_precision(**settings):
     del settings["precision"]
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**30, growth_interval=3)
     plugin = precision.MixedPrecision("16-mixed", "cpu", scaler)
-    return FABRIC(**settings, plugins=plugin)
+    return FABRIC(**settings | {"plugins": [*settings["plugins"], plugin]})
 
 
 @pytest.mark.parametrize(
