@@ -32,8 +32,8 @@ def main() -> int:
 
     Returns:
         Exit status: 0 for success, 2 for input that cannot be used, 1 for an error
-        while running, 130 when stopped by Ctrl-C, 143 when terminated. Every failure
-        prints one sentence.
+        while running, 130 when stopped by Ctrl-C, 143 when terminated, 129 when the
+        terminal was closed. Every failure prints one sentence.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file may lack letters of a name
         sys.stdout.reconfigure(errors="backslashreplace")

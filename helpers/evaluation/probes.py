@@ -70,8 +70,8 @@ class Scores:
         )
         return (
             f"{self.top1:.1f} % of the test images are right, {self.balanced:.1f} % if "
-            f"every class counts the same (always saying {largest!r} would be "
-            f"right for {self.largest_share:.1f} %). Found of each class: {found}."
+            f"every class counts the same (always answering {largest!r} would score "
+            f"{self.largest_share:.1f} %). Recognised per class: {found}."
         )
 
 

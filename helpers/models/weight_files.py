@@ -319,7 +319,7 @@ def describe(about: Mapping[str, Any]) -> str:
         f"{about.get('epochs_done', '?')}{of_all} epochs",
     ]
     if knn is not None:
-        parts.append(f"k-NN {knn:.1f} % on its labels")
+        parts.append(f"k-NN {knn:.1f} % on the training labels")
     return files.printable(", ".join(parts))
 
 

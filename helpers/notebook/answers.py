@@ -28,8 +28,8 @@ FILE = "answers.json"
 RECIPES = {
     "minutes": "for the demo images",
     "hour": "for photographs on a small machine",
-    "gpu_hour": "120 epochs or what an hour has time for, for a GPU",
-    "long": "200 epochs or what an hour has time for, from the literature",
+    "gpu_hour": "for a GPU: 120 epochs, or as many as fit into an hour",
+    "long": "for a GPU, from the literature: 200 epochs, or what fits into an hour",
 }
 # Images per epoch of pre-training, known before anything is downloaded.
 IMAGES = {"stl10": 105_000, "imagenette": 9_469, "cifar10": 50_000, "cifar100": 50_000}
@@ -213,8 +213,8 @@ def _usual_epochs(method: str, recipe: str, source: str) -> int:
         fewer = max(least, round(epochs * IMAGES["imagenette"] / count))
         if fewer < epochs:
             print(
-                f"The recipe's {epochs} epochs are of {IMAGES['imagenette']:,} images; "
-                f"of these {count:,}, {fewer} take about as long."
+                f"The recipe's {epochs} epochs are meant for {IMAGES['imagenette']:,} "
+                f"images. With {count:,}, {fewer} epochs take about as long."
             )
         return min(fewer, epochs)
     large = recipe in ("gpu_hour", "long")

@@ -29,13 +29,13 @@ def ask_init(folders: Sequence[pathlib.Path], name: str = "STL_INIT") -> str:
         Their source, for ``starting_points``.
     """
     lines = [
-        ("random: learn from nothing", "random", "random"),
+        ("random weights: start from scratch", "random", "random"),
         ("ImageNet weights, learned with labels", "imagenet", "imagenet"),
         *((one.line, one.source, one.source) for one in _known(folders)),
-        ("a checkpoint (file) of any project with a ResNet", None, "file"),
+        ("a ResNet checkpoint (file) from another project", None, "file"),
     ]
     listed = [questions.Choice(*line) for line in lines]
-    answer = _chosen("Which weights first?", listed, 0, name)
+    answer = _chosen("Which weights should training start from?", listed, 0, name)
     return answer.source if isinstance(answer, StartingPoint) else answer
 
 
@@ -71,8 +71,8 @@ def ask(
         *([(every, [*newest.values()], "all")] if newest else []),
         *((one.line, [one], one.source) for one in found),
         ("ImageNet weights, learned with labels", [imagenet], "imagenet"),
-        ("a checkpoint (file) of any project with a ResNet", None, "file"),
-        ("random weights alone", [], "random"),
+        ("a ResNet checkpoint (file) from another project", None, "file"),
+        ("only random weights, for comparison", [], "random"),
     ]
     listed = [questions.Choice(*line) for line in lines]
     released = [one for one in found if one.is_released]

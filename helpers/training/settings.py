@@ -265,8 +265,9 @@ class PretrainingSettings(TrainingSettings):
             return self
         if hardware.is_first_process():
             print(
-                f"The batch size is {count} and not {self.batch_size}: that is all "
-                "images, so an epoch is one step. Few images need many epochs."
+                f"There are only {count} images, so the batch size is {count} instead "
+                f"of {self.batch_size} and an epoch is a single step: ask for more "
+                "epochs."
             )
         return dataclasses.replace(self, batch_size=count)
 

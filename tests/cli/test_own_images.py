@@ -82,7 +82,9 @@ def test_a_batch_is_no_larger_than_all_images(pets, run):
     line = f"pretrain simclr --epochs 1 --size 32 --data folder:{pets}"
     status, printed, error = run(f"{line} --batch-size 64")
     assert status == 0, error
-    assert "The batch size is 8 and not 64: that is all images, so " in printed
+    assert (
+        "There are only 8 images, so the batch size is 8 instead of 64 and " in printed
+    )
     assert "an epoch is one step. Few images need many epochs.\n" in printed
 
 

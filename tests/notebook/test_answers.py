@@ -105,7 +105,8 @@ def test_photographs_without_a_gpu_get_the_recipe_for_them(keyboard, capsys):
         expected = max(least, round(recipe.epochs * 9_469 / images))
         assert chosen.epochs == expected
         configure("pirl", "hour", epochs=chosen.epochs)
-    assert f"of these 105,000, {expected} take about as long" in capsys.readouterr().out
+    said = f"With 105,000, {expected} epochs take about as long"
+    assert said in capsys.readouterr().out
 
 
 def test_images_of_a_folder_are_counted_for_the_pace(keyboard, tmp_path, monkeypatch):
