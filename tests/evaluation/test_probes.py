@@ -113,7 +113,7 @@ def test_always_naming_the_largest_class_is_half_right_when_classes_count_the_sa
     assert found.is_unbalanced
     said = found.describe(["healthy", "ill"])
     assert "95.0 % of the test images are right, 50.0 % if every class" in said
-    assert "always saying 'healthy' would score 95.0 %" in said
+    assert "always answering 'healthy' would score 95.0 %" in said
     assert said.endswith("healthy 100.0 %, ill 0.0 %.")
 
 
