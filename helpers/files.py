@@ -111,12 +111,7 @@ def write(
             path = path.with_stem(f"{path.stem}-{digest(beside)}")
         if spare_the_bin and path.exists():
             _replace(path, before)
-        try:
-            _replace(beside, path)
-        except OSError:
-            if before.exists():
-                _replace(before, path)
-            raise
+        _replace(beside, path)
         _flush_folder(path.parent)
     except (OSError, RuntimeError) as error:
         raise OSError(
@@ -124,6 +119,9 @@ def write(
             "space or choose another folder, then run again; what was saved is kept."
         ) from error
     finally:  # renamed already, unless something went wrong
+        with contextlib.suppress(OSError):
+            if not path.exists():
+                os.replace(before, path)
         for file in (beside, before):
             with contextlib.suppress(OSError):
                 remove(file)

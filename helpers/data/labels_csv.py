@@ -14,7 +14,7 @@ import collections
 import csv
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from helpers.data import layout
 
@@ -24,10 +24,6 @@ COLUMNS = {
     "file": ("file", "filename", "file_name", "path", "image", "image_id", "id"),
     "class": ("class", "label", "category", "target", "class_name"),
 }
-
-
-class _OtherColumnsError(ValueError):
-    """A table that can be read, and does not say which file has which class."""
 
 
 def is_table(path: pathlib.Path) -> bool:
@@ -40,13 +36,12 @@ def beside(root: pathlib.Path, left_out: layout.LeftOut) -> pathlib.Path | None:
     for folder in dict.fromkeys((root, layout.innermost(root))):
         for path in sorted(folder.iterdir()):
             if path.name.lower() == USUAL_NAME and path.is_file():
-                try:
-                    _read(path)
-                except _OtherColumnsError:  # it may be about something else
-                    reason = "not used, because it lacks the columns file and class"
-                    left_out.add(reason, path.name)
-                else:
+                columns = _columns(_read(path)[0])
+                if COLUMNS.keys() <= set(columns):
                     return path
+                # It may be about something else.
+                reason = "not used, because it lacks the columns file and class"
+                left_out.add(reason, path.name)
     return None
 
 
@@ -136,22 +131,31 @@ def _read(table: pathlib.Path) -> list[list[str]]:
             f"{str(table)!r} cannot be read as a table ({error}): save it as CSV in "
             "UTF-8."
         ) from error
-    given = [column.strip().lower() for column in rows[0]] if rows else []
-    columns = given
+    return rows or [[]]
+
+
+def _columns(head: Sequence[str]) -> list[str]:
+    """The table's own names of its columns, or ours where they mean the same."""
+    columns = _names(head)
     for name, others in COLUMNS.items():
         used = next((other for other in others if other in columns), None)
         columns = [name if column == used else column for column in columns]
-    if not COLUMNS.keys() <= set(columns):
-        raise _OtherColumnsError(
-            f"{str(table)!r} needs the columns file and class (and split, if you "
-            f"like) in its first line; it has {layout.some_names(given)}."
-        )
-    return [columns, *rows[1:]]
+    return columns
+
+
+def _names(head: Sequence[str]) -> list[str]:
+    return [column.strip().lower() for column in head]
 
 
 def _rows(table: pathlib.Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the rows by column, with their number; what is missing is empty."""
-    columns, *rows = _read(table)
+    head, *rows = _read(table)
+    columns = _columns(head)
+    if not COLUMNS.keys() <= set(columns):
+        raise ValueError(
+            f"{str(table)!r} needs the columns file and class (and split, if you "
+            f"like) in its first line; it has {layout.some_names(_names(head))}."
+        )
     for line, row in enumerate(rows, start=2):
         named = dict.fromkeys((*COLUMNS, "split"), "")
         values = (layout.normal(value.strip()) for value in row)

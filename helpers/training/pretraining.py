@@ -271,7 +271,8 @@ def _train(
                 save()
             watching.stop_if_asked(f"{_place(progress, steps, epochs)}; {GO_ON}")
     log.close()
-    method.module.set_view(settings.view_at(epochs - 1))  # as after the last epoch
+    # A run that trained no more here has the views of its last epoch as well.
+    method.module.set_view(settings.view_at(len(history) - 1))
     return Run(settings, store.folder, session.method.module, history)
 
 

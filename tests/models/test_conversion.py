@@ -669,7 +669,7 @@ def test_the_notebooks_offer_a_checkpoint_of_another_project(
     monkeypatch.setenv("STL_WEIGHTS", "file")
     monkeypatch.setenv("STL_UPLOAD", str(path))
     random, chosen = choices.ask([tmp_path], "demo")
-    assert "a checkpoint (file) of any project" in capsys.readouterr().out
+    assert "a ResNet checkpoint (file) from another project" in capsys.readouterr().out
     assert (random.name, chosen.name) == ("random", "pirl")
     assert chosen.about["evaluation_size"] == 224
     assert torch.equal(chosen.create().conv1.weight, weights()["conv1.weight"])

@@ -197,12 +197,14 @@ def test_another_seed_gives_other_weights(dataset, tmp_path):
 
 
 def test_a_finished_run_is_returned_without_training(dataset, tmp_path, monkeypatch):
-    chosen = configure()
+    chosen = configure(image_size_schedule=((0.5, 28),))
     first = pretraining.pretrain(chosen, dataset, folder=tmp_path)
     before = {f: f.stat().st_mtime_ns for f in first.folder.glob("[!.]*")}
     monkeypatch.setattr(pretraining, "train_epoch", None)
     again = pretraining.pretrain(chosen, dataset, folder=tmp_path)
     assert again.history == first.history
+    assert again.method.options.view == first.method.options.view
+    assert again.method.options.view.size == 28
     assert_same(again.backbone.state_dict(), first.backbone.state_dict())
     after = {f: f.stat().st_mtime_ns for f in first.folder.glob("[!.]*")}
     assert after == before
