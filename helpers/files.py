@@ -80,7 +80,7 @@ def write(
     *,
     with_digest: bool = False,
     make_folder: bool = True,
-    spare_the_bin: bool = False,
+    empty_old: bool = False,
 ) -> pathlib.Path:
     """Write a file so that it appears at ``path`` whole or not at all.
 
@@ -89,8 +89,8 @@ def write(
         save: writes the file at the path that it is given, which is not ``path`` yet.
         with_digest: put the content's ``digest`` at the end of the file's name.
         make_folder: make the file's folder if it is missing.
-        spare_the_bin: ``remove`` the file that was there, for a copy on Google Drive;
-            for a moment there is none.
+        empty_old: ``remove`` the file that was there, as Google Drive needs it; for a
+            moment there is none.
 
     Returns:
         Where the file is.
@@ -109,7 +109,7 @@ def write(
             os.fsync(file.fileno())
         if with_digest:
             path = path.with_stem(f"{path.stem}-{digest(beside)}")
-        if spare_the_bin and path.exists():
+        if empty_old and path.exists():
             _replace(path, before)
         _replace(beside, path)
         _flush_folder(path.parent)

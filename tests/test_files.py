@@ -142,7 +142,7 @@ def test_a_copy_on_a_drive_leaves_no_content_in_its_bin(tmp_path, monkeypatch):
     for failing in (OSError, KeyboardInterrupt, None):
         monkeypatch.setattr(os, "replace", refuse if failing else replace)
         with contextlib.suppress(OSError, KeyboardInterrupt):
-            files.write(file, lambda path: path.write_text("new"), spare_the_bin=True)
+            files.write(file, lambda path: path.write_text("new"), empty_old=True)
         assert file.read_text() == ("before" if failing else "new")
         assert bin_.read_text() == ("before" if failing else "")
         assert sorted(os.listdir(tmp_path)) == ["bin", "file"]

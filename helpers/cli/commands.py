@@ -70,7 +70,7 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
             first = starting_points.pretraining_settings(chosen["init"])
             chosen = first | chosen | {"init": first["init"]}
             rest = _flag("init").parse_known_args(rest)[1]
-        default = flags.Pretrain(settings.begin(**chosen))
+        default = flags.Pretrain(settings.from_recipe(**chosen))
         program += f" {chosen['method']}"
     unnamed = ""
     if kind is flags.Evaluate:
@@ -225,7 +225,7 @@ def export_network(args: flags.Export) -> None:
     outputs = "class logits" if "classes" in about else "features"
     print(
         f"Written: {path}, {export.FORMATS[path.suffix]}.",
-        f"It maps RGB images of {side} x {side} px to {outputs}. To prepare an image: "
+        f"It maps RGB images of {side} x {side} px to {outputs}. "
         f"{model_card.preparation(about, side)}: {views.MEAN} and {views.STD}.",
         sep="\n",
     )

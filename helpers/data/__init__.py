@@ -129,9 +129,7 @@ def check(
         found = _look_into(source)
         if found is None:
             if labels is not None:
-                limited_name(
-                    source, labels
-                )  # raises for what is no number and no share
+                limited_name(source, labels)  # raises for neither a number nor a share
             return
         per_class = collections.Counter(label for _, label in found.train)
         smallest, name = min(per_class.values(), default=0), path

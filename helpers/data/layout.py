@@ -117,7 +117,7 @@ def find(root: pathlib.Path, left_out: LeftOut) -> Layout:
     for folder in folders:
         split = named.get(folder.name)
         splits[split].append(folder) if split else others.append(folder)
-    _check_meaning(splits, others)
+    _check_no_class_is_a_split(splits, others)
     # Those of a competition have no labels, and then val/ is what can be scored.
     if splits["val"] and not any(_folders(one, LeftOut()) for one in splits["test"]):
         for folder in splits.pop("test", []):
@@ -156,7 +156,7 @@ def find(root: pathlib.Path, left_out: LeftOut) -> Layout:
     return divide(root, train, unlabeled, test)
 
 
-def _check_meaning(
+def _check_no_class_is_a_split(
     splits: dict[str | None, list[pathlib.Path]], others: Sequence[pathlib.Path]
 ) -> None:
     """Raise a ValueError where a folder ``train`` could as well be a class."""

@@ -97,7 +97,7 @@ def preparation(about: Mapping[str, Any], image_size: int) -> str:
     sides = dict.fromkeys((about.get("stored_size", image_size), image_size))
     sizes = " and then to ".join(f"{side} x {side}" for side in sides)
     return (
-        "Rotate it as its EXIF orientation says, convert it to RGB, "
+        "Rotate an image as its EXIF orientation says, convert it to RGB, "
         f"{SQUARES[about.get('fit', 'crop')]}, resize it bilinearly to {sizes} pixels, "
         "divide by 255, then subtract the mean and divide by the standard deviation of "
         "each channel"

@@ -78,7 +78,7 @@ def leave_one_out_accuracy(features: Tensor, labels: Tensor) -> float:
     return 100 * (votes.argmax(dim=1) == labels).float().mean().item()
 
 
-def sample(labelled: Split, max_images: int = 2_000) -> Split:
+def evenly_spaced(labelled: Split, max_images: int = 2_000) -> Split:
     """At most ``max_images`` of the images, evenly spaced."""
     return labelled[:: math.ceil(max(1, len(labelled)) / max_images)]
 
@@ -88,8 +88,8 @@ def accuracy(
 ) -> float:
     """Leave-one-out k-NN accuracy on training labels in percent: a gauge of progress.
 
-    Only a ``sample`` of them is encoded; the test split is not used.
+    Only some of them, ``evenly_spaced``, are encoded; the test split is not used.
     """
-    some = sample(labelled, max_images)
+    some = evenly_spaced(labelled, max_images)
     features = encoding.encode(backbone, some.images, image_size=image_size)
     return leave_one_out_accuracy(features, some.labels)

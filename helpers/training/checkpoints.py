@@ -280,7 +280,7 @@ def _copy(file: pathlib.Path, folder: pathlib.Path) -> None:
         folder / file.name,
         lambda beside: shutil.copyfile(file, beside),
         make_folder=False,
-        spare_the_bin=True,
+        empty_old=True,
     )
 
 

@@ -216,7 +216,7 @@ def _train(
         sessions.write_backbone(session, store, dataset, progress)
     if is_first:
         _announce(settings, progress, steps)
-    sample = nearest_neighbors.sample(dataset.train)
+    sample = nearest_neighbors.evenly_spaced(dataset.train)
     log = logs.Log(store.folder / "logs", history, steps)
     if is_first and len(history) >= epochs:
         log.catch_up()

@@ -318,15 +318,17 @@ def configure(
 ) -> PretrainingSettings:
     """Take the settings of a method's recipe and change them by name, all checked.
 
-    Args and errors are those of ``begin``, which leaves one check for later.
+    Args and errors are those of ``from_recipe``.
     """
-    chosen = begin(method, recipe, **changes)
+    chosen = from_recipe(method, recipe, **changes)
     chosen.check_sides()
     return chosen
 
 
-def begin(method: str, recipe: str = "minutes", **changes: Any) -> PretrainingSettings:
-    """Take the settings of a recipe; more changes may follow before ``check_sides``.
+def from_recipe(
+    method: str, recipe: str = "minutes", **changes: Any
+) -> PretrainingSettings:
+    """Do the same without ``check_sides``, where more changes may follow.
 
     Args:
         method: one of ``methods.METHODS``.

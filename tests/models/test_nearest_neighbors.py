@@ -115,7 +115,7 @@ def test_the_accuracy_lets_no_image_vote_for_itself(monkeypatch):
 def test_a_sample_is_spread_evenly(count, expected):
     images = torch.zeros(count, 3, 8, 8, dtype=torch.uint8)
     labelled = Split(images, torch.arange(count))
-    found = nearest_neighbors.sample(labelled, 7)
+    found = nearest_neighbors.evenly_spaced(labelled, 7)
     assert len(found) == expected
     assert found.labels.diff().unique().numel() <= 1
 

@@ -23,7 +23,7 @@ FAULTS = {
             ('elif re.match(r"\\.\\d+-", file.name):', "else:"),
         ],
         f"{FILES}::test_a_copy_on_a_drive_leaves_no_content_in_its_bin": [
-            ("        if spare_the_bin and path.exists():", "        if False:"),
+            ("        if empty_old and path.exists():", "        if False:"),
             ("            if not path.exists():", "            if False:"),
         ],
         f"{FILES}::test_what_was_moved_out_of_the_way_goes_back": [

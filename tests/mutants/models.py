@@ -57,7 +57,7 @@ FAULTS = {
             ("features, leave_one_out=True)", "features)"),
         ],
         f"{NEAREST}::test_the_accuracy_encodes_no_more_images_than_it_may": [
-            ("some = sample(labelled, max_images)", "some = labelled"),
+            ("some = evenly_spaced(labelled, max_images)", "some = labelled"),
         ],
     },
     "models/heads.py": {

@@ -78,7 +78,7 @@ FAULTS = {
         f"{LOOP}::test_gradients_are_clipped_to_a_norm_of_all_together": [
             ("optimizer, settings.gradient_clip)", "optimizer, 0.0)"),
         ],
-        SEALED: [("sample(dataset.train)", "sample(dataset.test)")],
+        SEALED: [("evenly_spaced(dataset.train)", "evenly_spaced(dataset.test)")],
         HISTORY: [
             ("epoch + 1 == epochs or ", ""),
             ("part.spreads[part.done] = gauges.spread(method.embedding)", "pass"),
