@@ -44,9 +44,9 @@ def main() -> int:
     try:
         with signals.handled(signals.stop_at_once):
             # Only here: it takes seconds, in which Ctrl-C is a sentence as well.
-            from helpers.cli import commands
+            from helpers.cli import command_line
 
-            command, flags = commands.parse(arguments)
+            command, flags = command_line.parse(arguments)
             command(flags)
     except ValueError as error:
         return _stop(str(error), 2)

@@ -18,7 +18,7 @@ import torch
 import yaml
 
 from helpers import methods, views
-from helpers.cli import commands
+from helpers.cli import command_line
 from helpers.evaluation import embedding, results
 from helpers.models import backbones, export, weight_files
 from helpers.training import pretraining, settings
@@ -87,7 +87,7 @@ def test_every_make_target_that_is_shown_exists():
 
 def parsed(line):
     """What a command line of ours asks for."""
-    return commands.parse(shlex.split(line, comments=True))
+    return command_line.parse(shlex.split(line, comments=True))
 
 
 def ours():
@@ -104,7 +104,7 @@ def test_shown_commands_are_understood(line, monkeypatch):
 
 
 def test_every_command_is_shown():
-    assert {line.split()[0] for line in ours()} == set(commands.COMMANDS)
+    assert {line.split()[0] for line in ours()} == set(command_line.COMMANDS)
 
 
 def test_other_modules_that_are_shown_exist():

@@ -1,21 +1,17 @@
-"""The commands of the command line: read the flags, call the helpers, print."""
+"""The commands of the command line: call the helpers with the flags, and print."""
 
 from __future__ import annotations
 
-import argparse
 import functools
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import tqdm
-import tyro
 from torch import nn
 
-from helpers import data, files, hardware, methods, views
+from helpers import files, hardware, views
 from helpers.cli import flags, report
-from helpers.data.dataset import unlimited_name
 from helpers.evaluation import embedding, prediction, protocols, results
 from helpers.figures import charts, pictures
 from helpers.models import (
@@ -27,67 +23,12 @@ from helpers.models import (
     model_card,
     weight_files,
 )
-from helpers.training import gauges, pretraining, settings, starting_points
+from helpers.training import gauges, pretraining, starting_points
 
 README, RESULTS = pathlib.Path("README.md"), pathlib.Path("docs/results.md")
 IMAGENET_SIZE = 224  # side in pixels that torchvision's ImageNet weights are made for
 COLLAPSED = "The embeddings have collapsed: lower the learning rate and try again."
 SHOWN = 96  # side in pixels of the images in a picture of neighbours
-
-
-def parse(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
-    """Turn a command line into a function and the flags to call it with.
-
-    Args:
-        arguments: name of the command and its flags; after ``pretrain``, the method
-            with or without ``--method``.
-
-    Raises:
-        ValueError: for a command or a value that cannot be used.
-        SystemExit: after ``--help``, and after a message about a wrong flag.
-    """
-    name, rest = arguments[0], list(arguments[1:])
-    if name not in COMMANDS:
-        raise ValueError(
-            f"Unknown command {name!r}: choose one of {', '.join(COMMANDS)}."
-        )
-    kind, function = COMMANDS[name]
-    default, program = None, f"python -m helpers {name}"
-    if kind is flags.Pretrain:
-        method = rest.pop(0) if rest and not rest[0].startswith("-") else None
-        chosen = _peek(rest, "method", "recipe", "backbone", "init")
-        if method and "method" in chosen:
-            raise ValueError(f"Choose one method: {method} or {chosen['method']}.")
-        method = method or chosen.get("method")
-        if not method and not {"--help", "-h"} & {*rest}:
-            raise ValueError(
-                "Name a method, as in `python -m helpers pretrain pirl`: "
-                f"{', '.join(methods.METHODS)}."
-            )
-        chosen["method"] = method or "byol"  # whose flags --help shows
-        if "init" in chosen:
-            # Another project's checkpoint is converted first.
-            first = starting_points.pretraining_settings(chosen["init"])
-            chosen = first | chosen | {"init": first["init"]}
-            rest = _flag("init").parse_known_args(rest)[1]
-        default = flags.Pretrain(settings.from_recipe(**chosen))
-        program += f" {chosen['method']}"
-    unnamed = ""
-    if kind is flags.Evaluate:
-        chosen = _peek(rest, "weights", "data")
-        file = pathlib.Path(chosen.get("weights", ""))
-        is_ours = file.suffix == ".safetensors" and file.is_file()
-        about = weight_files.read_about(file) if is_ours else {}
-        training = protocols.supervised_settings(about.get("image_size", 48))
-        source = unlimited_name(about.get("data", ""))
-        images = flags.Images(data=source) if source in data.NAMES else flags.Images()
-        if source.startswith("folder:") and "data" not in chosen:
-            unnamed = f"{file} has learned from {files.printable(source)}"
-        default = flags.Evaluate(weights=tyro.MISSING, training=training, images=images)
-    parsed = tyro.cli(kind, default=default, prog=program, args=rest)
-    if unnamed:  # after --help
-        raise ValueError(f"{unnamed}: name its folder with --data folder:PATH.")
-    return function, parsed
 
 
 def pretrain(args: flags.Pretrain) -> None:
@@ -134,6 +75,8 @@ def evaluate(args: flags.Evaluate) -> None:
     if "fine-tuning" in args.protocols:
         backbones.check_side(*backbone.network, training.view.size)
     _prepare_folders(args, args.figures)
+    if {*args.protocols} != {"fine-tuning"}:
+        print(_whole_images(backbone))
     dataset = args.images.load(max(backbone.image_size, training.view.whole_size))
 
     @functools.cache
@@ -338,6 +281,16 @@ def _network(
     return chosen.create(), chosen.about, size or chosen.image_size
 
 
+def _whole_images(backbone: starting_points.StartingPoint) -> str:
+    """Say at which side the frozen protocols show the images, and why."""
+    if "evaluation_size" in backbone.about:
+        why = "the side its file names; --size is for fine-tuning"
+    else:
+        why = "four thirds of --size, because these weights name no side"
+    side = backbone.image_size
+    return f"Frozen protocols show whole images at {side} px, {why}."
+
+
 def _features_of(args: flags.Embed | flags.Search) -> tuple[nn.Module, dict[str, Any]]:
     """The backbone of a file or name, and how its images are prepared."""
     network, about, side = _network(args.weights, size=args.size)
@@ -370,31 +323,3 @@ def _check_file(file: pathlib.Path | None) -> None:
 def _print_left_out(found: embedding.Embedding) -> None:
     for path, reason in found.unread.items():
         print(f"Left out: {embedding.complaint(path, reason)}", file=sys.stderr)
-
-
-def _peek(arguments: Sequence[str], *names: str) -> dict[str, str]:
-    """Read those flags first on which the defaults of the others depend."""
-    found, _ = _flag(*names).parse_known_args(arguments)
-    return {name: value for name, value in vars(found).items() if value}
-
-
-def _flag(*names: str) -> argparse.ArgumentParser:
-    """A parser that knows these flags alone."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in names:
-        parser.add_argument(f"--{name}", nargs="?")
-    return parser
-
-
-COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {
-    "pretrain": (flags.Pretrain, pretrain),
-    "evaluate": (flags.Evaluate, evaluate),
-    "baseline": (flags.Baseline, baseline),
-    "convert": (flags.Convert, convert),
-    "export": (flags.Export, export_network),
-    "predict": (flags.Predict, predict),
-    "embed": (flags.Embed, embed),
-    "search": (flags.Search, search),
-    "list": (flags.List, list_files),
-    "results": (flags.Results, show_results),
-}

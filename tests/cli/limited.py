@@ -55,19 +55,19 @@ def serve() -> None:
     import small
 
     from helpers import __main__
-    from helpers.cli import commands
+    from helpers.cli import command_line
     from helpers.models import backbones
 
     warnings.simplefilter("ignore")
     backbones.build = small.backbone
-    usual = commands.parse
+    usual = command_line.parse
 
     def parse(arguments):  # what it takes depends on the method, not on a number
         parsed = usual(arguments)
         signal.setitimer(signal.ITIMER_REAL, SECONDS)
         return parsed
 
-    commands.parse = parse
+    command_line.parse = parse
     for line in sys.stdin:
         order = json.loads(line)
         process = os.fork()

@@ -18,7 +18,7 @@ import torch
 from torch._dynamo.exc import Unsupported
 
 from helpers import __main__, data, files, methods
-from helpers.cli import commands
+from helpers.cli import command_line
 from helpers.data import decoding
 from helpers.evaluation import embedding, protocols, results
 from helpers.models import classifier_files, encoding, weight_files
@@ -30,7 +30,7 @@ SHORT = "--precision 32-true --size 20 --batch-size 16 --epochs"
 
 def pretraining(line):
     """Settings for which a command line asks."""
-    return commands.parse(["pretrain", *line.split()])[1].settings
+    return command_line.parse(["pretrain", *line.split()])[1].settings
 
 
 @pytest.mark.parametrize("method", methods.METHODS)
@@ -52,8 +52,20 @@ def test_defaults_follow_what_they_depend_on(tmp_path):
     file = tmp_path / "backbone.safetensors"
     weight_files.save_backbone(file, torch.nn.Linear(1, 1), {"image_size": 72})
     for weights, size in ((str(file), 72), ("random", 48), ("nowhere", 48)):
-        args = commands.parse(["evaluate", "--weights", weights])[1]
+        args = command_line.parse(["evaluate", "--weights", weights])[1]
         assert args.training == protocols.supervised_settings(size)
+
+
+def test_the_side_of_whole_images_is_said(tmp_path, run, small_backbone):
+    def said(weights):
+        line = f"evaluate --weights {weights} --data demo-tiny --size 30"
+        return run(f"{line} --protocols k-nn")[1].splitlines()[0]
+
+    unknown = small.backbone_file(tmp_path, "unknown")
+    known = small.backbone_file(tmp_path, "known", evaluation_size=32)
+    assert "at 40 px, four thirds of --size" in said("random")
+    assert "at 40 px, four thirds of --size" in said(unknown)
+    assert "at 32 px, the side its file names" in said(known)
 
 
 def test_a_backbone_is_scored_on_the_images_it_has_learned_from(tmp_path, run):
@@ -62,7 +74,7 @@ def test_a_backbone_is_scored_on_the_images_it_has_learned_from(tmp_path, run):
     def scored_on(data, *more):
         about = {"backbone": "resnet18", "data": data}
         weight_files.save_backbone(file, torch.nn.Linear(1, 1), about)
-        return commands.parse(["evaluate", "--weights", str(file), *more])[1].images
+        return command_line.parse(["evaluate", "--weights", str(file), *more])[1].images
 
     assert scored_on("imagenette, 100 labels a class").data == "imagenette"
     assert scored_on("cifar10").data == "cifar10"
@@ -243,7 +255,7 @@ def test_a_backbones_images_are_prepared_as_those_it_has_learned_from(
 def test_help_lists_the_commands(line, run):
     status, printed, _ = run(line)
     assert status == 0
-    for name in commands.COMMANDS:
+    for name in command_line.COMMANDS:
         assert re.search(rf"^{name} ", printed, flags=re.MULTILINE)
 
 

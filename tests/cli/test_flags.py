@@ -8,7 +8,7 @@ import docstring_parser
 import pytest
 
 from helpers import methods
-from helpers.cli import commands, flags
+from helpers.cli import command_line, flags
 from helpers.training import settings
 
 # Who removes or renames a flag breaks scripts of others, and has to do it here too.
@@ -70,7 +70,7 @@ FROZEN = {
 
 def test_every_command_and_every_method_is_frozen():
     names = {line.split()[0] for line in FROZEN}
-    assert names == set(commands.COMMANDS)
+    assert names == set(command_line.COMMANDS)
     chosen = {line.split()[1] for line in FROZEN if " " in line}
     assert chosen == set(methods.METHODS)
 
@@ -79,7 +79,7 @@ def test_every_command_and_every_method_is_frozen():
 def test_no_flag_appears_or_disappears_by_accident(line, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     with pytest.raises(SystemExit) as stopped:
-        commands.parse([*line.split(), "--help"])
+        command_line.parse([*line.split(), "--help"])
     assert stopped.value.code == 0
     printed = capsys.readouterr().out
     shown = set(re.findall(r"^\W --([a-z][\w.-]*)", printed, flags=re.MULTILINE))
@@ -108,7 +108,7 @@ def test_every_flag_is_explained():
     everything += [flags.Export("", pathlib.Path("x.pth")), flags.Predict(("x",), "")]
     everything += [flags.Embed("", "", pathlib.Path("x.npz")), flags.Search("", "", "")]
     assert {type(args) for args in everything} == {
-        kind for kind, _ in commands.COMMANDS.values()
+        kind for kind, _ in command_line.COMMANDS.values()
     }
     for kind, name in {pair for args in everything for pair in fields(args)}:
         explained = {
@@ -121,7 +121,7 @@ def test_every_flag_is_explained():
 
 
 def parse(line):
-    return commands.parse(line.split())[1]
+    return command_line.parse(line.split())[1]
 
 
 def test_booleans_mean_what_they_say(capsys):

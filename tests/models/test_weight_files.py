@@ -11,7 +11,7 @@ import small
 import torch
 import torchvision
 
-from helpers.cli import commands
+from helpers.cli import command_line
 from helpers.models import backbones, conversion, weight_files
 from helpers.notebook import choices
 from helpers.training import starting_points
@@ -218,7 +218,7 @@ def test_one_bad_file_takes_neither_the_list_nor_the_question_down(
     (tmp_path / "link" / good.name).symlink_to(tmp_path / "nowhere")
     (tmp_path / "folder" / good.name).mkdir()
     with pytest.warns(UserWarning, match="wrong/backbone.safetensors has metadata"):
-        function, args = commands.parse(["list", "--folder", str(tmp_path)])
+        function, args = command_line.parse(["list", "--folder", str(tmp_path)])
         function(args)
     assert f"{good}: byol, resnet18, demo, 8 epochs" in capsys.readouterr().out
     monkeypatch.setenv("STL_WEIGHTS", "all")

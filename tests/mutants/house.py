@@ -92,6 +92,8 @@ FAULTS = {
             ("{**prediction.prepared(about), ", "{"),
             ('prepared(about), "image_size": side}', "prepared(about)}"),
         ],
+    },
+    "cli/command_line.py": {
         "cli/test_commands.py::"
         "test_a_backbone_is_scored_on_the_images_it_has_learned_from": [
             (

@@ -1,0 +1,109 @@
+"""Read a command line: which command it calls, and with which flags."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tyro
+
+from helpers import data, files, methods
+from helpers.cli import commands, flags
+from helpers.data.dataset import unlimited_name
+from helpers.evaluation import protocols
+from helpers.models import weight_files
+from helpers.training import settings, starting_points
+
+COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {
+    "pretrain": (flags.Pretrain, commands.pretrain),
+    "evaluate": (flags.Evaluate, commands.evaluate),
+    "baseline": (flags.Baseline, commands.baseline),
+    "convert": (flags.Convert, commands.convert),
+    "export": (flags.Export, commands.export_network),
+    "predict": (flags.Predict, commands.predict),
+    "embed": (flags.Embed, commands.embed),
+    "search": (flags.Search, commands.search),
+    "list": (flags.List, commands.list_files),
+    "results": (flags.Results, commands.show_results),
+}
+
+
+def parse(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
+    """Turn a command line into a function and the flags to call it with.
+
+    Args:
+        arguments: name of the command and its flags; after ``pretrain``, the method
+            with or without ``--method``.
+
+    Raises:
+        ValueError: for a command or a value that cannot be used.
+        SystemExit: after ``--help``, and after a message about a wrong flag.
+    """
+    name, rest = arguments[0], list(arguments[1:])
+    if name not in COMMANDS:
+        raise ValueError(
+            f"Unknown command {name!r}: choose one of {', '.join(COMMANDS)}."
+        )
+    kind, function = COMMANDS[name]
+    program, default, unnamed = f"python -m helpers {name}", None, ""
+    if kind is flags.Pretrain:
+        default, rest = _pretraining(rest)
+        program += f" {default.settings.method}"
+    elif kind is flags.Evaluate:
+        default, unnamed = _evaluation(rest)
+    parsed = tyro.cli(kind, default=default, prog=program, args=rest)
+    if unnamed:  # after --help
+        raise ValueError(f"{unnamed}: name its folder with --data folder:PATH.")
+    return function, parsed
+
+
+def _pretraining(rest: list[str]) -> tuple[flags.Pretrain, list[str]]:
+    """Defaults of ``pretrain`` for what was chosen, and the flags still to be read."""
+    method = rest.pop(0) if rest and not rest[0].startswith("-") else None
+    chosen = _peek(rest, "method", "recipe", "backbone", "init")
+    if method and "method" in chosen:
+        raise ValueError(f"Choose one method: {method} or {chosen['method']}.")
+    method = method or chosen.get("method")
+    if not method and not {"--help", "-h"} & {*rest}:
+        raise ValueError(
+            "Name a method, as in `python -m helpers pretrain pirl`: "
+            f"{', '.join(methods.METHODS)}."
+        )
+    chosen["method"] = method or "byol"  # whose flags --help shows
+    if "init" in chosen:
+        # Another project's checkpoint is converted first.
+        first = starting_points.pretraining_settings(chosen["init"])
+        chosen = first | chosen | {"init": first["init"]}
+        rest = _flag("init").parse_known_args(rest)[1]
+    return flags.Pretrain(settings.from_recipe(**chosen)), rest
+
+
+def _evaluation(rest: list[str]) -> tuple[flags.Evaluate, str]:
+    """Defaults of ``evaluate``; and, if its images must be named, why."""
+    chosen = _peek(rest, "weights", "data")
+    file, unnamed = pathlib.Path(chosen.get("weights", "")), ""
+    is_ours = file.suffix == ".safetensors" and file.is_file()
+    about = weight_files.read_about(file) if is_ours else {}
+    training = protocols.supervised_settings(about.get("image_size", 48))
+    source = unlimited_name(about.get("data", ""))
+    images = flags.Images(data=source) if source in data.NAMES else flags.Images()
+    if source.startswith("folder:") and "data" not in chosen:
+        unnamed = f"{file} has learned from {files.printable(source)}"
+    default = flags.Evaluate(weights=tyro.MISSING, training=training, images=images)
+    return default, unnamed
+
+
+def _peek(arguments: Sequence[str], *names: str) -> dict[str, str]:
+    """Read those flags first on which the defaults of the others depend."""
+    found, _ = _flag(*names).parse_known_args(arguments)
+    return {name: value for name, value in vars(found).items() if value}
+
+
+def _flag(*names: str) -> argparse.ArgumentParser:
+    """A parser that knows these flags alone."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in names:
+        parser.add_argument(f"--{name}", nargs="?")
+    return parser
