@@ -8,7 +8,8 @@ shapes the result, ``checkpoints/<data>-<method>-...-<digest>/``:
 ``seed-2/state-00007-...pt``  the training that is under way, here after seven epochs
 ``classifier.safetensors``    what a person takes home; see ``Outcome.save_classifier``
 
-Asked again, the work goes on where it stopped; finished, its result is shown.
+Asked again, the work goes on where it stopped; finished, its result is shown. More
+repetitions begin with those that are there.
 """
 
 from __future__ import annotations
@@ -205,8 +206,8 @@ class Outcome:
 
 def repeat(protocol: Protocol, experiment: Experiment) -> Outcome:
     """Fit one classifier per repetition, score what it predicts, and record all."""
-    dataset, about = experiment.dataset, experiment.about
-    runs, settings = experiment.repetitions(), protocol.settings
+    dataset, about, settings = experiment.dataset, experiment.about, protocol.settings
+    runs = experiment.repetitions()
     chosen = dataclasses.asdict(settings) if settings else {}
     chosen.pop("seed", None)  # every repetition has its own
     shaped = records.conditions(
@@ -226,7 +227,11 @@ def repeat(protocol: Protocol, experiment: Experiment) -> Outcome:
         content=records.content(dataset),
         weights=protocol.weights,
     )
-    work = _Work(experiment, protocol, experiment.store(records.name(shaped)))
+    stores = []  # of this work; of the same with fewer seeds, to begin with those
+    for count in range(len(runs), 0, -1):
+        first = {"seeds": count, "seed_numbers": shaped["seed_numbers"][:count]}
+        stores.append(experiment.store(records.name(shaped | first)))
+    work = _Work(experiment, protocol, stores[0], stores[1:])
     with contextlib.ExitStack() as stack:
         state = work.load(len(runs), stack)
         scores, minutes = state["scores"], state["minutes"]
@@ -291,12 +296,14 @@ class _Work:
         experiment: says whether to go on with what is kept.
         protocol: turns classifiers into tensors and back.
         store: folder of this work, and its mirror.
+        shorter: those of fewer repetitions to begin with, the most first.
         classifier: of the last repetition that was finished before, or None.
     """
 
     experiment: Experiment
     protocol: Protocol
     store: checkpoints.Store
+    shorter: Sequence[checkpoints.Store] = ()
     classifier: Any = None
 
     def load(self, count: int, stack: contextlib.ExitStack) -> dict[str, Any]:
@@ -320,7 +327,12 @@ class _Work:
                 for run in self.experiment.repetitions():
                     _remove(self._part(run))
             self.store.begin(is_owned=is_owned)
-            return self.store.load_state()
+            saved = self.store.load_state()
+            for store in self.shorter if self.experiment.resume else ():
+                if saved is None and (saved := store.load_state()):
+                    saved["record"] = None
+                    self.store.loaded = store.loaded
+            return saved
 
         saved = engine.on_first(fabric, begin)
         if saved is None:
@@ -331,13 +343,11 @@ class _Work:
             state = {key: saved[key] for key in nothing} | {"scores": scores}
             self._check(state, count)
         if fabric.global_rank == 0:
+            said = f"goes on after {len(scores)} of {count} repetitions."
+            if state["record"]:
+                said = "finished before, and its result is shown; resume=False "
+                said += "(--no-resume) measures it again."
             what = f"{self.protocol.name}, {self.experiment.method}"
-            said = (
-                "finished before, and its result is shown; resume=False (--no-resume) "
-                "measures it again."
-                if state["record"]
-                else f"goes on after {len(scores)} of {count} repetitions."
-            )
             print(files.printable(f"{what}: {said}"))
         return state
 

@@ -129,6 +129,19 @@ def test_what_is_finished_is_shown_and_said(name, dataset, tmp_path, steps, caps
     assert "finished before" not in capsys.readouterr().out
 
 
+def test_more_repetitions_begin_with_those_that_are_there(dataset, tmp_path, steps):
+    whole = evaluate("fine_tune", dataset, tmp_path / "whole", seeds=(0, 1, 2))
+    each, steps.taken = steps.taken // 3, 0
+    for count in (1, 2):
+        evaluate("fine_tune", dataset, tmp_path / "more", seeds=range(count))
+    evaluate("fine_tune", dataset, tmp_path / "more", seeds=(1, 2))
+    assert steps.taken == (2 + 2) * each  # other seeds are another work
+    assert_same(evaluate("fine_tune", dataset, tmp_path / "more"), whole)
+    assert steps.taken == (2 + 2 + 1) * each
+    evaluate("fine_tune", dataset, tmp_path / "more", seeds=range(4), resume=False)
+    assert steps.taken == (2 + 2 + 1 + 4) * each
+
+
 def test_the_tenth_fold_costs_a_fold_at_most(dataset, tmp_path, steps, monkeypatch):
     folds = tuple(torch.arange(24)[start : start + 12] for start in range(10))
     folded = dataclasses.replace(dataset, folds=folds)

@@ -288,6 +288,11 @@ FAULTS = {
                 "            pass\n        except",
             ),
         ],
+        f"{REPEATED}::test_more_repetitions_begin_with_those_that_are_there": [
+            ('saved["record"] = None', "pass"),
+            ("self.shorter if self.experiment.resume else ()", "()"),
+            ("self.shorter if self.experiment.resume else ()", "self.shorter"),
+        ],
         f"{REPEATED}::test_what_is_finished_is_shown_and_said": [
             ("                self.store.clear()\n", "                pass\n"),
         ],
