@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and the folders they are kept in."""
+"""Files: written whole or not at all, where they lie, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,28 @@ from typing import Any
 import filelock
 
 MOST_NESTED = 50  # lists and dictionaries within each other
+# How files begin, in lower case, that often lie in the place of another; what they are,
+# and what to do.
+MISTAKEN: tuple[tuple[bytes | tuple[bytes, ...], str, str], ...] = (
+    (
+        b"version https://git-lfs",
+        "a pointer of Git LFS",
+        "fetch it with git lfs pull",
+    ),
+    ((b"<!doctype html", b"<html"), "a web page", "download the file that it leads to"),
+    (b"\x1f\x8b", "compressed by gzip", "unpack it"),
+    (b"bzh", "compressed by bzip2", "unpack it"),
+    (b"\xfd7zxz", "compressed by xz", "unpack it"),
+    (b"rar!", "a RAR archive", "unpack it"),
+    (b"7z\xbc\xaf", "a 7z archive", "unpack it"),
+    (b"\x89hdf", "an HDF5 file, perhaps of Keras", "weights of PyTorch are needed"),
+    (b"\x93numpy", "an array of NumPy", "weights of PyTorch are needed"),
+    (
+        (b"\x80\x03", b"\x80\x04", b"\x80\x05"),
+        "a plain pickle",
+        "if you trust its maker, load it and write its tensors with torch.save",
+    ),
+)
 PATIENCE = (0.05, 0.1, 0.2, 0.4, 0.8)  # seconds between attempts to rename a file
 
 
@@ -45,6 +67,34 @@ def results_folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
 def expand_home(path: str | os.PathLike[str]) -> pathlib.Path:
     """A path as a person types it: ``~`` is their home, if there is one."""
     return pathlib.Path(os.path.expanduser(path))
+
+
+def not_there(kind: str, path: str | os.PathLike[str]) -> str:
+    """A sentence for a file or folder that does not exist."""
+    advice = "check the path"
+    if re.match("[a-z][a-z0-9]+:/", str(path)):  # of two slashes a Path keeps one
+        advice = "this is an address, so download what is there and give its path"
+    return f"There is no {kind} {printable(path)!r}: {advice}."
+
+
+def mistaken(path: pathlib.Path) -> tuple[str, str] | None:
+    """What a file that could not be read is instead, and what to do, if that shows."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        beginning = file.read(512).lower()
+        if beginning[257:262] == b"ustar":
+            return "a tar archive", "unpack it"
+        for start, what, advice in MISTAKEN:
+            if beginning.lstrip().startswith(start):
+                return what, advice
+    return None
+
+
+def not_whole(path: pathlib.Path, name: str, kind: str) -> str:
+    """A sentence for a file that is not what it should be."""
+    found = mistaken(path)
+    if found:
+        return f"{name} is {found[0]}, not a {kind}: {found[1]}."
+    return f"{name} is not a whole {kind}: download or copy it again."
 
 
 def check_folder(folder: pathlib.Path) -> None:

@@ -77,9 +77,10 @@ def downloading(
 def check(file: pathlib.Path) -> None:
     """Raise a ValueError for what is no zip, or one that was not copied to its end."""
     if not zipfile.is_zipfile(file):
+        what, advice = files.mistaken(file) or ("no whole zip", "copy a zip again")
         raise ValueError(
-            f"{str(file)!r} cannot be unpacked (it is no whole zip): name a folder, a "
-            "zip of one, or a table (.csv), or copy the zip again."
+            f"{str(file)!r} cannot be unpacked (it is {what}): {advice}, and name "
+            "a folder, a zip of one, or a table (.csv)."
         )
 
 

@@ -25,6 +25,8 @@ import PIL.Image
 import PIL.ImageOps
 import PIL.JpegImagePlugin
 
+from helpers import files
+
 with contextlib.suppress(ImportError):  # where it is installed, HEIC can be read
     import pillow_heif
 
@@ -124,6 +126,8 @@ def examine(file: pathlib.Path, size: int, fit: str = "crop") -> Decoded:
     except PIL.Image.DecompressionBombError:
         return Decoded(None, TOO_LARGE)
     except PIL.UnidentifiedImageError:
+        if found := files.mistaken(file):
+            return Decoded(None, f"it is {found[0]}; {found[1]}")
         ending, more = file.suffix.lower(), ""
         if ending in (".tif", ".tiff"):
             more = (

@@ -131,9 +131,7 @@ def find(root: pathlib.Path, left_out: layout.LeftOut) -> layout.Layout:
     if labels_csv.is_table(root) and root.is_file():
         return labels_csv.find(root, left_out)
     if not root.is_dir():
-        raise ValueError(
-            f"There is no folder {str(root)!r}: check the path after 'folder:'."
-        )
+        raise ValueError(files.not_there("folder", root))
     table = labels_csv.beside(root, left_out)
     return labels_csv.find(table, left_out) if table else layout.find(root, left_out)
 

@@ -108,7 +108,7 @@ def embed(
 def complaint(path: pathlib.Path, reason: str) -> str:
     """Say in a sentence that an image was left out, and why."""
     if not path.exists():
-        return f"There is no file or folder {files.printable(path)!r}: check the path."
+        return files.not_there("file or folder", path)
     return files.printable(f"{str(path)!r} cannot be read: {reason}.")
 
 

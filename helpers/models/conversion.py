@@ -98,7 +98,7 @@ def read(path: pathlib.Path, *, allow_unsafe_pickle: bool = False) -> Any:
     """
     weight_files.check_file(path)
     try:
-        if path.suffix == ".safetensors":
+        if _is_safetensors(path):
             return safetensors.torch.load_file(path)
         _check_archive(path)
         # A Namespace is nothing but names and values: many keep their flags in one.
@@ -123,10 +123,8 @@ def read(path: pathlib.Path, *, allow_unsafe_pickle: bool = False) -> Any:
                 f"({files.printable(str(error))}): install it, or save the network's "
                 "state_dict() where it is."
             ) from None
-        raise ValueError(
-            f"{path.name} is not a whole checkpoint of torch.save or safetensors: "
-            "download or copy it again."
-        ) from error
+        kind = "checkpoint of torch.save or safetensors"
+        raise ValueError(files.not_whole(path, path.name, kind)) from error
 
 
 def convert(content: Any) -> Converted:
@@ -237,6 +235,13 @@ def _of_checkpoint(
 
 class _OtherKindError(Exception):
     """Says which kind of file it is instead of a checkpoint, and what to do."""
+
+
+def _is_safetensors(path: pathlib.Path) -> bool:
+    """Whether a file begins like one of safetensors, which may have any ending."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")  # of the names, as JSON
+        return length <= path.stat().st_size - 8 and file.read(1) == b"{"
 
 
 def _check_archive(path: pathlib.Path) -> None:

@@ -111,9 +111,8 @@ def read_about(path: pathlib.Path) -> dict[str, Any]:
             f"{path} cannot be read: ask its owner for the right to."
         ) from None
     except (safetensors.SafetensorError, OSError) as error:
-        raise ValueError(
-            f"{path} is not a whole safetensors file: download or copy it again."
-        ) from error
+        said = files.not_whole(path, str(path), "safetensors file")
+        raise ValueError(said) from error
     try:
         about = files.parse_json(text)
         _check_about(about)
@@ -132,7 +131,7 @@ def check_file(path: pathlib.Path) -> None:
             f"{str(path)!r} is a folder: name a file in it, such as {BACKBONE_FILE}."
         )
     if not path.is_file():
-        raise ValueError(f"There is no file {str(path)!r}: check the path.")
+        raise ValueError(files.not_there("file", path))
 
 
 def check_weights(tensors: Mapping[str, Tensor], file: str) -> None:

@@ -235,6 +235,7 @@ def test_a_source_is_checked_before_it_is_loaded(tmp_path):
                 file = tmp_path / "pets" / split / name / f"{number}.png"
                 PIL.Image.new("RGB", (8, 8)).save(file)
     pets = f"folder:{tmp_path / 'pets'}"
+    tar = shutil.make_archive(str(tmp_path / "pets"), "tar", tmp_path / "pets")
     data.check(pets)
     data.check(pets, 3)
     data.check("stl10", "10%")  # nothing is downloaded
@@ -245,6 +246,8 @@ def test_a_source_is_checked_before_it_is_loaded(tmp_path):
         ("folder:", None, "Write a path after folder:"),
         ("cats", None, "Unknown data"),
         (f"{pets}/train/cat/0.png", None, "it is no whole zip"),
+        (f"folder:{tar}", None, "it is a tar archive.: unpack it, and name a folder"),
+        ("folder:https://a.org/pets", None, "this is an address, so download what"),
         (pets, 4, "ask for 1 to 3"),
         ("demo", 500, "ask for 1 to 20"),
     ):

@@ -1,6 +1,7 @@
 """Features of images in files: which, in which order, and what is left out."""
 
 import os
+import pathlib
 
 import numpy as np
 import pandas
@@ -86,10 +87,16 @@ def test_features_are_those_of_the_decoded_images(chunk, photos, backbone, monke
 
 
 def test_when_nothing_can_be_read_the_first_reason_is_said(photos, backbone):
-    broken = photos / "x" / "broken.jpg"
+    broken, pointer = photos / "x" / "broken.jpg", photos / "1.jpg"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1")
     for paths, reason in (
         ([broken], "broken.jpg' cannot be read: Pillow knows no image like it"),
         ([photos / "none.png", broken], "There is no file or folder"),
+        (
+            [pathlib.Path("https://a.org/1.jpg")],
+            "an address, so download what",
+        ),
+        ([pointer], "1.jpg' cannot be read: it is a pointer of Git LFS; fetch it"),
     ):
         with pytest.raises(ValueError, match=reason):
             embedding.embed(backbone, paths, image_size=20)

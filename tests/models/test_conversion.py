@@ -3,7 +3,9 @@
 import argparse
 import collections
 import functools
+import gzip
 import os
+import pickle
 import sys
 import types
 import zipfile
@@ -649,8 +651,6 @@ def test_damaged_and_missing_files_are_one_sentence(tmp_path):
     for name, part in {
         "half.pth": content[: len(content) // 2],
         "empty.pth": b"",
-        "page.pth": b"<html>not found</html>",
-        "page.safetensors": b"<html>not found</html>",
     }.items():
         (tmp_path / name).write_bytes(part)
         with pytest.raises(ValueError, match=f"{name} is not a whole checkpoint") as e:
@@ -658,6 +658,34 @@ def test_damaged_and_missing_files_are_one_sentence(tmp_path):
         assert "\n" not in str(e.value)
     with pytest.raises(ValueError, match=r"There is no file .*nowhere\.pth"):
         conversion.read(tmp_path / "nowhere.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\n<!DOCTYPE html>", "is a web page, not a checkpoint of .* download the"),
+        (
+            b"version https://git-lfs.github.com/spec/v1",
+            "is a pointer of Git LFS, .* git",
+        ),
+        (gzip.compress(b"weights"), "is compressed by gzip, .*: unpack it"),
+        (b"\x89HDF\r\n", "is an HDF5 file, .*: weights of PyTorch"),
+        (pickle.dumps({"weight": 1}), "is a plain pickle, .* trust its maker, load it"),
+    ],
+)
+def test_what_lies_in_the_place_of_a_checkpoint_is_named(content, said, tmp_path):
+    for name in ("model.pth", "model.safetensors"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=f"{name} {said}"):
+            conversion.read(tmp_path / name)
+
+
+def test_weights_of_safetensors_may_have_any_ending(tmp_path):
+    file = tmp_path / "pytorch_model.bin"
+    whole = {name: tensor.contiguous() for name, tensor in weights().items()}
+    safetensors.torch.save_file(whole, file)
+    found = conversion.convert(conversion.read(file))
+    assert torch.equal(found.tensors["conv1.weight"], whole["conv1.weight"])
 
 
 def test_the_notebooks_offer_a_checkpoint_of_another_project(
