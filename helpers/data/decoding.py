@@ -134,6 +134,8 @@ def examine(file: pathlib.Path, size: int, fit: str = "crop") -> Decoded:
                 "; of TIFFs it reads grey of up to 32 bits, floats of 32 bits, and "
                 "colours of 8 or 16 bits in up to four channels"
             )
+        elif ending == ".zip":
+            more = "; unpack it and name its folder"
         elif ending in HEIC and ending not in endings():
             more = "; it needs `pip install pillow-heif`"
         return Decoded(None, f"Pillow knows no image like it{more}")

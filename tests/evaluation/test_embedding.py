@@ -89,6 +89,8 @@ def test_features_are_those_of_the_decoded_images(chunk, photos, backbone, monke
 def test_when_nothing_can_be_read_the_first_reason_is_said(photos, backbone):
     broken, pointer = photos / "x" / "broken.jpg", photos / "1.jpg"
     pointer.write_text("version https://git-lfs.github.com/spec/v1")
+    zipped = photos / "photos.zip"
+    zipped.write_bytes(b"PK")
     for paths, reason in (
         ([broken], "broken.jpg' cannot be read: Pillow knows no image like it"),
         ([photos / "none.png", broken], "There is no file or folder"),
@@ -96,6 +98,7 @@ def test_when_nothing_can_be_read_the_first_reason_is_said(photos, backbone):
             [pathlib.Path("https://a.org/1.jpg")],
             "an address, so download what",
         ),
+        ([zipped], "photos.zip' cannot be read: .*; unpack it and name its folder"),
         ([pointer], "1.jpg' cannot be read: it is a pointer of Git LFS; fetch it"),
     ):
         with pytest.raises(ValueError, match=reason):
