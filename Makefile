@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 TEST := -m pytest --numprocesses auto --maxprocesses 4 \
 	--dist loadfile --no-loadscope-reorder
 
-.PHONY: help run lab test test-oldest check format figures results bench address clean
+.PHONY: help run lab test test-oldest check format figures results sources bench address clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s%s\n", $$1, $$2}' Makefile
@@ -53,6 +53,9 @@ figures: $(READY)  ## draw the figures in images/ again
 
 results: $(READY)  ## write the tables of README.md and docs/results.md from results/
 	@$(PYTHON) -m helpers results --readme
+
+sources: $(READY)  ## bring the source code that notebooks show up to date
+	@$(PYTHON) -m tools.notebook_sources
 
 bench: $(READY)  ## measure training steps; the table goes into benchmarks/README.md
 	@$(PYTHON) -m benchmarks.throughput

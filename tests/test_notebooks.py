@@ -1,6 +1,7 @@
 """The notebooks: their form, and every cell through nbval on a handful of images."""
 
 import ast
+import copy
 import json
 import os
 import pathlib
@@ -9,13 +10,14 @@ import subprocess
 import sys
 import types
 
+import nbformat
 import pytest
 import small
 
 from helpers.evaluation import protocols, results
 from helpers.figures import curves
 from helpers.training import starting_points
-from tools import run_notebooks, set_address
+from tools import notebook_sources, run_notebooks, set_address
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 # The last is for one method at a time, so `make run` leaves it out.
@@ -90,6 +92,13 @@ def test_saved_outputs_are_from_one_clean_run(notebook):
     assert not re.search(r'"/\w+/[^"\n]*(checkpoints|results)', text), "an own folder"
     assert not any(folder in text for folder in ("/root/", "/home/", "/tmp/"))
     assert notebook.stat().st_size < 500_000
+
+
+def test_the_source_it_shows_is_that_of_today(notebook):
+    shown = nbformat.read(notebook, 4)
+    today = copy.deepcopy(shown)
+    notebook_sources.refresh(today)
+    assert today == shown, "make sources brings it up to date"
 
 
 def test_the_text_has_a_good_length(notebook):

@@ -35,7 +35,7 @@ class Images:
             folder or zip with class folders, in train/ and test/ or not, with a table
             labels.csv (file,class,split), or with images alone.
         labels: labels to keep, as a number per class (20) or a share of every class
-            (10%); the remaining images count as unlabeled. None keeps all.
+            (10%); the remaining images count as unlabelled. None keeps all.
         labels_seed: random seed that selects the labels to keep.
         folder_image_size: side in pixels to which the images of folder:PATH are
             resized; None takes 96, or the side at which they are shown if that is

@@ -44,7 +44,7 @@ def load(
         fit: how long images of ``folder:PATH`` become squares: ``crop`` keeps the
             middle, ``squash`` distorts, ``pad`` fills up with black.
         labels: how many labels per class to keep, such as 20, or which share of them,
-            such as ``"10%"``; images without their label count as unlabeled. None
+            such as ``"10%"``; images without their label count as unlabelled. None
             keeps all.
         seed: decides which labels are kept.
         unlabeled: how many unlabeled images to keep, the first ones; None keeps all.

@@ -105,13 +105,13 @@ class Dataset:
         if not self.classes:
             count = len(self.pretraining)
             return (
-                f"{self.name}: no labels, {side} px; {count:,} unlabeled images{note}"
+                f"{self.name}: no labels, {side} px; {count:,} unlabelled images{note}"
             )
         count = len(self.test)
         coarse = f" ({100 / count:.1f} % each)" if 0 < count < FEW else ""
         return (
             f"{self.name}: {len(self.classes)} classes, {side} px; "
-            f"{self.train_count:,} labelled, {len(self.unlabeled):,} unlabeled, "
+            f"{self.train_count:,} labelled, {len(self.unlabeled):,} unlabelled, "
             f"{len(self.test):,} test images{coarse}{note}"
         )
 

@@ -73,7 +73,7 @@ def sentences(
         checked: what was noticed.
         found: the files.
         test: the test images.
-        contents: what tells the files apart: training, unlabeled and test images.
+        contents: what tells the files apart: training, unlabelled and test images.
         image_size: side in pixels at which all of them are kept.
     """
     said = []

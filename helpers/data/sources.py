@@ -193,7 +193,7 @@ SOURCES = {
         licence=DRAWN,
     ),
     "stl10": Source(
-        "STL-10: 2.6 GB download, 100,000 unlabeled images",
+        "STL-10: 2.6 GB download, 100,000 unlabelled images",
         _load_stl10,
         smallest_class=500,
         licence=FROM_IMAGENET,

@@ -52,7 +52,7 @@ def training(
     history: Sequence[dict[str, Any]],
     *,
     collapse_level: float = 0.1,
-    loss_floor: float | None = None,
+    guessing: float | None = None,
 ) -> Figure:
     """Draw loss, k-NN accuracy and collapse gauge over the epochs of pre-training.
 
@@ -60,21 +60,21 @@ def training(
         history: one entry per epoch, with ``epoch``, ``loss``, ``spread`` and sometimes
             ``knn`` (percent).
         collapse_level: the spread below which embeddings count as collapsed.
-        loss_floor: the loss of guessing, such as ln N, drawn as a dotted line.
+        guessing: the loss of guessing, such as ln N, drawn as a dotted line.
     """
     fig = Figure(figsize=(9, 2.5), layout="constrained")
     loss, knn, spread = fig.subplots(1, 3)
     _curve(loss, history, "loss", "loss")
-    if loss_floor is not None:
-        guess = f"guessing, {loss_floor:.2f}"
-        loss.axhline(loss_floor, color=FAINT, linestyle=":", label=guess)
+    if guessing is not None:
+        guess = f"guessing, {guessing:.2f}"
+        loss.axhline(guessing, color=FAINT, linestyle=":", label=guess)
         loss.legend(fontsize=8)
     _curve(knn, history, "knn", "k-NN accuracy on the\ntraining labels (%)")
     _curve(spread, history, "spread", "spread of the embeddings")
     spread.axhline(1, color=FAINT, linestyle="--", linewidth=1.2)
     spread.axhspan(0, collapse_level, color=WRONG, alpha=0.18, linewidth=0)
     at_left = spread.get_yaxis_transform()
-    for level, word in ((1, "isotropic"), (collapse_level, "collapsed")):
+    for level, word in ((1.05, "all directions"), (collapse_level, "collapsed")):
         spread.text(0.02, level + 0.01, word, transform=at_left, fontsize=8)
     highest = max((entry["spread"] for entry in history), default=0)
     spread.set_ylim(0, max(1.2, 1.1 * highest))

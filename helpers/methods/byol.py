@@ -12,10 +12,6 @@ from torch.nn import functional
 
 from helpers.methods import base, ema
 
-# Of all recipes for little time, and of those for an hour.
-_SHORT = {"hidden_dim": 512, "standardize": True}
-_HOUR = {"target_momentum": 0.96, "predictor_scale": 10.0}
-
 
 @dataclasses.dataclass(frozen=True)
 class BYOLOptions(base.PairOptions):
@@ -43,15 +39,23 @@ class BYOL(base.Method):
     # aggressive augmentations) reaches 91.6 ± 0.1 by SGD 0.1, EMA from 0.99, heads of
     # 1024 and 128, 64 px and 200 epochs; the stem is not stated there.
     recipes = base.recipes(
-        short={**_SHORT, "target_momentum": 0.97},
+        short={"hidden_dim": 512, "standardize": True, "target_momentum": 0.97},
         minutes={"learning_rate": 3e-3},
         hour={
             "epochs": 24,
             "batch_size": 32,
             "learning_rate": 1.5e-3,
-            **_HOUR,
+            "target_momentum": 0.96,
+            "predictor_scale": 10.0,
         },
-        gpu_hour={**base.GPU_HOUR, **_SHORT, **_HOUR, "learning_rate": 6e-4},
+        gpu_hour={
+            **base.GPU_HOUR,
+            "learning_rate": 6e-4,
+            "hidden_dim": 512,
+            "standardize": True,
+            "target_momentum": 0.96,
+            "predictor_scale": 10.0,
+        },
         long={"learning_rate": 0.1},
     )
 

@@ -39,7 +39,7 @@ class SupCon(simclr.SimCLR):
     )
 
     def loss(self, views: tuple[Tensor, ...], index: Tensor, labels: Tensor) -> Tensor:
-        """SimCLR's loss with a group per class and per unlabeled image."""
+        """SimCLR's loss with a group per class and per unlabelled image."""
         group = torch.where(labels >= 0, labels, -1 - index)  # (B,)
         return super().loss(views, group, labels)
 

@@ -39,7 +39,7 @@ def test_a_zip_is_the_folder_that_was_zipped(pets, tmp_path, monkeypatch):
         zipped.describe()
         == folder.describe()
         == (
-            "folder:pets at 32 px: 2 classes, 32 px; 8 labelled, 0 unlabeled, 2 test "
+            "folder:pets at 32 px: 2 classes, 32 px; 8 labelled, 0 unlabelled, 2 test "
             "images (50.0 % each); 20% of each class are held out as test images"
         )
     )

@@ -317,7 +317,7 @@ def test_imagenette_is_what_torchvision_has_unpacked(tmp_path, monkeypatch):
                 image.save(folder / f"{wnid}_{file}.JPEG", quality=95)
     dataset = data.load("imagenette", root=tmp_path)
     assert dataset.describe() == (
-        "imagenette: 2 classes, 96 px; 6 labelled, 0 unlabeled, 4 test images "
+        "imagenette: 2 classes, 96 px; 6 labelled, 0 unlabelled, 4 test images "
         "(25.0 % each)"
     )
     assert dataset.classes == tuple(names.values())

@@ -26,7 +26,7 @@ def test_train_and_unlabeled_are_windows_into_one_tensor(dataset):
 
 def test_the_description_counts_everything(dataset):
     assert dataset.describe() == (
-        "small: 3 classes, 32 px; 24 labelled, 24 unlabeled, 18 test images "
+        "small: 3 classes, 32 px; 24 labelled, 24 unlabelled, 18 test images "
         "(5.6 % each)"
     )
 

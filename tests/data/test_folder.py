@@ -283,7 +283,7 @@ def test_images_alone_can_be_learned_from_but_not_scored(
     place = unlabeled(tmp_path / "photos")
     dataset = data.load(f"folder:{place}", image_size=32, storage=storage, workers=0)
     assert dataset.describe() == (
-        "folder:photos at 32 px: no labels, 32 px; 24 unlabeled images"
+        "folder:photos at 32 px: no labels, 32 px; 24 unlabelled images"
     )
     chosen = settings.configure("simclr", **small.SETTINGS | {"epochs": 1})
     run = pretraining.pretrain(chosen, dataset, folder=tmp_path / "runs")

@@ -61,7 +61,7 @@ def test_a_table_gives_classes_and_splits(photos):
     assert words.count(";") == 2
     dataset = data.load(f"folder:{photos}", image_size=16)
     assert dataset.describe() == (
-        "folder:photos at 16 px: 2 classes, 16 px; 3 labelled, 4 unlabeled, 2 test "
+        "folder:photos at 16 px: 2 classes, 16 px; 3 labelled, 4 unlabelled, 2 test "
         "images (50.0 % each); labels from labels.csv"
     )
     assert dataset.train.images[:, 0, 9, 9].tolist() == [1, 0, 2]

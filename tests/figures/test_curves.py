@@ -21,7 +21,7 @@ def entries(epochs, every=2):
 
 @pytest.mark.parametrize("epochs", [0, 1, 2, 300])
 def test_training(epochs):
-    figure = curves.training(entries(epochs), loss_floor=3.0)
+    figure = curves.training(entries(epochs), guessing=3.0)
     assert len(figure.axes) == 3
     assert all(ax.get_xlabel() == "epoch" for ax in figure.axes)
     loss, knn, spread = figure.axes
@@ -73,7 +73,7 @@ def test_live_updates_one_output(monkeypatch):
     shell = types.SimpleNamespace(kernel=object())
     monkeypatch.setattr(sys.modules["IPython"], "get_ipython", lambda: shell)
     monkeypatch.setattr(display, "display", first)
-    live = curves.Live(loss_floor=2.0)
+    live = curves.Live(guessing=2.0)
     live.update([])
     for epochs in (1, 2, 3):
         live.update(entries(epochs))

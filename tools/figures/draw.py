@@ -199,7 +199,7 @@ def story() -> None:
         (325, 333, 240, "train_PIRL", "an image and its jigsaw"),
         (325, 437, 240, "train_BYOL", "two views of an image"),
         (975, 333, 240, "feature_extraction", "frozen backbone, new head"),
-        (975, 437, 240, "fine_tuning", "everything moves"),
+        (975, 437, 240, "fine_tuning", "all layers learn"),
     ):
         page.box((left, top, width, 84), name, words)
     page.box(

@@ -32,8 +32,8 @@ class Panel:
 
 
 PANELS = (
-    Panel("SimCLR", ("find the partner", "among the batch")),
-    Panel("SupCon", ("find the class", "among the batch")),
+    Panel("SimCLR", ("find the partner", "in the batch")),
+    Panel("SupCon", ("find the class", "in the batch")),
     Panel(
         "MoCo",
         ("find the partner", "among all keys"),
@@ -43,7 +43,7 @@ PANELS = (
     ),
     Panel(
         "SimSiam",
-        ("guess the other", "from the one"),
+        ("predict", "the other view"),
         above=("predictor", BLUE),
         stop=True,
     ),
