@@ -48,12 +48,12 @@ PATIENCE = (0.05, 0.1, 0.2, 0.4, 0.8)  # seconds between attempts to rename a fi
 
 def checkpoints_folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
     """Where runs are kept: ``$STL_CHECKPOINTS`` or ``checkpoints`` unless given."""
-    return pathlib.Path(given or os.environ.get("STL_CHECKPOINTS", "checkpoints"))
+    return expand_home(given or os.environ.get("STL_CHECKPOINTS") or "checkpoints")
 
 
 def data_folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
     """Where downloads are kept: ``$STL_DATA_ROOT`` or ``data`` unless given."""
-    return pathlib.Path(given or os.environ.get("STL_DATA_ROOT", "data"))
+    return expand_home(given or os.environ.get("STL_DATA_ROOT") or "data")
 
 
 def results_folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
@@ -61,7 +61,7 @@ def results_folder(given: str | os.PathLike[str] | None = None) -> pathlib.Path:
 
     Those in ``results`` came with the project.
     """
-    return pathlib.Path(given or os.environ.get("STL_RESULTS", "runs/results"))
+    return expand_home(given or os.environ.get("STL_RESULTS") or "runs/results")
 
 
 def expand_home(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -81,6 +81,10 @@ def mistaken(path: pathlib.Path) -> tuple[str, str] | None:
     """What a file that could not be read is instead, and what to do, if that shows."""
     with contextlib.suppress(OSError), open(path, "rb") as file:
         beginning = file.read(512).lower()
+        if not beginning:
+            return "empty", "download or copy it again"
+        if beginning[4:12] in (b"ftypheic", b"ftypmif1"):
+            return "a HEIC image", "it needs `pip install pillow-heif`"
         if beginning[257:262] == b"ustar":
             return "a tar archive", "unpack it"
         for start, what, advice in MISTAKEN:

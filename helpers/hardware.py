@@ -156,6 +156,11 @@ def check_processes(devices: int, nodes: int) -> None:
             f"{started} processes were started, but devices x nodes is {devices} x "
             f"{nodes}: give --devices {here} --nodes {started // here}."
         )
+    if started > 1 and device().type == "mps":
+        raise ValueError(
+            "Apple's GPU trains in one process: leave out torchrun, --devices and "
+            "--nodes."
+        )
     if torch.cuda.is_available() and devices > torch.cuda.device_count():
         raise ValueError(
             f"This machine has {torch.cuda.device_count()} GPU(s), fewer than the "

@@ -127,6 +127,28 @@ def test_only_what_was_left_half_written_is_removed(tmp_path):
     assert sorted(os.listdir(tmp_path)) == [".hidden", ".x12-state.pt", "12-state.pt"]
 
 
+@pytest.mark.parametrize(
+    ("name", "usual"),
+    [
+        ("STL_CHECKPOINTS", "checkpoints"),
+        ("STL_DATA_ROOT", "data"),
+        ("STL_RESULTS", "runs/results"),
+    ],
+)
+def test_folders_may_be_set_empty_or_at_home(name, usual, monkeypatch, tmp_path):
+    find = {
+        "STL_CHECKPOINTS": files.checkpoints_folder,
+        "STL_DATA_ROOT": files.data_folder,
+        "STL_RESULTS": files.results_folder,
+    }[name]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))  # Windows
+    monkeypatch.setenv(name, "")
+    assert find() == pathlib.Path(usual)
+    monkeypatch.setenv(name, "~/runs")
+    assert find() == tmp_path / "runs"
+
+
 def test_a_copy_on_a_drive_leaves_no_content_in_its_bin(tmp_path, monkeypatch):
     """A drive may keep what a rename displaces as well."""
     file, bin_ = tmp_path / "file", tmp_path / "bin"

@@ -225,6 +225,14 @@ def test_processes_that_nobody_started_are_refused(
     assert "\n" not in str(raised.value)
 
 
+def test_an_apple_gpu_trains_in_one_process(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setattr(hardware, "device", lambda: torch.device("mps"))
+    with pytest.raises(ValueError, match="Apple's GPU trains in one process: leave"):
+        hardware.check_processes(2, 1)
+
+
 def test_more_gpus_than_there_are_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")

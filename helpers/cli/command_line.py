@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pathlib
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -41,7 +42,7 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
         ValueError: for a command or a value that cannot be used.
         SystemExit: after ``--help``, and after a message about a wrong flag.
     """
-    name, rest = arguments[0], list(arguments[1:])
+    name, rest = arguments[0], list(map(_at_home, arguments[1:]))
     if name not in COMMANDS:
         raise ValueError(
             f"Unknown command {name!r}: choose one of {', '.join(COMMANDS)}."
@@ -89,10 +90,19 @@ def _evaluation(rest: list[str]) -> tuple[flags.Evaluate, str]:
     training = protocols.supervised_settings(about.get("image_size", 48))
     source = unlimited_name(about.get("data", ""))
     images = flags.Images(data=source) if source in data.NAMES else flags.Images()
+    if source.startswith("folder:"):  # other images are prepared alike
+        kept, fit = about.get("stored_size"), about.get("fit", "crop")
+        images = flags.Images(folder_image_size=kept, folder_fit=fit)
     if source.startswith("folder:") and "data" not in chosen:
         unnamed = f"{file} has learned from {files.printable(source)}"
     default = flags.Evaluate(weights=tyro.MISSING, training=training, images=images)
     return default, unnamed
+
+
+def _at_home(word: str) -> str:
+    """A word with ``~`` as the home folder, which shells write out only at times."""
+    flag, path = re.fullmatch(r"(--[\w-]+=)?(.*)", word, re.DOTALL).groups()
+    return f"{flag or ''}{files.expand_home(path)}" if path[:2] in ("~", "~/") else word
 
 
 def _peek(arguments: Sequence[str], *names: str) -> dict[str, str]:

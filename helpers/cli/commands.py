@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import pathlib
 import sys
 from typing import Any
@@ -161,7 +162,7 @@ def convert(args: flags.Convert) -> None:
 
 def export_network(args: flags.Export) -> None:
     """Write a backbone or a classifier in another format."""
-    _check_file(args.output)
+    _check_file(args.output, args.weights)
     network, about, side = _network(args.weights, args.backbone, args.size)
     path = args.output
     export.export(network, about, path, image_size=side)
@@ -181,7 +182,7 @@ def export_network(args: flags.Export) -> None:
 
 def predict(args: flags.Predict) -> None:
     """Print the likeliest classes of images, and write them to a file."""
-    _check_file(args.output)
+    _check_file(args.output, args.weights, *args.images)
     found = prediction.predict(args.weights, args.images)
     _print_left_out(found.images)
     print(*found.lines(), sep="\n")
@@ -192,7 +193,7 @@ def predict(args: flags.Predict) -> None:
 
 def embed(args: flags.Embed) -> None:
     """Write the features of images, with their paths."""
-    _check_file(args.output)
+    _check_file(args.output, args.weights, args.images)
     network, prepared = _features_of(args)
     found = embedding.embed(network, embedding.find([args.images]), **prepared)
     _print_left_out(found)
@@ -206,7 +207,7 @@ def embed(args: flags.Embed) -> None:
 
 def search(args: flags.Search) -> None:
     """Print the images that are most like a given one, and draw them."""
-    _check_file(args.output)
+    _check_file(args.output, args.weights, args.photo)
     network, prepared = _features_of(args)
     photo = embedding.embed(network, [pathlib.Path(args.photo)], **prepared)
     others = [
@@ -234,6 +235,7 @@ def search(args: flags.Search) -> None:
 
 def list_files(args: flags.List) -> None:
     """Print the backbones and the classifiers in a folder with runs."""
+    _check_is_there(args.folder)
     name, read = classifier_files.CLASSIFIER_FILE, classifier_files.read_about
     for found, describe, nothing in (
         (
@@ -257,6 +259,7 @@ def list_files(args: flags.List) -> None:
 
 def show_results(args: flags.Results) -> None:
     """Print the table of results, or write the tables of README and docs."""
+    _check_is_there(args.folder)
     shipped = results.SHIPPED if args.readme else None
     found = results.collect(args.folder or shipped)
     if args.readme:
@@ -272,13 +275,19 @@ def _network(
     """The network of a file or name, its metadata, and the side of its images."""
     if classifier_files.is_classifier(weights):
         classifier, about = classifier_files.load(weights)
-        return classifier, about, size or about["image_size"]
+        return classifier, _shown_at(size, about), size or about["image_size"]
     side = size or IMAGENET_SIZE
     chosen = starting_points.from_source(weights, backbone, image_size=side)
     known = "evaluation_size" in chosen.about or chosen.network[1] == "imagenet"
     if not (size or known):
         raise ValueError(f"The side of {weights}'s images is not known: give --size.")
-    return chosen.create(), chosen.about, size or chosen.image_size
+    return chosen.create(), _shown_at(size, chosen.about), size or chosen.image_size
+
+
+def _shown_at(size: int | None, about: dict[str, Any]) -> dict[str, Any]:
+    """Metadata with images kept as large as was asked for, if they were smaller."""
+    kept = about.get("stored_size")
+    return about | {"stored_size": max(kept, size)} if size and kept else about
 
 
 def _whole_images(backbone: starting_points.StartingPoint) -> str:
@@ -309,14 +318,26 @@ def _check_folders(*folders: pathlib.Path | None) -> None:
 def _prepare_folders(args: flags.EvaluationFlags, *more: pathlib.Path | None) -> None:
     """Check where a supervised training keeps what it makes; make the mirror."""
     _check_folders(files.checkpoints_folder(), args.results_folder, args.mirror, *more)
-    _check_file(args.classifier)
+    _check_file(args.classifier, getattr(args, "weights", ""))
     if args.mirror and hardware.is_first_process():
         args.mirror.mkdir(parents=True, exist_ok=True)
 
 
-def _check_file(file: pathlib.Path | None) -> None:
+def _check_is_there(folder: pathlib.Path | None) -> None:
+    """Raise a ValueError for a folder that was named and does not exist."""
+    if folder and folder != files.checkpoints_folder() and not folder.is_dir():
+        raise ValueError(files.not_there("folder", folder))
+
+
+def _check_file(file: pathlib.Path | None, *read: str) -> None:
+    """Check that a file can be written, and is not one of those that are read."""
     if file and file.is_dir():
         raise ValueError(f"{str(file)!r} is a folder: give the path of a file.")
+    others = [one for one in read if os.path.exists(one)]
+    if file and file.exists() and any(map(file.samefile, others)):
+        raise ValueError(
+            f"{str(file)!r} is read here and would be lost: name another file to write."
+        )
     _check_folders(file.parent if file else None)
 
 

@@ -102,6 +102,11 @@ def unpack(file: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
+            if "[Content_Types].xml" in archive.namelist():
+                raise ValueError(
+                    f"{str(file)!r} is a file of an office program: save its table as "
+                    "CSV, beside the images."
+                )
             lines = [f"{m.filename} {m.file_size} {m.CRC}" for m in members]
             digest = hashlib.sha256("\n".join(lines).encode(errors="replace"))
             name = re.sub(r'[<>:"\\|?*]', "-", file.stem)  # not every system takes them

@@ -183,7 +183,7 @@ def limited_name(name: str, labels: int | str, seed: int = 0) -> str:
 
 def unlimited_name(name: str) -> str:
     """Name of a data set without what ``limited_name`` adds to it."""
-    return name.partition(",")[0]
+    return re.sub(r", [\d.]+(% of the labels| labels a class)(, seed \d+)?$", "", name)
 
 
 def _amount(labels: int | str) -> tuple[float, bool]:

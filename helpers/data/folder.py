@@ -6,6 +6,7 @@ Which files they are, ``layout`` decides; how one file becomes pixels, ``decodin
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -128,12 +129,25 @@ def find(root: pathlib.Path, left_out: layout.LeftOut) -> layout.Layout:
     Raises:
         ValueError: when there is neither, or nothing to learn from.
     """
-    if labels_csv.is_table(root) and root.is_file():
-        return labels_csv.find(root, left_out)
-    if not root.is_dir():
+    is_table = labels_csv.is_table(root) and root.is_file()
+    if not is_table and not root.is_dir():
         raise ValueError(files.not_there("folder", root))
-    table = labels_csv.beside(root, left_out)
-    return labels_csv.find(table, left_out) if table else layout.find(root, left_out)
+    table = root if is_table else labels_csv.beside(root, left_out)
+    if table is None:
+        return layout.find(root, left_out)
+    noticed = layout.LeftOut()
+    try:
+        found = labels_csv.find(table, noticed)
+    except labels_csv.NothingNamedError as error:
+        # A table of something else, such as the names of the classes?
+        noticed, found = layout.LeftOut(), None
+        with contextlib.suppress(ValueError):
+            found = None if is_table else layout.find(root, noticed)
+        if found is None or not found.classes:
+            raise ValueError(str(error)) from None
+        noticed.add("not used, because it names none of the images", table.name)
+    left_out.names |= noticed.names
+    return found
 
 
 def name_of(path: pathlib.Path) -> str:

@@ -10,27 +10,16 @@ from __future__ import annotations
 import collections
 import dataclasses
 import hashlib
+import itertools
 import os
 import pathlib
-import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
 from helpers import files
-from helpers.data import decoding
+from helpers.data import decoding, split_names
 from helpers.data.dataset import share_of
 
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "test": "test",
-    "testing": "test",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "unlabeled": "unlabeled",
-    "unlabelled": "unlabeled",
-}
 # What operating systems and network drives put beside images.
 SYSTEM_FOLDERS = {
     "__macosx",
@@ -110,10 +99,10 @@ def find(root: pathlib.Path, left_out: LeftOut) -> Layout:
         ValueError: when there is nothing to learn from, or the test images have classes
             that the training images lack.
     """
-    root = innermost(root)
+    root = innermost(root, left_out)
     splits, others = collections.defaultdict(list), []
     folders = _folders(root, left_out)
-    named = _splits([folder.name for folder in folders])
+    named = split_names.named([folder.name for folder in folders])
     for folder in folders:
         split = named.get(folder.name)
         splits[split].append(folder) if split else others.append(folder)
@@ -215,26 +204,6 @@ def _held_out(files: Sequence[pathlib.Path], root: pathlib.Path) -> list[pathlib
     return sorted(files, key=digest)[: share_of(len(files), HELD_OUT)]
 
 
-def _splits(names: Sequence[str]) -> dict[str, str]:
-    """Which folders are which split, by their names.
-
-    ``training_set`` and ``seg_test`` are meant only where both kinds are there, and no
-    class could be meant: ``bullet train`` beside ``bus`` is one.
-    """
-    exact = {
-        name: SPLITS[name.casefold()] for name in names if name.casefold() in SPLITS
-    }
-    found = {
-        name: SPLITS[word]
-        for name in names
-        for word in re.split(r"[-_. ]+", name.casefold())
-        if word in SPLITS
-    }
-    both = "train" in found.values() and {"test", "val"} & {*found.values()}
-    could_be_classes = exact and len(found) < len(names)
-    return exact if "train" in exact.values() or could_be_classes or not both else found
-
-
 def image_files(
     folder: pathlib.Path,
     left_out: LeftOut | None = None,
@@ -274,17 +243,32 @@ def normal(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def innermost(root: pathlib.Path) -> pathlib.Path:
-    """Go down while a folder holds nothing but one other folder, as zips often do."""
+def innermost(root: pathlib.Path, left_out: LeftOut | None = None) -> pathlib.Path:
+    """Go down while only one folder in a folder has images, as in images/ and meta/."""
     while True:
         folders = _folders(root, LeftOut())
+        having = list(itertools.islice(filter(_has_images, folders), 2))
+        inner = having or folders
         if (
-            len(folders) != 1
-            or folders[0].name.casefold() in SPLITS
+            len(inner) != 1
+            or inner[0].name.casefold() in split_names.SPLITS
             or _images_in(root, LeftOut())
         ):
             return root
-        root = folders[0]
+        for folder in folders:
+            if folder != inner[0]:
+                image_files(folder, left_out)  # says why it has none
+        root = inner[0]
+
+
+def _has_images(folder: pathlib.Path) -> bool:
+    """Whether there is an image in a folder, at any depth."""
+    soon = (
+        _is_image(pathlib.Path(path, name), LeftOut())
+        for path, _, names in os.walk(folder)
+        for name in names
+    )
+    return any(soon) or bool(image_files(folder))  # the other way may be a link
 
 
 def _folders(folder: pathlib.Path, left_out: LeftOut) -> list[pathlib.Path]:
@@ -307,12 +291,19 @@ def _by_class(
     classes, loose = collections.defaultdict(list), []
     for place in places:
         inside = _folders(place, left_out)
-        if [folder.name for folder in inside] == [place.name]:  # packed twice
-            inside = _folders(inside[0], left_out)
+        while len(inside) == 1 and _is_around(inside[0], place):
+            place = inside[0]
+            inside = _folders(place, left_out)
         for folder in inside:
             classes[normal(folder.name)] += image_files(folder, left_out)
         loose += _images_in(place, left_out)
     return dict(classes), loose
+
+
+def _is_around(folder: pathlib.Path, place: pathlib.Path) -> bool:
+    """Whether the only folder in a place is no class, but what all classes lie in."""
+    packed_twice = folder.name == place.name
+    return packed_twice or folder.name.casefold() in split_names.AROUND
 
 
 def _is_shown(folder_name: str, left_out: LeftOut) -> bool:
@@ -343,18 +334,6 @@ def _is_image(file: pathlib.Path, left_out: LeftOut) -> bool:
     else:
         return True
     return False
-
-
-def shared_folders(found: Layout) -> list[str]:
-    """Names of folders that are in the folders of several classes."""
-    holders = collections.defaultdict(set)
-    for item in () if found.labels_from else [*found.train, *found.test]:
-        *above, _ = relative_name(item[0], found.root).split("/")
-        name = found.classes[item[1]]
-        below = above[above.index(name) + 1 :] if name in above else []
-        if below:
-            holders[below[0]].add(name)
-    return sorted(name for name, classes in holders.items() if len(classes) > 1)
 
 
 def _nothing_to_learn_from(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import filecmp
 import pathlib
 
 import numpy as np
 
-from helpers.data import decoding, layout
+from helpers.data import decoding, layout, split_names
 from helpers.data.dataset import Split
 
 
@@ -77,7 +78,14 @@ def sentences(
         image_size: side in pixels at which all of them are kept.
     """
     said = []
-    shared = layout.shared_folders(found)
+    doubtful = split_names.doubtful(found.classes)
+    if doubtful and not found.labels_from:
+        said.append(
+            f"{layout.some_names(doubtful)} were taken as classes, which such folders "
+            "seldom are: if they are not, name the folder that holds those of the "
+            "classes alone."
+        )
+    shared = shared_folders(found)
     if shared:
         said.append(
             "Several class folders hold folders of the same names, "
@@ -118,6 +126,18 @@ def sentences(
             f"{copies[0]!r}: accuracy on them says nothing about new images."
         )
     return said
+
+
+def shared_folders(found: layout.Layout) -> list[str]:
+    """Names of folders that are in the folders of several classes."""
+    holders = collections.defaultdict(set)
+    for item in () if found.labels_from else [*found.train, *found.test]:
+        *above, _ = layout.relative_name(item[0], found.root).split("/")
+        name = found.classes[item[1]]
+        below = above[above.index(name) + 1 :] if name in above else []
+        if below:
+            holders[below[0]].add(name)
+    return sorted(name for name, classes in holders.items() if len(classes) > 1)
 
 
 def _copies(found: layout.Layout, contents: list[str], checked: Checked) -> list[str]:

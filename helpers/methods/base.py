@@ -139,13 +139,25 @@ class MultiCropOptions(PairOptions):
     small_size: int = 32
     small_scale: tuple[float, float] = (0.05, 0.14)
 
+    def __post_init__(self) -> None:
+        """Check the small views, whose settings have names of their own here."""
+        try:
+            _ = self.small_view
+        except ValueError as error:
+            raise ValueError(f"small_{error}") from None
+
     @property
     def every_view(self) -> tuple[ViewSettings, ...]:
         """The distribution of each view, the two large ones first."""
-        small = dataclasses.replace(
+        small = (self.small_view for _ in range(self.small_views))
+        return (*super().every_view, *small)
+
+    @property
+    def small_view(self) -> ViewSettings:
+        """The distribution of each small view."""
+        return dataclasses.replace(
             self.view, size=self.small_size, scale=self.small_scale
         )
-        return (*super().every_view, *(small for _ in range(self.small_views)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,6 +182,10 @@ class JigsawOptions(MethodOptions):
 
     def __post_init__(self) -> None:
         """Check that there are several cells and that patches fit into them."""
+        try:
+            _ = self.patch_view
+        except ValueError as error:
+            raise ValueError(f"patch_{error}") from None
         if self.grid < 2:
             raise ValueError(f"grid must be at least 2, not {self.grid}.")
         for name in ("cell", "patch"):

@@ -181,7 +181,7 @@ class SplitBatchNorm(batchnorm._NormBase):
         if len(x) < 2 * self.groups:
             raise ValueError(
                 f"{len(x)} images are too few for {self.groups} groups of at least 2: "
-                "lower bn_splits or raise batch_size."
+                "set bn_splits=1 or raise batch_size."
             )
         shared |= {"training": True, "momentum": self.momentum}
         # Every group moves running statistics of its own; their mean is kept.

@@ -54,7 +54,8 @@ class SimSiam(base.Method):
         self.projection_head = heads.SimSiamProjectionHead(
             backbone.feature_dim, hidden, out
         )
-        self.prediction_head = heads.SimSiamPredictionHead(out, out // 4, out)
+        middle = max(1, out // 4)
+        self.prediction_head = heads.SimSiamPredictionHead(out, middle, out)
         self.similarity = NegativeCosineSimilarity()
 
     def loss(self, views: tuple[Tensor, ...], index: Tensor, labels: Tensor) -> Tensor:

@@ -53,6 +53,7 @@ class SwAVOptions(base.MultiCropOptions):
         Raises:
             ValueError: when exp(−2 / ε), of a feature opposite to a prototype, is 0.
         """
+        super().__post_init__()
         if not self.epsilon >= 0.02:
             raise ValueError(f"epsilon must be at least 0.02, not {self.epsilon}.")
 

@@ -134,14 +134,19 @@ def convert(content: Any) -> Converted:
         ValueError: when there is no ResNet, or none that is complete.
     """
     states = dict(layouts.state_dicts(content))
+    told = content.get("network") if isinstance(content, Mapping) else None
+    final = told.get("final") if isinstance(told, Mapping) else None
     places = sorted(layouts.find(states), key=layouts.rank)
+    places.sort(key=lambda place: place.full != f"method.{final}.")
     found, reports = [], []
     for place in places:
         state, kind = states[place.state], layouts.kind_of(place)
         weights = place.weights(state)
         tensors = {own: tensor for own, (_, tensor) in weights.items()}
         unknown = layouts.unknown_layers(place, state, places)
-        ours = kind is layouts.THIS_PROJECT
+        if place.full == f"method.{final}.":  # DINO's teacher, perhaps
+            kind = dataclasses.replace(layouts.THIS_PROJECT, prefix=place.full)
+        ours = kind.maker == layouts.THIS_PROJECT.maker
         try:
             network = layouts.identify(tensors, unknown, ours)
         except layouts.IncompleteError as error:
@@ -183,6 +188,8 @@ def backbone_file(
         ValueError: when the checkpoint cannot be read, its ResNet is not complete, or
             its weights are not numbers to compute with.
     """
+    if _is_ours(path):
+        return path, f"{files.printable(path)} is a backbone file: use it as it is."
     if classifier_files.is_classifier(path):
         backbone, about, said = _of_classifier(path)
     else:
@@ -192,6 +199,14 @@ def backbone_file(
     file = files.checkpoints_folder(folder) / name / weight_files.BACKBONE_FILE
     weight_files.save_backbone(file, backbone, about)
     return file, said
+
+
+def _is_ours(path: pathlib.Path) -> bool:
+    """Whether it is a backbone file of this project, which says all about itself."""
+    try:
+        return "backbone" in weight_files.read_about(path)
+    except ValueError:  # of another kind
+        return False
 
 
 def _of_classifier(path: pathlib.Path) -> tuple[nn.Module, dict[str, Any], str]:
@@ -219,7 +234,8 @@ def _of_checkpoint(
     about = {"backbone": found.network, "stem": found.stem, "norm": found.norm}
     if found.side:
         about["evaluation_size"] = found.side
-    if found.kind is layouts.THIS_PROJECT:
+    is_ours = found.kind.maker == layouts.THIS_PROJECT.maker
+    if is_ours:
         told = content.get("network") or _beside(path)
         about |= _of_same_weights(told, about)
         found = dataclasses.replace(found, stem=about["stem"])
@@ -227,7 +243,7 @@ def _of_checkpoint(
     backbone = backbones.build(found.network, **kind)
     backbone.load_state_dict(backbone.state_dict() | found.tensors)
     weight_files.check_weights(backbone.state_dict(), path.name)  # now in float32
-    notes = "" if found.kind is layouts.THIS_PROJECT else NOT_IN_A_FILE
+    notes = "" if is_ours else NOT_IN_A_FILE
     if notes and found.stem == "small":
         notes += NO_POOL
     return backbone, about, found.describe() + notes

@@ -241,7 +241,8 @@ def check_first(weights: str, name: str, *, stem: str, norm: str) -> None:
         words = [" ".join(f"--{key} {one[key]}" for key in own) for one in (own, asked)]
         raise ValueError(
             f"{weights!r} cannot be the start: it has {words[0]}, and {words[1]} was "
-            "asked for; leave those out to take the file's."
+            "asked for; leave those out to take the file's (in Python give "
+            "**starting_points.pretraining_settings(path))."
         )
 
 

@@ -178,6 +178,7 @@ def ask_folder() -> pathlib.Path | None:
     """Ask for a folder of one's own images, on Drive or here; nothing is None."""
 
     def check(typed: str) -> pathlib.Path | None:
+        typed = typed.removeprefix("folder:")  # as other questions call it
         path = files.expand_home(typed)
         if typed and not path.is_dir():
             raise ValueError(f"There is no folder {typed!r}: type its path or nothing.")

@@ -64,7 +64,7 @@ def ask_number(
     span = f"{minimum} or more" + ("" if maximum is None else f", {maximum} at most")
 
     def check(typed: str) -> int:
-        number = int(typed) if typed.lstrip("-").isdecimal() else minimum - 1
+        number = int(typed) if re.fullmatch(r"-?\d+", typed) else minimum - 1
         if number < minimum or (maximum is not None and number > maximum):
             raise ValueError(f"Type a whole number ({span}), not {typed!r}.")
         return number
@@ -83,7 +83,7 @@ def ask_labels(
     def parse(typed: str) -> str | None:
         if typed.lower() == "all":
             return check(None)
-        if re.fullmatch(r"\d+%?", typed):
+        if re.fullmatch(r"\d+|\d+(\.\d+)?\s*%", typed):
             return check(typed)
         raise ValueError(
             f"Type a number per class, a share such as 10%, or 'all', not {typed!r}."
@@ -114,11 +114,11 @@ def _answer(
     """Get and print a valid answer; `parse` returns the text to print and the value."""
     choices = "".join(f"  {n}. {line}\n" for n, line in enumerate(lines, start=1))
     print(choices, end="")
-    preset = os.environ.get(name, "").strip()
+    preset = _unquoted(os.environ.get(name, ""))
     source = f"environment variable {name}" if preset else f"default of {question!r}"
     while True:
         try:
-            typed = preset or input(f"{question} [{default}] ").strip()
+            typed = preset or _unquoted(input(f"{question} [{default}] "))
         except (EOFError, OSError, StdinNotImplementedError):  # there is no keyboard
             typed = ""
         try:
@@ -130,6 +130,13 @@ def _answer(
         else:
             print(f"{question} -> {shown or 'nothing'}")
             return value
+
+
+def _unquoted(typed: str) -> str:
+    """What was typed, without quotes around it: some systems copy paths with them."""
+    typed = typed.strip()
+    quoted = re.fullmatch(r"""(["'])(.+)\1""", typed)
+    return quoted[2].strip() if quoted else typed
 
 
 def _match(typed: str, values: Sequence[str]) -> str:
@@ -148,5 +155,5 @@ def _match(typed: str, values: Sequence[str]) -> str:
             raise ValueError(
                 f"{typed!r} is not one of the answers: type {known_answers}."
             )
-        match += rest.strip()
+        match += _unquoted(rest)
     return match

@@ -134,11 +134,12 @@ def step_random(
 ) -> StepRandom:
     """The random numbers of a step, for this process's share of the batch.
 
-    Layers that draw from torch's global generator, such as dropout, depend on nothing
-    else either: a training that goes on in the middle of an epoch repeats them.
+    Layers that draw from torch's global generator, such as EfficientNet's dropped
+    blocks, depend on nothing else either: a training that goes on in the middle of an
+    epoch repeats them. With several processes they draw other numbers than one would.
     """
-    torch.manual_seed((seed * 1_000_003 + step) % (1 << 62))
     rank, processes = fabric.global_rank, fabric.world_size
+    torch.manual_seed((seed * 1_000_003 + step + (rank << 48)) % (1 << 62))
     return StepRandom(seed, step, batch_size, fabric.device, rank, processes)
 
 

@@ -88,14 +88,15 @@ def train_epoch(
         ``images`` and ``seconds``), and the losses of this process's steps, (steps,).
     """
     settings, fabric = session.settings, session.fabric
-    method, optimizer = session.method, session.optimizer
+    model, optimizer = session.method, session.optimizer
+    method = model.module  # calls through Fabric would look into every layer
     steps, epoch = session.steps, len(history)
     total = settings.epochs * steps
     before = [entry["loss"] for entry in history]
     part = part or sessions.EpochProgress.empty(session)
     started = time.perf_counter() - part.seconds
-    method.train()
-    method.module.set_view(settings.view_at(epoch))
+    model.train()
+    method.set_view(settings.view_at(epoch))
     batches = session.shuffled(epoch, part.done)
     for step, (images, index) in enumerate(batches, start=epoch * steps + part.done):
         factor = settings.rate_factor(step, steps, before)
@@ -103,11 +104,11 @@ def train_epoch(
         random = engine.step_random(settings.seed, step, settings.batch_size, fabric)
         method.before_step(step / total)
         views = method.views(images, random)
-        loss = method(views, index, session.labels[index])
+        loss = model(views, index, session.labels[index])
         optimizer.zero_grad()
         fabric.backward(loss)
         method.after_backward()
-        engine.clip_gradients(fabric, method, optimizer, settings.gradient_clip)
+        engine.clip_gradients(fabric, model, optimizer, settings.gradient_clip)
         optimizer.step()
         method.after_step((step + 1) / total)
         part.losses[part.done] = loss.detach()

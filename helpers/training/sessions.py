@@ -93,9 +93,11 @@ def start(
             f"{dataset.name} has {count} image(s) to learn from, fewer than one batch "
             f"of {settings.batch_size}: {advice}."
         )
-    if methods.get(settings.method).needs_labels and not (labels >= 0).any():
+    classes = len(labels[labels >= 0].unique())
+    if methods.get(settings.method).needs_labels and classes < 2:
+        lacks = "a single class" if classes else "none"
         raise ValueError(
-            f"{settings.method} learns from labels, and {dataset.name} has none: "
+            f"{settings.method} learns from labels, and {dataset.name} has {lacks}: "
             "choose another method, such as simclr, or images with labels."
         )
     dataset.warn_if_enlarged(settings.image_size)
@@ -239,8 +241,12 @@ def save(
         return
     if not part.done:
         write_backbone(session, store, dataset, progress)
+    method = session.method.module
+    named, final = method.named_modules(), method.final_backbone
+    name = next((name for name, module in named if module is final), "")
     state = {
-        "network": session.settings.network(len(progress.history) - 1),
+        "network": session.settings.network(len(progress.history) - 1)
+        | {"final": name},
         "method": session.method.state_dict(),
         "optimizer": session.optimizer.state_dict(),
         "scaler": fabric.strategy.precision.state_dict(),

@@ -219,7 +219,9 @@ def test_only_of_several_processes_another_one_can_have_gone(run, monkeypatch):
     assert error.startswith("Another process of this run has ended")
 
 
-def test_letters_that_a_file_lacks_are_written_as_numbers(monkeypatch):
+def test_letters_that_a_file_lacks_are_written_as_numbers(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "żółw").mkdir()
     written = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
     monkeypatch.setattr(sys, "stdout", written)
     monkeypatch.setattr(sys, "argv", ["helpers", "list", "--folder", "żółw"])

@@ -8,8 +8,10 @@ import hostile
 import numpy as np
 import PIL.Image
 import pytest
+import small
 import torch
 
+from helpers.cli import command_line, commands
 from helpers.models import weight_files
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
@@ -164,3 +166,47 @@ def test_a_reader_that_has_enough_ends_a_command_in_silence():
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait() == 0
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_nothing_that_is_read_is_written_over(pets, run, tmp_path):
+    weights = small.backbone_file(tmp_path, "run", data="folder:pets", fit="pad")
+    photo = pets / "cat" / "0.png"
+    before = weights.read_bytes(), photo.read_bytes()
+    for line in (
+        f"evaluate --weights {weights} --data folder:{pets} --protocols linear-probe "
+        f"--classifier {weights}",
+        f"search {photo} --weights {weights} --images {pets} --output {photo}",
+        f"export --weights {weights} --output {weights}",
+    ):
+        status, _, error = run(line)
+        assert (status, "is read here and would be lost" in error) == (2, True), line
+    assert (weights.read_bytes(), photo.read_bytes()) == before
+
+
+def test_images_are_prepared_as_those_of_a_backbones_own_folder(pets, tmp_path):
+    told = {"data": "folder:pets", "fit": "pad", "stored_size": 48}
+    weights = small.backbone_file(tmp_path, "run", **told)
+    line = ["evaluate", "--weights", str(weights), "--data", f"folder:{pets}"]
+    images = command_line.parse(line)[1].images
+    assert (images.folder_fit, images.folder_image_size) == ("pad", 48)
+    chosen = command_line.parse([*line, "--folder-fit", "crop"])[1].images
+    assert chosen.folder_fit == "crop"
+
+
+def test_a_larger_side_than_images_were_kept_at_is_what_the_network_sees(tmp_path):
+    told = {"data": "folder:pets", "stored_size": 48, "evaluation_size": 48}
+    weights = str(small.backbone_file(tmp_path, "run", **told))
+    for size, kept in ((None, 48), (32, 48), (128, 128)):
+        assert commands._network(weights, size=size)[1]["stored_size"] == kept
+
+
+def test_the_home_folder_is_understood_in_every_flag(monkeypatch, tmp_path, run):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))  # Windows
+    line = ["pretrain", "byol", "--checkpoints=~/runs", "--mirror", "~"]
+    location = command_line.parse(line)[1].location
+    assert (location.checkpoints, location.mirror) == (tmp_path / "runs", tmp_path)
+    for command in ("list", "results"):
+        status, _, error = run(f"{command} --folder nowhere")
+        assert (status, error) == (2, "There is no folder 'nowhere': check the path.\n")

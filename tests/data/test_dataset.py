@@ -6,7 +6,12 @@ import pytest
 import small
 import torch
 
-from helpers.data.dataset import limit_labels, limited_name, stratified_split
+from helpers.data.dataset import (
+    limit_labels,
+    limited_name,
+    stratified_split,
+    unlimited_name,
+)
 
 
 def rows(split):
@@ -123,3 +128,11 @@ def test_a_sample_of_images_without_labels_is_not_the_first_ones(dataset):
 @pytest.mark.parametrize("labels", [4, "50%"])
 def test_the_name_with_few_labels_is_known_beforehand(dataset, labels):
     assert limit_labels(dataset, labels, 1).name == limited_name("small", labels, 1)
+
+
+@pytest.mark.parametrize("name", ["stl10", "folder:cats, dogs", "folder:a, 5 labels"])
+def test_a_name_without_what_few_labels_add_to_it(name):
+    for labels, seed in ((20, 0), ("12.5%", 0), ("10%", 3), (5, 1)):
+        limited = limited_name(name, labels, seed)
+        assert unlimited_name(limited) == name
+    assert unlimited_name(name) == name

@@ -75,7 +75,7 @@ def test_columns_and_files_may_be_called_as_is_usual_elsewhere(photos):
     write(photos, "Image_ID,label\n" + "".join(rows) + "8,a\n")
     _, (train, _, test), words = find(photos)
     assert sorted(int(name) for name, _ in train + test) == [3, 4, 5, 6, 7]
-    assert "1 named in labels.csv, but not there (8)" in words
+    assert "1 named in labels.csv by what several images are called (8)" in words
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
@@ -212,3 +212,77 @@ def test_a_table_that_cannot_be_is_one_sentence(text, message, photos):
     table.write_bytes(b"file,class\n\xff\xfe\x00,a\n")
     with pytest.raises(ValueError, match=r"labels\.csv' cannot be read as a table"):
         labels_csv.find(table, layout.LeftOut())
+
+
+@pytest.mark.parametrize("column", ["set", "Usage", "fold"])
+def test_a_column_that_holds_splits_alone_is_the_split(column, photos):
+    splits = ["train", "train", "", "val", "Test"]
+    rows = [line(n, "ab"[n % 2], "1", splits[n]) for n in range(5)]
+    write(photos, f"file,class,size,{column}\n" + "".join(rows))
+    _, (train, _, test), _ = find(photos)
+    assert [name for name, _ in train] == ["0", "2", "1"]
+    assert [name for name, _ in test] == ["4"]
+
+
+def test_without_such_a_column_the_folders_say_the_split(photos, tmp_path):
+    for number in range(10):
+        place = tmp_path / "data" / ("test" if number > 6 else "train")
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photos / f"deep/er/{number}.png", place)
+    names = [
+        f"{'test' if n > 6 else 'train'}/{n}.png,{'ab'[n % 2]}\n" for n in range(10)
+    ]
+    write(tmp_path / "data", "file,class\n" + "".join(names))
+    found, (train, _, test), _ = find(tmp_path / "data")
+    assert not found.is_held_out
+    assert sorted(name for name, _ in test) == ["7", "8", "9"]
+    assert len(train) == 7
+
+
+def test_of_images_with_the_same_name_that_of_the_tables_folder_is_meant(
+    tmp_path, photos
+):
+    for place in ("train", "test"):
+        (tmp_path / "data" / place).mkdir(parents=True)
+        for number in range(4):
+            shutil.copy(photos / f"deep/er/{number}.png", tmp_path / "data" / place)
+    rows = "id,label\n" + "".join(f"{n},{'ab'[n % 2]}\n" for n in range(4))
+    table = write(tmp_path / "data", rows, "train.csv")
+    found, (train, _, test), _ = find(table)
+    assert {file.parent.name for file, _ in [*found.train, *found.test]} == {"train"}
+    assert len(train) + len(test) == 4
+    table = write(tmp_path / "data", rows, "all.csv")
+    with pytest.raises(
+        ValueError, match=r"4 named in all\.csv by what several images are"
+    ):
+        find(table)
+
+
+def test_rows_that_name_folders_are_counted(photos):
+    write(photos, "file,class\ndeep/er,a\n" + line(1, "a") + line(2, "a"))
+    assert "1 row(s) of labels.csv that name a folder (deep/er)" in find(photos)[2]
+
+
+@pytest.mark.parametrize("head", ["sep=;\n", "\n \n", "sep=;\n\n"])
+def test_what_spreadsheets_put_before_the_columns_is_passed_over(head, photos):
+    rows = [f"deep/er/{n}.png;{'ab'[n % 2]}\n" for n in range(6)]
+    write(photos, head + "file;class\n" + "".join(rows))
+    assert find(photos)[0].classes == ("a", "b")
+    write(photos, head + "file;class;split\ndeep/er/0.png;a;x\n")
+    with pytest.raises(ValueError, match=rf"Line {head.count(chr(10)) + 2} of"):
+        find(photos)
+
+
+def test_a_table_of_the_names_of_the_classes_is_none_of_the_images(photos, tmp_path):
+    for number in range(6):
+        place = tmp_path / "data" / str(number % 2)
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photos / f"deep/er/{number}.png", place / f"x{number}.png")
+    table = write(tmp_path / "data", "id,label\n7,cat\n8,dog\n")
+    found, _, words = find(tmp_path / "data")
+    assert found.classes == ("0", "1")
+    assert words.endswith(
+        "1 not used, because it names none of the images (labels.csv)."
+    )
+    with pytest.raises(ValueError, match="names no image to learn from"):
+        find(table)

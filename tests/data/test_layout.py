@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from helpers.data import layout
+from helpers.data import layout, remarks, split_names
 
 
 def touch(root, *names):
@@ -102,7 +102,7 @@ def test_class_folders_that_hold_the_same_folders_are_said(tmp_path):
         root = tmp_path / names[0].replace("/", " ")
         found, _ = find(touch(root, *many(*names)))
         assert found.classes == ("cats", "dogs")
-        assert layout.shared_folders(found) == shared
+        assert remarks.shared_folders(found) == shared
 
 
 def test_names_of_any_bytes_can_be_held_out(tmp_path):
@@ -298,3 +298,40 @@ def test_what_is_missing_is_said_in_one_sentence(names, message, tmp_path):
         find(touch(tmp_path, *names))
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("folders", "classes", "expected"),
+    [
+        (["train2017", "val2017"], (), (5, 0)),  # COCO
+        (["trainA", "trainB", "testA", "testB"], (), (10, 0)),  # CycleGAN
+        (["train/images", "valid/images"], (), (5, 0)),  # Roboflow
+        (["images/a", "images/b", "meta"], ("a", "b"), (0, 2)),  # Food-101
+        (["train/images/a", "train/images/b"], ("a", "b"), (0, 2)),
+        (["labeled/a", "labeled/b", "unlabeled"], ("a", "b"), (5, 2)),
+        (["trainset/a", "trainset/b", "testset/a", "testset/b"], ("a", "b"), (0, 10)),
+    ],
+)
+def test_folders_around_those_of_the_classes_are_seen_through(
+    folders, classes, expected, tmp_path
+):
+    touch(tmp_path, *many(*(one for one in folders if one != "meta")))
+    if "meta" in folders:
+        touch(tmp_path, "meta/classes.txt")
+    found, _ = find(tmp_path)
+    assert found.classes == classes
+    assert (len(found.unlabeled), len(found.test)) == expected
+
+
+def test_why_a_folder_beside_has_no_images_is_said(tmp_path):
+    touch(tmp_path, *many("cat"), "dog/1.heic", "dog/2.txt")
+    found, words = find(tmp_path)
+    assert counts(found) == (0, 5, 0)
+    assert "1 with an ending that Pillow does not read (.txt)" in words
+
+
+def test_classes_that_may_be_none_are_named(tmp_path):
+    for names in (["annotations", "Images"], ["train1", "cat"], ["testA", "b"]):
+        doubtful = split_names.doubtful(names)
+        assert doubtful == [name for name in names if name not in ("cat", "b")]
+    assert split_names.doubtful(["bullet train", "test tube", "trains", "cat"]) == []

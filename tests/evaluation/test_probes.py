@@ -176,6 +176,13 @@ def test_top5_begins_with_six_classes(classes):
     assert found.top5 == (None if classes == 5 else 100)
 
 
+def test_a_class_without_a_vote_is_not_among_the_first_five():
+    votes = torch.zeros(1, 8)
+    votes[0, 3] = 1
+    assert probes.score(votes, torch.tensor([3])).top5 == 100
+    assert probes.score(votes, torch.tensor([0])).top5 == 0
+
+
 def test_outputs_that_are_no_numbers_are_not_scored():
     outputs = torch.eye(3)
     outputs[1, 2] = torch.nan

@@ -83,3 +83,19 @@ def test_patches_are_cropped_and_blurred_by_options_of_their_own():
     view = options.patch_view
     assert (view.scale, view.blur) == ((0.7, 0.9), 0.1)
     assert dataclasses.replace(options.view, scale=view.scale, blur=0.1) == view
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "message"),
+    [
+        ("pirl", {"patch_scale": (0.5, 0.1)}, "patch_scale must be two shares"),
+        ("pirl", {"patch_blur": 2.0}, "patch_blur must be a probability"),
+        ("swav", {"small_size": 0}, "small_size must be"),
+        ("dino", {"small_scale": (0.5, 0.1)}, "small_scale must be two shares"),
+    ],
+)
+def test_settings_of_other_views_are_refused_by_their_own_names(
+    method, changes, message
+):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        settings.configure(method, "minutes", **changes)

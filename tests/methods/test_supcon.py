@@ -28,11 +28,16 @@ def test_supcon_groups_the_labelled_images_by_class(images):
     assert torch.allclose(supcon(views, tiny.INDEX, labels), expected)
 
 
-def test_supcon_says_when_there_are_no_labels(dataset, tmp_path, small_backbone):
-    unlabeled = torch.full_like(dataset.pretraining.labels, -1)
+@pytest.mark.parametrize(("label", "lacks"), [(-1, "none"), (1, "a single class")])
+def test_supcon_says_when_there_are_no_classes(
+    label, lacks, dataset, tmp_path, small_backbone
+):
+    unlabeled = torch.full_like(dataset.pretraining.labels, label)
     without = dataclasses.replace(
         dataset, pretraining=dataclasses.replace(dataset.pretraining, labels=unlabeled)
     )
-    with pytest.raises(ValueError, match="supcon learns from labels, and small has no"):
+    with pytest.raises(
+        ValueError, match=f"supcon learns from labels, and small has {lacks}"
+    ):
         chosen = settings.configure("supcon", batch_size=16)
         pretraining.pretrain(chosen, without, folder=tmp_path)

@@ -13,6 +13,7 @@ import zipfile
 import numpy as np
 import pytest
 import safetensors.torch
+import small
 import torch
 import torchvision
 from lightly import models as lightly_models
@@ -387,6 +388,19 @@ def test_a_state_of_this_project_gives_the_backbone_of_its_run(
     assert about["stem"] == ("pool" if beside or within else "small")
     assert f"with stem {about['stem']!r}" in said
     assert about.get("evaluation_size") == (56 if beside or within else None)
+    told = {"network": about | {"final": "teacher.0"}}
+    torch.save(state | told, path)
+    file, _ = conversion.backbone_file(path, tmp_path / "teacher")
+    own, _ = weight_files.load_backbone(file)
+    assert_same(own.state_dict(), method.teacher[0].state_dict())
+
+
+def test_a_backbone_file_stays_what_it_is(tmp_path):
+    file = small.backbone_file(tmp_path, "run", stem="pool", evaluation_size=48)
+    assert conversion.backbone_file(file, tmp_path) == (
+        file,
+        f"{file} is a backbone file: use it as it is.",
+    )
 
 
 @pytest.mark.parametrize(
@@ -650,7 +664,6 @@ def test_damaged_and_missing_files_are_one_sentence(tmp_path):
     content = (tmp_path / "whole.pth").read_bytes()
     for name, part in {
         "half.pth": content[: len(content) // 2],
-        "empty.pth": b"",
     }.items():
         (tmp_path / name).write_bytes(part)
         with pytest.raises(ValueError, match=f"{name} is not a whole checkpoint") as e:
@@ -668,6 +681,7 @@ def test_damaged_and_missing_files_are_one_sentence(tmp_path):
             b"version https://git-lfs.github.com/spec/v1",
             "is a pointer of Git LFS, .* git",
         ),
+        (b"", "is empty, not a checkpoint .*: download or copy it again"),
         (gzip.compress(b"weights"), "is compressed by gzip, .*: unpack it"),
         (b"\x89HDF\r\n", "is an HDF5 file, .*: weights of PyTorch"),
         (pickle.dumps({"weight": 1}), "is a plain pickle, .* trust its maker, load it"),

@@ -94,7 +94,7 @@ def test_a_truncated_backbone_is_one_sentence(tmp_path, backbone):
     content = file.read_bytes()
     for length in (0, 5, 1_000, len(content) - 1):
         file.write_bytes(content[:length])
-        with pytest.raises(ValueError, match="not a whole safetensors file: download"):
+        with pytest.raises(ValueError, match=r"not a .*safetensors file: download"):
             weight_files.load_backbone(file)
     with pytest.raises(ValueError, match="There is no file"):
         weight_files.load_backbone(tmp_path / "missing.safetensors")

@@ -27,15 +27,18 @@ FAULTS = {
             ("logisticregression__C=penalty", "logisticregression__C=1.0"),
         ],
         f"{PROBES}::test_the_first_five_count_where_there_are_more_classes": [
-            ("accuracy(5) if count > 5", "accuracy(3) if count > 5"),
+            ("sum(dim=1) <= 5)", "sum(dim=1) <= 3)"),
         ],
         f"{PROBES}::test_scores_by_hand": [
-            ("accuracy(5) if count > 5", "accuracy(2) if count > 2"),
+            ("if count > 5 else None", "if True else None"),
             ('average="micro"', 'average="macro"'),
         ],
+        f"{PROBES}::test_a_class_without_a_vote_is_not_among_the_first_five": [
+            ("(outputs >= own)", "(outputs > own)"),
+        ],
         f"{PROBES}::test_top5_begins_with_six_classes": [
-            ("accuracy(5) if count > 5", "accuracy(5) if count > 4"),
-            ("accuracy(5) if count > 5", "accuracy(5) if count > 6"),
+            ("if count > 5 else None", "if count > 4 else None"),
+            ("if count > 5 else None", "if count > 6 else None"),
         ],
         f"{PROBES}::test_a_class_without_test_images_counts_for_nothing": [
             ("np.nanmean(self.per_class)", "np.mean(np.nan_to_num(self.per_class))"),

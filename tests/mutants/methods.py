@@ -67,7 +67,7 @@ FAULTS = {
             ('{"params": encoder}', '{"params": encoder, "constant": True}'),
         ],
         f"{LAYOUT}[simsiam]": [
-            ("(out, out // 4, out)", "(out, out, out)"),
+            ("(out, middle, out)", "(out, out, out)"),
             (
                 "backbone.feature_dim, hidden, out\n",
                 "backbone.feature_dim, out // 4, out\n",

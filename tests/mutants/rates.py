@@ -154,7 +154,11 @@ FAULTS = {
             ("fabric.device, rank, processes)", "fabric.device)"),
         ],
         f"{LOOP}::test_layers_that_draw_random_numbers_go_on_bit_for_bit": [
-            ("    torch.manual_seed((seed * 1_000_003 + step) % (1 << 62))\n", ""),
+            (
+                "    torch.manual_seed("
+                "(seed * 1_000_003 + step + (rank << 48)) % (1 << 62))\n",
+                "",
+            ),
         ],
         f"{LOOP}::test_gradients_are_clipped_to_a_norm_of_all_together": [
             ("max_norm=max_norm,", "max_norm=10 * max_norm,"),

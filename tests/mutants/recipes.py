@@ -90,7 +90,10 @@ FAULTS = {
         ],
         SHORT: [
             ('"target_momentum": 0.97', '"target_momentum": 0.99'),
-            ('"predictor_scale": 10.0', '"predictor_scale": 1.0'),
+            (
+                '"predictor_scale": 10.0,\n        },\n        gpu_hour',
+                '"predictor_scale": 1.0,\n        },\n        gpu_hour',
+            ),
         ],
     },
     "methods/simclr.py": {

@@ -41,7 +41,7 @@ FAULTS = {
         ],
         f"{LOOP}::test_the_loop_is_ten_lines_of_torch": [
             ("        optimizer.zero_grad()\n", ""),
-            ("    method.train()\n", "    method.eval()\n"),
+            ("    model.train()\n", "    method.eval()\n"),
             ("engine.step_random(settings.seed, step,", "engine.step_random(0, step,"),
             (
                 "engine.step_random(settings.seed, step,",
@@ -85,7 +85,7 @@ FAULTS = {
             ('"images": (epoch + 1) * steps', '"images": epoch * steps'),
         ],
         f"{SESSIONS}::test_views_grow_in_the_middle_of_a_run_that_is_stopped_there": [
-            ("    method.module.set_view(settings.view_at(epoch))\n", ""),
+            ("    method.set_view(settings.view_at(epoch))\n", ""),
         ],
         f"{LOOP}::test_a_finished_run_is_returned_without_training": [
             ("    method.module.set_view(settings.view_at(len(history) - 1))\n", ""),
@@ -181,8 +181,8 @@ FAULTS = {
                 "(session.method.module.backbone, about)",
             ),
         ],
-        "methods/test_supcon.py::test_supcon_says_when_there_are_no_labels": [
-            ("needs_labels and not (labels >= 0).any()", "needs_labels and False"),
+        "methods/test_supcon.py::test_supcon_says_when_there_are_no_classes": [
+            ("needs_labels and classes < 2", "needs_labels and False"),
         ],
         f"{LOOP}::test_a_whole_state_of_something_else_is_one_sentence": [
             ("if not 0 <= part.done <= session.steps:", "if False:"),

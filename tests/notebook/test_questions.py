@@ -134,7 +134,8 @@ def test_choose_returns_the_value_of_a_line(monkeypatch, keyboard, capsys):
 
 
 @pytest.mark.parametrize(
-    ("typed", "expected"), [("all", None), ("20", "20"), ("10%", "10%"), ("", None)]
+    ("typed", "expected"),
+    [("all", None), ("20", "20"), ("10%", "10%"), ("12.5 %", "12.5 %"), ("", None)],
 )
 def test_labels_are_all_a_number_or_a_share(typed, expected, keyboard):
     keyboard(typed)
@@ -146,6 +147,16 @@ def test_another_number_of_labels_is_asked_for_again(keyboard, capsys):
     assert questions.ask_labels() == "1%"
     assert len(prompts) == 2
     assert "a share such as 10%" in capsys.readouterr().out
+
+
+def test_a_path_may_be_copied_with_its_quotes(keyboard, monkeypatch):
+    keyboard('folder:"C:/my pets"')
+    assert ask_images() == "folder:C:/my pets"
+    monkeypatch.setenv("STL_DATA", "'stl10'")
+    assert ask_images() == "stl10"
+    keyboard('"a b"', '"')
+    for expected in ("a b", '"'):
+        assert questions.ask("What?", None, "", "STL_NONE") == expected
 
 
 @pytest.fixture(scope="module")
