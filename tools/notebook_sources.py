@@ -9,12 +9,13 @@ behind, so it can be brought up to date alone.
 import ast
 import pathlib
 import re
-import textwrap
 
 import nbformat
 
+from helpers.notebook import source
+
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
-SHOWN = re.compile(r"`(\S+\.py)`, lines (\d+) to \d+\n\n(`{3}|~{4})python\n")
+SHOWN = re.compile(r"(`(\S+\.py)`), lines (\d+) to \d+\n")
 DEFINED = re.compile(r"(?:class|def) (\w+)")
 
 
@@ -29,25 +30,20 @@ def refresh(notebook: nbformat.NotebookNode) -> None:
             markdown = output.get("data", {}).get("text/markdown", "")
             if shown := SHOWN.match(markdown):
                 name = DEFINED.search(output.data["text/plain"])[1]
-                file, start, fence = shown.groups()
-                first, source = _find(PROJECT / file, name, int(start))
-                last = first + source.count("\n")
-                caption = f"`{file}`, lines {first} to {last}"
-                output.data["text/markdown"] = (
-                    f"{caption}\n\n{fence}python\n{source}\n{fence}\n"
-                )
-                output.data["text/plain"] = source
+                caption, file, near = shown.groups()
+                first, code = _find(PROJECT / file, name, int(near))
+                output.data.update(source.bundle(code, caption, first))
 
 
 def _find(file: pathlib.Path, name: str, near: int) -> tuple[int, str]:
-    """First line and source of a definition; of several, the nearest to a line."""
+    """First line and code of a definition; of several, the nearest to a line."""
     text = file.read_text("utf-8")
     found = []
     for node in ast.walk(ast.parse(text)):
         if getattr(node, "name", None) == name and hasattr(node, "decorator_list"):
             first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
             lines = text.splitlines()[first - 1 : node.end_lineno]
-            found.append((first, textwrap.dedent("\n".join(lines))))
+            found.append((first, "\n".join(lines)))
     if not found:
         raise LookupError(f"{file.name} has no {name}: run the notebook again.")
     return min(found, key=lambda one: abs(one[0] - near))

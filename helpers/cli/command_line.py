@@ -93,8 +93,8 @@ def _evaluation(rest: list[str]) -> tuple[flags.Evaluate, str]:
     if source.startswith("folder:"):  # other images are prepared alike
         kept, fit = about.get("stored_size"), about.get("fit", "crop")
         images = flags.Images(folder_image_size=kept, folder_fit=fit)
-    if source.startswith("folder:") and "data" not in chosen:
-        unnamed = f"{file} has learned from {files.printable(source)}"
+        if "data" not in chosen:
+            unnamed = f"{file} has learned from {files.printable(source)}"
     default = flags.Evaluate(weights=tyro.MISSING, training=training, images=images)
     return default, unnamed
 

@@ -75,6 +75,7 @@ def evaluate(args: flags.Evaluate) -> None:
     )
     if "fine-tuning" in args.protocols:
         backbones.check_side(*backbone.network, training.view.size)
+    _check_file(args.classifier, args.weights)
     _prepare_folders(args, args.figures)
     if {*args.protocols} != {"fine-tuning"}:
         print(_whole_images(backbone))
@@ -132,6 +133,7 @@ def baseline(args: flags.Baseline) -> None:
     training = args.training
     backbones.check(args.backbone, stem=args.stem)
     backbones.check_side(args.backbone, args.stem, training.view.size)
+    _check_file(args.classifier)
     _prepare_folders(args)
     dataset = args.images.load(training.view.whole_size)
     with report.Report(args) as kept:
@@ -318,7 +320,6 @@ def _check_folders(*folders: pathlib.Path | None) -> None:
 def _prepare_folders(args: flags.EvaluationFlags, *more: pathlib.Path | None) -> None:
     """Check where a supervised training keeps what it makes; make the mirror."""
     _check_folders(files.checkpoints_folder(), args.results_folder, args.mirror, *more)
-    _check_file(args.classifier, getattr(args, "weights", ""))
     if args.mirror and hardware.is_first_process():
         args.mirror.mkdir(parents=True, exist_ok=True)
 

@@ -78,7 +78,7 @@ def find(table: pathlib.Path, left_out: layout.LeftOut) -> layout.Layout:
             left_out.add(f"row(s) of {name} without a file", f"line {line}")
         elif file is None:
             left_out.add(f"outside the folder of {name}", row["file"])
-        elif row["file"] in several and file not in there:
+        elif file in several and file not in there:
             left_out.add(f"named in {name} by what several images are called", file)
         elif not (file in there or os.path.exists(root / file)):
             left_out.add(f"named in {name}, but not there", file)

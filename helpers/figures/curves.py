@@ -74,8 +74,12 @@ def training(
     spread.axhline(1, color=FAINT, linestyle="--", linewidth=1.2)
     spread.axhspan(0, collapse_level, color=WRONG, alpha=0.18, linewidth=0)
     at_left = spread.get_yaxis_transform()
-    for level, word in ((1.05, "all directions"), (collapse_level, "collapsed")):
-        spread.text(0.02, level + 0.01, word, transform=at_left, fontsize=8)
+    # The curve itself is often at 1.
+    for height, word in (
+        (1.06, "all directions"),
+        (collapse_level + 0.01, "collapsed"),
+    ):
+        spread.text(0.02, height, word, transform=at_left, fontsize=8)
     highest = max((entry["spread"] for entry in history), default=0)
     spread.set_ylim(0, max(1.2, 1.1 * highest))
     return fig

@@ -136,15 +136,16 @@ def convert(content: Any) -> Converted:
     states = dict(layouts.state_dicts(content))
     told = content.get("network") if isinstance(content, Mapping) else None
     final = told.get("final") if isinstance(told, Mapping) else None
+    result = f"method.{final}."  # of a run of this project, such as DINO's teacher
     places = sorted(layouts.find(states), key=layouts.rank)
-    places.sort(key=lambda place: place.full != f"method.{final}.")
+    places.sort(key=lambda place: place.full != result)
     found, reports = [], []
     for place in places:
         state, kind = states[place.state], layouts.kind_of(place)
         weights = place.weights(state)
         tensors = {own: tensor for own, (_, tensor) in weights.items()}
         unknown = layouts.unknown_layers(place, state, places)
-        if place.full == f"method.{final}.":  # DINO's teacher, perhaps
+        if place.full == result:
             kind = dataclasses.replace(layouts.THIS_PROJECT, prefix=place.full)
         ours = kind.maker == layouts.THIS_PROJECT.maker
         try:

@@ -25,13 +25,24 @@ def show_source(*objects: Any) -> None:
         except (TypeError, OSError):
             message = "has no source: pass a class, a function or a module"
             raise ValueError(f"{shown!r} {message}.") from None
-        if not inspect.ismodule(shown):
-            caption += f", lines {start} to {start + len(lines) - 1}"
-        source = textwrap.dedent("".join(lines)).rstrip()
-        fence = "~~~~" if "```" in source else "```"
-        markdown = f"{caption}\n\n{fence}python\n{source}\n{fence}\n"
-        bundle = {"text/plain": source, "text/markdown": markdown}
-        IPython.display.display(bundle, raw=True)
+        first = 0 if inspect.ismodule(shown) else start
+        IPython.display.display(bundle("".join(lines), caption, first), raw=True)
+
+
+def bundle(code: str, caption: str, first: int = 0) -> dict[str, str]:
+    """What a notebook displays of some code: the text, and a block of Markdown.
+
+    Args:
+        code: whole lines of it.
+        caption: names where it is.
+        first: number of its first line, for the caption; 0 leaves numbers out.
+    """
+    source = textwrap.dedent(code).rstrip()
+    if first:
+        caption += f", lines {first} to {first + source.count(chr(10))}"
+    fence = "~~~~" if "```" in source else "```"
+    markdown = f"{caption}\n\n{fence}python\n{source}\n{fence}\n"
+    return {"text/plain": source, "text/markdown": markdown}
 
 
 def _relative(file: pathlib.Path) -> str:

@@ -1,7 +1,7 @@
 """The engine of both training loops: Lightning Fabric, on one process or many.
 
 Every step's batch is shared equally by the processes, and all randomness belongs to the
-whole batch: many processes learn the same as one.
+whole batch: many processes learn the same as one, unless a layer draws numbers itself.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ FAULTS = {
                 "if False else flags.Images()",
             ),
             ("    if unnamed:  # after --help\n", "    if False:\n"),
-            ('if source.startswith("folder:") and "data" not in chosen:', "if source:"),
+            ('        if "data" not in chosen:\n', "        if True:\n"),
         ],
     },
     "notebook/choices.py": {
