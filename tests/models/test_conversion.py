@@ -682,7 +682,7 @@ def test_damaged_and_missing_files_are_one_sentence(tmp_path):
             "is a pointer of Git LFS, .* git",
         ),
         (b"", "is empty, not a checkpoint .*: download or copy it again"),
-        (gzip.compress(b"weights"), "is compressed by gzip, .*: unpack it"),
+        (gzip.compress(b"weights", mtime=0), "is compressed by gzip, .*: unpack it"),
         (b"\x89HDF\r\n", "is an HDF5 file, .*: weights of PyTorch"),
         (pickle.dumps({"weight": 1}), "is a plain pickle, .* trust its maker, load it"),
     ],
