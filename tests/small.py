@@ -136,6 +136,8 @@ def backbone_file(folder, name, **about):
     file = folder / name / weight_files.BACKBONE_FILE
     known = {"method": "byol", "data": "demo", "backbone": "resnet18", "stem": "small"}
     known |= about
-    network = backbones.build(known["backbone"], stem=known["stem"])
+    network = backbones.build(
+        known["backbone"], stem=known["stem"], norm=known.get("norm", "batch")
+    )
     weight_files.save_backbone(file, network, known)
     return file

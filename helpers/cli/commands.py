@@ -74,7 +74,7 @@ def evaluate(args: flags.Evaluate) -> None:
         args.weights, args.backbone, args.stem, image_size=training.view.whole_size
     )
     if "fine-tuning" in args.protocols:
-        backbones.check_side(*backbone.network, training.view.size)
+        backbones.check_side(*backbone.network[:2], training.view.size)
     _check_file(args.classifier, args.weights)
     _prepare_folders(args, args.figures)
     if {*args.protocols} != {"fine-tuning"}:

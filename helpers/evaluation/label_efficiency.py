@@ -26,7 +26,7 @@ def measure(
     dataset: Dataset,
     settings: supervised.FineTuningSettings,
     *,
-    network: tuple[str, str] = ("resnet18", "imagenet"),
+    network: tuple[str, str, str] = ("resnet18", "imagenet", "batch"),
     image_size: int,
     amounts: Sequence[int] = AMOUNTS,
     **kept: Any,
@@ -45,7 +45,8 @@ def measure(
         create: returns the pre-trained backbone, a new copy at every call.
         dataset: its test images are scored once per point.
         settings: for training all layers; nothing is held out for validation.
-        network: names of the backbone and its stem, for the baseline.
+        network: names of the backbone, its stem and its normalisation, for the
+            baseline.
         image_size: side of the whole images that the frozen backbone sees, in pixels.
         amounts: labels per class; those that are not there are left out, and the
             number that the smallest class has is added.
@@ -60,8 +61,8 @@ def measure(
     smallest = int(dataset.train.labels.bincount().min())
     amounts = [*(n for n in amounts if n < smallest), smallest]
     features = protocols.encode(create(), dataset, image_size=image_size)
-    about = dict(zip(("backbone", "stem"), network, strict=True))
-    fresh = functools.partial(backbones.build, network[0], stem=network[1])
+    about, (name, stem, norm) = backbones.about(*network), network
+    fresh = functools.partial(backbones.build, name, stem=stem, norm=norm)
     starts = {"baseline": ("random", fresh), "fine-tuning": ("pre-trained", create)}
     curves: dict[str, dict[int, float]] = {
         "baseline": {},
@@ -87,8 +88,8 @@ def measure(
             experiment = protocols.Experiment(
                 part, method, about, seeds=[settings.seed], **kept
             )
-            name = f"{way}, {amount} labels per class"
-            training = protocols.all_layers(build, experiment, chosen, name)
+            label = f"{way}, {amount} labels per class"
+            training = protocols.all_layers(build, experiment, chosen, label)
             # A point is an accuracy: its weights would only fill the disk.
             point = dataclasses.replace(
                 training, pack=lambda _: {}, unpack=lambda _: None

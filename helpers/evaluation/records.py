@@ -24,6 +24,7 @@ from torch import nn
 from helpers import files, hardware
 from helpers.data import streaming
 from helpers.data.dataset import Dataset
+from helpers.models import backbones
 
 PROTOCOLS = ("baseline", "k-NN", "linear probe", "MLP head", "fine-tuning")
 # What a reader needs to judge a record, and what it may hold: texts, whole numbers,
@@ -94,7 +95,7 @@ def conditions(
     about = about or {}
     shaped = {
         "method": method,
-        "backbone": _backbone(about),
+        "backbone": backbones.describe(about),
         "protocol": protocol,
         "data": data,
         "labels": labels,
@@ -269,12 +270,6 @@ def weights(network: nn.Module) -> str:
         plain = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         digest.update(plain.numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def _backbone(about: Mapping[str, Any]) -> str:
-    """Name a backbone, and its stem if that is not torchvision's."""
-    network, stem = about.get("backbone", "resnet18"), about.get("stem", "imagenet")
-    return network if stem == "imagenet" else f"{network}, {stem} stem"
 
 
 def _commit() -> str | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -99,6 +99,22 @@ def _download(create: Callable[..., nn.Module], **options: Any) -> nn.Module:
     what = f"The ImageNet weights of {name}"
     with archives.downloading(what, url, folder, "Random weights need none."):
         return create(**options)
+
+
+def about(name: str, stem: str = "imagenet", norm: str = "batch") -> dict[str, str]:
+    """Metadata that name a network; normalisation only where it is not BatchNorm."""
+    named = {"backbone": name, "stem": stem}
+    return named if norm == "batch" else named | {"norm": norm}
+
+
+def describe(about: Mapping[str, Any]) -> str:
+    """Name the network of these metadata, and what it has unlike torchvision's."""
+    parts = [about.get("backbone", "resnet18")]
+    if (stem := about.get("stem", "imagenet")) != "imagenet":
+        parts.append(f"{stem} stem")
+    if about.get("norm", "batch") == "group":
+        parts.append("GroupNorm")
+    return ", ".join(parts)
 
 
 def check(

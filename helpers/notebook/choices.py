@@ -12,7 +12,7 @@ from typing import Any
 
 from helpers import methods
 from helpers.data.dataset import unlimited_name
-from helpers.models import weight_files
+from helpers.models import backbones, weight_files
 from helpers.notebook import colab, questions
 from helpers.training import starting_points
 from helpers.training.starting_points import StartingPoint
@@ -163,13 +163,15 @@ def _usable(paths: Iterable[pathlib.Path]) -> list[StartingPoint]:
 def _random_weights(chosen: Sequence[StartingPoint]) -> list[StartingPoint]:
     """Random weights of every network that was chosen, at every side of its images."""
     kinds = dict.fromkeys((one.network, one.image_size) for one in chosen)
-    kinds = list(kinds) or [(("resnet18", "imagenet"), starting_points.USUAL_SIZE)]
+    usual = ("resnet18", "imagenet", "batch"), starting_points.USUAL_SIZE
+    kinds = list(kinds) or [usual]
     networks, sides = ({*column} for column in zip(*kinds, strict=True))
     found = []
     for network, side in kinds:
         random = starting_points.from_source("random", *network, image_size=side)
         # In one table they need names of their own.
-        name = f"random {' '.join(network)}" if len(networks) > 1 else "random"
+        kind = f"random {backbones.describe(random.about)}"
+        name = kind if len(networks) > 1 else "random"
         name += f" at {side} px" if len(sides) > 1 else ""
         found.append(dataclasses.replace(random, name=name))
     return found

@@ -38,10 +38,10 @@ class StartingPoint:
         return self.about.get("image_size", 48)
 
     @property
-    def network(self) -> tuple[str, str]:
-        """Names of the backbone and its stem."""
-        about = self.about
-        return about.get("backbone", "resnet18"), about.get("stem", "imagenet")
+    def network(self) -> tuple[str, str, str]:
+        """Names of the backbone, its stem and its normalisation."""
+        usual = {"backbone": "resnet18", "stem": "imagenet", "norm": "batch"}
+        return tuple(self.about.get(key, value) for key, value in usual.items())
 
     @property
     def is_released(self) -> bool:
@@ -57,10 +57,10 @@ class StartingPoint:
     def create(self) -> nn.Module:
         """Build the backbone and load its weights: a new copy at every call."""
         if self.source in backbones.WEIGHTS:
-            name, stem = self.network
+            name, stem, norm = self.network
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)  # the same random weights at every call
-                return backbones.build(name, stem=stem, weights=self.source)
+                return backbones.build(name, stem=stem, weights=self.source, norm=norm)
         return weight_files.load_backbone(self.source)[0]
 
 
@@ -68,6 +68,7 @@ def from_source(
     source: str,
     backbone: str | None = None,
     stem: str | None = None,
+    norm: str | None = None,
     *,
     image_size: int = USUAL_SIZE,
 ) -> StartingPoint:
@@ -78,6 +79,7 @@ def from_source(
             project's checkpoint, which is converted.
         backbone: network for random or ImageNet weights; ResNet-18 if None.
         stem: stem of that network.
+        norm: its normalisation, ``"batch"`` or ``"group"``; BatchNorm if None.
         image_size: side at which to evaluate, in pixels, unless a file names its own.
 
     Raises:
@@ -85,14 +87,15 @@ def from_source(
             with a network.
     """
     if source not in backbones.WEIGHTS:
-        if backbone or stem:
+        if backbone or stem or norm:
             raise ValueError(
                 f"{source} names its own backbone and stem: give those only with "
                 "random or imagenet weights."
             )
         return from_file(pathlib.Path(source), image_size=image_size)
-    about = {"backbone": backbone or "resnet18", "stem": stem or "imagenet"}
-    backbones.check(about["backbone"], stem=about["stem"], weights=source)
+    network = backbone or "resnet18", stem or "imagenet", norm or "batch"
+    backbones.check(network[0], stem=network[1], norm=network[2], weights=source)
+    about = backbones.about(*network)
     if source != "random":
         about["init"] = source
     return StartingPoint(NAMES[source], source, about, image_size)
@@ -136,6 +139,5 @@ def pretraining_settings(source: str) -> dict[str, str]:
             " or the path of a file."
         )
     chosen = from_file(files.expand_home(source))
-    backbone, stem = chosen.network
-    norm = chosen.about.get("norm", "batch")
+    backbone, stem, norm = chosen.network
     return {"init": chosen.source, "backbone": backbone, "stem": stem, "norm": norm}

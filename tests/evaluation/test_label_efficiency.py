@@ -93,6 +93,19 @@ def test_every_way_begins_where_it_should(monkeypatch):
 
 
 @pytest.mark.usefixtures("quick")
+def test_the_baseline_has_the_network_that_was_pretrained(monkeypatch):
+    built = []
+
+    def watch(name, **kind):
+        built.append((name, *kind.values()))
+        return small.backbone()
+
+    monkeypatch.setattr(label_efficiency.backbones, "build", watch)
+    measure(network=("resnet34", "pool", "group"))
+    assert {*built} == {("resnet34", "pool", "group")}
+
+
+@pytest.mark.usefixtures("quick")
 def test_baseline_and_fine_tuning_are_trained_alike(trained):
     measure()
     assert [counts for counts, _ in trained] == [[n] * 3 for n in (1, 1, 5, 5, 8, 8)]

@@ -67,6 +67,8 @@ def test_the_hardware_is_that_of_pre_training_and_of_the_evaluation():
         ({"backbone": "vgg11"}, "vgg11"),
         ({"stem": "imagenet"}, "resnet18"),
         ({"stem": "pool"}, "resnet18, pool stem"),
+        ({"stem": "pool", "norm": "group"}, "resnet18, pool stem, GroupNorm"),
+        ({"norm": "batch"}, "resnet18"),
     ],
 )
 def test_the_backbone_is_named_with_its_stem(about, expected):

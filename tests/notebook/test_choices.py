@@ -6,6 +6,7 @@ import pytest
 import small
 import torch
 import torchvision
+from torch import nn
 
 from helpers.models import weight_files
 from helpers.notebook import choices
@@ -23,17 +24,30 @@ def test_every_network_is_compared_with_random_weights_of_its_own(
     chosen = choices.ask([tmp_path], "demo")
     assert chosen[0].name == "random"
     assert sorted(one.name for one in chosen[1:]) == ["BYOL", "PIRL"]
-    assert chosen[0].network == ("resnet18", "pool")
+    assert chosen[0].network == ("resnet18", "pool", "batch")
     assert chosen[0].image_size == 56
     alexnet = {"backbone": "alexnet", "stem": "imagenet", "evaluation_size": 88}
     small.backbone_file(tmp_path, "c", method="simclr", **alexnet)
     chosen = choices.ask([tmp_path], "demo")
     random = [one for one in chosen if one.source == "random"]
     assert {one.network: one.image_size for one in random} == {
-        ("resnet18", "pool"): 56,
-        ("alexnet", "imagenet"): 88,
+        ("resnet18", "pool", "batch"): 56,
+        ("alexnet", "imagenet", "batch"): 88,
     }
     assert len({one.name for one in chosen}) == len(chosen) == 5
+    assert {one.name for one in random} == {
+        "random resnet18, pool stem at 56 px",
+        "random alexnet at 88 px",
+    }
+
+
+def test_random_weights_are_normalised_as_those_beside_them(tmp_path, monkeypatch):
+    small.backbone_file(tmp_path, "a", norm="group")
+    monkeypatch.setenv("STL_WEIGHTS", "all")
+    random, trained = choices.ask([tmp_path], "demo")
+    assert random.network == trained.network == ("resnet18", "small", "group")
+    assert random.about == {"backbone": "resnet18", "stem": "small", "norm": "group"}
+    assert isinstance(random.create().bn1, nn.GroupNorm)
 
 
 def test_random_weights_are_scored_at_every_side(tmp_path, monkeypatch):
@@ -50,7 +64,7 @@ def test_random_weights_are_scored_at_every_side(tmp_path, monkeypatch):
 def test_without_any_file_random_weights_remain(tmp_path, monkeypatch):
     monkeypatch.setenv("STL_WEIGHTS", "random")
     (only,) = choices.ask([tmp_path], "demo")
-    assert (only.name, only.network) == ("random", ("resnet18", "imagenet"))
+    assert (only.name, only.network) == ("random", ("resnet18", "imagenet", "batch"))
     monkeypatch.setenv("STL_WEIGHTS", "imagenet")
     assert [one.source for one in choices.ask([], "demo")] == ["random", "imagenet"]
 

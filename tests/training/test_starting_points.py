@@ -22,7 +22,7 @@ def test_a_file_names_its_own_network(tmp_path):
     file = small.backbone_file(tmp_path, "run", init="imagenet")
     chosen = starting_points.from_source(str(file))
     assert chosen.name == "BYOL from ImageNet"
-    assert chosen.network == ("resnet18", "small")
+    assert chosen.network == ("resnet18", "small", "batch")
     weights = chosen.create().state_dict()
     stored = weight_files.load_backbone(file)[0].state_dict()
     assert all(torch.equal(weights[name], stored[name]) for name in stored)
