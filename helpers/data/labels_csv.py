@@ -47,6 +47,14 @@ def beside(root: pathlib.Path, left_out: layout.LeftOut) -> pathlib.Path | None:
                 # It may be about something else.
                 reason = "not used, because it lacks the columns file and class"
                 left_out.add(reason, path.name)
+        for path in sorted(folder.glob("*/*.csv")):
+            name = path.parent.name
+            if (
+                path.name.lower() == USUAL_NAME
+                and name.casefold() in split_names.SPLITS
+            ):
+                reason = f"not read: one table beside {name}/ has to name all images"
+                left_out.add(reason, f"{name}/{path.name}")
     return None
 
 

@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import filecmp
 import pathlib
+import re
 
 import numpy as np
 
@@ -92,6 +93,12 @@ def sentences(
             f"{layout.some_names(shared)}, which are not taken as splits or classes: "
             "if they are, put train/ and test/ first, with a folder per class in each."
         )
+    masks = _masks(found)
+    if masks:
+        said.append(
+            f"{len(masks):,} image(s) are named like the mask of another, such as "
+            f"{masks[0]!r}: if they are masks, keep them in another folder."
+        )
     counts = np.bincount(test.labels, minlength=len(found.classes))
     untested = {name for name, n in zip(found.classes, counts, strict=True) if not n}
     if untested:
@@ -138,6 +145,18 @@ def shared_folders(found: layout.Layout) -> list[str]:
         if below:
             holders[below[0]].add(name)
     return sorted(name for name, classes in holders.items() if len(classes) > 1)
+
+
+def _masks(found: layout.Layout) -> list[str]:
+    """Paths of images called ``x_mask`` beside an image ``x``."""
+    every = [file for file, _ in [*found.train, *found.unlabeled, *found.test]]
+    there = {(file.parent, file.stem.casefold()) for file in every}
+    return [
+        str(file)
+        for file in every
+        if (name := re.fullmatch(r"(.+?)[-_ ]?mask([-_ ]?\d+)?", file.stem.casefold()))
+        and (file.parent, name[1]) in there
+    ]
 
 
 def _copies(found: layout.Layout, contents: list[str], checked: Checked) -> list[str]:

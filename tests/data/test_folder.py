@@ -224,6 +224,14 @@ def test_a_data_set_of_single_colours_is_noticed(tmp_path, storage):
     assert said(tmp_path / "grey", storage=storage)[1] == ""
 
 
+def test_masks_beside_their_images_are_noticed(images):
+    for name in ("0_mask.png", "0_mask_1.png", "death mask.png"):
+        picture(images / "train" / "dog" / name)
+    words = said(images)[1]
+    assert "2 image(s) are named like the mask of another, such as" in words
+    assert "0_mask.png': if they are masks, keep them in another folder." in words
+
+
 def identity(images, **options):
     dataset = data.load(f"folder:{images}", image_size=32, **options)
     return settings.configure("pirl", **small.SETTINGS).run_name(dataset)

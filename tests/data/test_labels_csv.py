@@ -273,6 +273,18 @@ def test_what_spreadsheets_put_before_the_columns_is_passed_over(head, photos):
         find(photos)
 
 
+def test_tables_in_the_folders_of_splits_are_named(photos, tmp_path):
+    root = tmp_path / "parts"
+    for split in ("train", "test"):
+        shutil.copytree(photos / "deep" / "er", root / split)
+        write(root / split, "file,class\n0.png,a\n1.png,b\n")
+    found, _, words = find(root)
+    assert (len(found.unlabeled), found.classes) == (10, ())
+    for split in ("train", "test"):
+        reason = f"1 not read: one table beside {split}/ has to name all images"
+        assert f"{reason} ({split}/labels.csv)" in words
+
+
 def test_a_table_of_the_names_of_the_classes_is_none_of_the_images(photos, tmp_path):
     for number in range(6):
         place = tmp_path / "data" / str(number % 2)
