@@ -130,8 +130,12 @@ def _stop(sentence: str, status: int) -> int:
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    """Print a warning as one plain sentence, on a line that no progress bar is on."""
-    tqdm.tqdm.write(f"Note: {files.single_line(str(message))}", file=sys.stderr)
+    """Print a warning as one plain sentence, on a line that no progress bar is on.
+
+    Of several processes on a machine, one says what all of them notice.
+    """
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        tqdm.tqdm.write(f"Note: {files.single_line(str(message))}", file=sys.stderr)
 
 
 if __name__ == "__main__":
