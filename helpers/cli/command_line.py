@@ -63,7 +63,10 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
 def _pretraining(rest: list[str]) -> tuple[flags.Pretrain, list[str]]:
     """Defaults of ``pretrain`` for what was chosen, and the flags still to be read."""
     method = rest.pop(0) if rest and not rest[0].startswith("-") else None
-    chosen = _peek(rest, "method", "recipe", "backbone", "init")
+    chosen = _peek(rest, "method", "recipe", "backbone", "init", "epochs")
+    epochs = chosen.pop("epochs", "")
+    if epochs.isdecimal():  # anything else is refused with all flags
+        chosen["epochs"] = int(epochs)
     if method and "method" in chosen:
         raise ValueError(f"Choose one method: {method} or {chosen['method']}.")
     method = method or chosen.get("method")

@@ -34,11 +34,15 @@ def find(
         epochs = int(re.search(r"-(\d+)ep-seed\d+-[0-9a-f]{6}$", name)[1])
         if not 1 <= epochs < settings.epochs:
             continue
-        shorter = dataclasses.replace(settings, epochs=epochs)
-        if shorter.run_name(dataset) == name:
-            store = checkpoints.Store(folder / name, mirror / name if mirror else None)
-            if store.position() == (epochs, 0):
-                found[epochs] = store
+        # A recipe may have chosen a warm-up of the same length, or of the same share.
+        same = settings.warmup_epochs
+        for warmup in (same, round(same * epochs / settings.epochs, 4)):
+            shorter = dataclasses.replace(settings, epochs=epochs, warmup_epochs=warmup)
+            if shorter.run_name(dataset) == name:
+                copy = mirror / name if mirror else None
+                store = checkpoints.Store(folder / name, copy)
+                if store.position() == (epochs, 0):
+                    found[epochs] = store
     return max(found.items(), key=lambda pair: pair[0], default=None)
 
 

@@ -286,6 +286,12 @@ def _announce(
         print("This run is already finished; its results are shown.")
     elif history or progress.part.done:
         print(f"Going on after {_place(progress, steps, epochs)}.")
+    elif settings.warmup_epochs >= epochs:
+        print(
+            f"The learning rate only rises in this run, whose warm-up takes "
+            f"{settings.warmup_epochs:g} epoch(s): give more epochs, or a shorter "
+            "--warmup-epochs (in Python warmup_epochs)."
+        )
     if len(history) == progress.extended_from > 0:
         losses = [entry["loss"] for entry in history]
         rate = settings.rate_factor(len(history) * steps, steps, losses)

@@ -335,7 +335,8 @@ def from_recipe(
         recipe: one of the method's ``recipes``: ``minutes`` for the demo images,
             ``hour`` for photographs on a small machine, ``gpu_hour`` for an hour on a
             GPU (PIRL, BYOL and SimCLR), ``long`` for more time on one, with values from
-            the literature on small images.
+            the literature on small images. Where it names a warm-up, as ``gpu_hour``
+            does, other epochs have the same share of it.
         **changes: fields of ``PretrainingSettings``, of the method's options, or of
             ``ViewSettings`` (``image_size`` means its ``size``).
 
@@ -348,7 +349,11 @@ def from_recipe(
             f"Unknown recipe {recipe!r} of {method}: choose one of "
             f"{', '.join(kind.recipes)}."
         )
-    values = {**kind.recipes[recipe], **changes}
+    own, epochs = kind.recipes[recipe], changes.get("epochs")
+    values = {**own, **changes}
+    if "warmup_epochs" in own and isinstance(epochs, int):  # meant for its own epochs
+        share = own["warmup_epochs"] / own["epochs"]
+        values["warmup_epochs"] = changes.get("warmup_epochs", round(share * epochs, 4))
     other = values.get("backbone", "resnet18") not in backbones.RESNETS
     if (other or values.get("init") == "imagenet") and "stem" not in changes:
         values["stem"] = "imagenet"  # the only stem of other networks and weights

@@ -47,6 +47,7 @@ def test_defaults_follow_what_they_depend_on(tmp_path):
     assert chosen == settings.configure("pirl", "long", epochs=3)
     assert pretraining("byol --recipe long --backbone vgg16").stem == "imagenet"
     assert pretraining("byol --recipe long --init imagenet").stem == "imagenet"
+    assert pretraining("simclr --recipe gpu_hour --epochs 25").warmup_epochs == 1.25
     # The recipe's own views are too small for it.
     assert pretraining("simclr --backbone alexnet --size 96").options.view.size == 96
     file = tmp_path / "backbone.safetensors"

@@ -58,6 +58,18 @@ def test_an_extended_run_has_the_first_epochs_of_the_finished_one(
     assert_same(state(whole), state(run))
 
 
+def test_a_run_is_extended_whether_its_warm_up_is_as_long_or_the_same_share(
+    dataset, tmp_path
+):
+    for warmup in (0.5, 0.25):
+        folder = tmp_path / str(warmup)
+        short = configure(epochs=2, warmup_epochs=warmup)
+        pretraining.pretrain(short, dataset, folder=folder)
+        chosen = configure(warmup_epochs=0.5)
+        run = pretraining.pretrain(chosen, dataset, folder=folder, extend=True)
+        assert weight_files.read_about(run.backbone_file)["extended_from"] == 2
+
+
 def test_other_settings_and_unfinished_runs_are_not_extended(dataset, tmp_path):
     for changes, stop_after in (({"seed": 1}, None), ({"epochs": 3}, 2)):
         pretraining.pretrain(

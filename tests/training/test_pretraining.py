@@ -82,7 +82,16 @@ def test_a_run_that_goes_on_says_so(dataset, tmp_path, capsys):
         shown.append(capsys.readouterr().out)
     assert "Going on" not in shown[0]
     assert "Going on after epoch 1 of 2." in shown[1]
+    assert "only rises in this run" not in "".join(shown)
     assert "This run is already finished; its results are shown." in shown[2]
+
+
+def test_a_run_that_is_all_warm_up_says_so(dataset, tmp_path, capsys):
+    for warmup, is_said in ((0.5, False), (1.0, True)):
+        chosen = configure(epochs=1, warmup_epochs=warmup)
+        pretraining.pretrain(chosen, dataset, folder=tmp_path)
+        said = "The learning rate only rises in this run, whose warm-up takes 1 epoch"
+        assert (said in capsys.readouterr().out) == is_said
 
 
 def test_a_bar_is_closed_when_training_is_stopped(dataset, tmp_path, capsys):

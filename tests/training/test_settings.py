@@ -57,6 +57,16 @@ def test_the_schedule_reaches_the_rate():
     assert waiting.rate_factor(20, 5, [1.0] * 3) == pytest.approx(0.1)
 
 
+def test_the_warm_up_that_a_recipe_names_is_a_share_of_the_epochs():
+    def warmup(recipe, **changes):
+        return settings.configure("simclr", recipe, **changes).warmup_epochs
+
+    assert (warmup("gpu_hour"), warmup("gpu_hour", epochs=25)) == (6.0, 1.25)
+    assert warmup("gpu_hour", epochs=25, warmup_epochs=3) == 3
+    assert warmup("gpu_hour", warmup_epochs=3) == 3
+    assert warmup("hour", epochs=5) == warmup("hour") == 1.0  # it names none
+
+
 def test_the_learning_rate_follows_the_batch_size():
     chosen = settings.configure("byol", batch_size=64, learning_rate=0.4)
     assert chosen.peak_learning_rate == pytest.approx(0.1)
