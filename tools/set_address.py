@@ -36,7 +36,7 @@ import zipfile
 if "google.colab" in sys.modules:
 FETCH
     if not (project / "helpers").is_dir():
-        raise RuntimeError(f"{project} lacks the project: ADVICE, run again.")
+        raise RuntimeError(ADVICE)
     os.chdir(project)
     if str(project) not in sys.path:
         sys.path.insert(0, str(project))
@@ -47,6 +47,8 @@ CLONE = """\
     if not (project / "helpers").is_dir():
         !git clone --quiet --depth 1 ADDRESS {project}\
 """
+CLONE_ADVICE = 'f"{project} lacks the project: see above why, run again."'
+DRIVE_ADVICE = 'f"Upload {archive} whole, by this name, and run again."'
 # Drive writes open files late: what is written often stays on Colab's own disk.
 DRIVE = """\
     from google.colab import drive
@@ -76,7 +78,7 @@ def read(project: pathlib.Path = PROJECT) -> str:
 
 def setup_source(address: str) -> str:
     """Return the source of the setup cell, the same for all notebooks."""
-    fetch, advice = (CLONE, "see above why") if address else (DRIVE, "upload its zip")
+    fetch, advice = (CLONE, CLONE_ADVICE) if address else (DRIVE, DRIVE_ADVICE)
     source = SETUP.replace("FETCH", fetch).replace("ADVICE", advice)
     name = address.rpartition("/")[2]
     return source.replace("ADDRESS", address).replace("REPOSITORY", name)

@@ -117,7 +117,7 @@ def mlp_head(
             (train - mean) / std,
             dataset.train.labels[run.index],
             dataclasses.replace(settings, seed=run.seed),
-            label=f"MLP head, {run.name}",
+            label=f"MLP head, {experiment.method}, {run.name}",
             store=store,
             on_epoch=experiment.on_epoch,
         )

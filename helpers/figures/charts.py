@@ -194,14 +194,18 @@ def color_of(method: str) -> str:
 def comparison(records: Sequence[dict[str, Any]]) -> Figure:
     """Draw the test accuracy of all runs as bars, grouped by protocol.
 
-    Bars that would have the same name are told apart by the epochs of pre-training
-    (*after*), those of training (*in*), or the side of the images.
+    Bars of one method are told apart by the epochs of pre-training (*after*), and bars
+    that would still have the same name by those of training (*in*), or by the side of
+    the images.
 
     Args:
         records: with ``method``, ``protocol``, ``top1_mean``, ``top1_std`` (percent)
             and ``seeds``, and optionally what else ``results.save`` takes.
     """
-    more_networks = len({record.get("backbone") for record in records}) > 1
+    networks = {str(record.get("backbone")) for record in records}
+    # Of "resnet18" and "resnet18, pool stem" the bars need to show the stem alone.
+    of_all = f"{min(networks, key=len, default='')}, "
+    of_all = of_all if all(f"{one}, ".startswith(of_all) for one in networks) else ""
     groups: dict[str, list[dict[str, Any]]] = {}
     for record in records:
         by_fold = f", {record['folds']} folds" if record.get("folds") else ""
@@ -214,7 +218,7 @@ def comparison(records: Sequence[dict[str, Any]]) -> Figure:
         ax.text(0.5, y, protocol, weight="bold", va="center")
         y += 1
         members.sort(key=lambda record: -record["top1_mean"])
-        names = _told_apart(members, more_networks)
+        names = _told_apart(members, of_all if len(networks) > 1 else None)
         for name, record in zip(names, members, strict=True):
             mean, color = record["top1_mean"], color_of(record["method"])
             repeated = record.get("seeds", 1) > 1  # a single run has no deviation
@@ -222,7 +226,7 @@ def comparison(records: Sequence[dict[str, Any]]) -> Figure:
             ax.barh(y, mean, 0.72, xerr=std, color=color, ecolor=INK, capsize=2)
             text = f"{mean:.1f}" + (f" ± {std:.1f}" if repeated else "")
             ax.text(mean + (std or 0) + 1, y, text, va="center", fontsize=8.5)
-            ticks[y] = pictures.short(name, 48)
+            ticks[y] = pictures.short(name, 56)
             y += 1
         y += 0.35
     ax.set_yticks(list(ticks), list(ticks.values()))
@@ -233,27 +237,38 @@ def comparison(records: Sequence[dict[str, Any]]) -> Figure:
     return fig
 
 
-def _told_apart(records: Sequence[Mapping[str, Any]], networks: bool) -> list[str]:
-    """Names of bars: method, network if asked for, and what tells them apart."""
-    names = [record["method"] for record in records]
-    if networks:
+def _told_apart(records: Sequence[Mapping[str, Any]], of_all: str | None) -> list[str]:
+    """Names of bars: method, network, and what tells them apart.
+
+    Networks are shown without ``of_all``, with which all begin; with None they are not.
+    """
+    methods = [record["method"] for record in records]
+    names = methods
+    if of_all is not None:
+        networks = [f"{one.get('backbone')}, ".removeprefix(of_all) for one in records]
         names = [
-            f"{name}, {record.get('backbone')}"
-            for name, record in zip(names, records, strict=True)
+            f"{name}, {network}".removesuffix(", ")
+            for name, network in zip(names, networks, strict=True)
         ]
-    for text, value_of in (
-        ("after {} epochs", lambda record: record.get("pretraining_epochs")),
-        ("in {} epochs", lambda record: (record.get("settings") or {}).get("epochs")),
-        ("{} px", lambda record: record.get("image_size")),
+    for text, value_of, of_method in (
+        # Of another network as well, or it would pass for the cause.
+        ("after {} epochs", lambda record: record.get("pretraining_epochs"), True),
+        (
+            "in {} epochs",
+            lambda record: (record.get("settings") or {}).get("epochs"),
+            False,
+        ),
+        ("{} px", lambda record: record.get("image_size"), False),
     ):
         values = [value_of(record) for record in records]
+        keys = methods if of_method else names
         told: dict[str, set[Any]] = {}
-        for name, value in zip(names, values, strict=True):
-            told.setdefault(name, set()).add(value)
+        for key, value in zip(keys, values, strict=True):
+            told.setdefault(key, set()).add(value)
         names = [
             name
-            if len(told[name]) == 1 or value is None
+            if len(told[key]) == 1 or value is None
             else f"{name}, {text.format(value)}"
-            for name, value in zip(names, values, strict=True)
+            for name, key, value in zip(names, keys, values, strict=True)
         ]
     return names

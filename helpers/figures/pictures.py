@@ -149,28 +149,31 @@ def view_rows(images: Tensor, rows: dict[str, Tensor]) -> Figure:
 
 
 @styled
-def jigsaw(images: Tensor, patches: Tensor) -> Figure:
+def jigsaw(images: Tensor, patches: Tensor, *, of_views: bool = False) -> Figure:
     """Draw images, their grids, and the shuffled patches that the network sees.
 
     Args:
         images: uint8 (B, 3, H, W).
         patches: (B, n², 3, P, P) in shuffled order, uint8 or normalised float32.
+        of_views: the images are views, and the patches are not cut from these.
     """
     if patches.is_floating_point():
         patches = views.denormalize(patches)
     grid = math.isqrt(patches.shape[1])
-    names = ["image", "its grid", "shuffled\npatches"]
-    fig, ax = _sheet(len(images), 3, names, cell=1.25)
+    names = ["view"] if of_views else ["image", "its grid"]
+    row = len(names)  # of the patches
+    fig, ax = _sheet(len(images), row + 1, [*names, "shuffled\npatches"], cell=1.25)
     for column, picture in enumerate(_pictures(images)):
         _show(ax, picture, column, 0)
-        _show(ax, picture, column, 1)
-        ends = np.array([0, SIDE])
-        for line in np.linspace(0, SIDE, grid + 1)[1:-1]:
-            ax.plot(column + ends, [1 + line] * 2, color="white", linewidth=1.5)
-            ax.plot([column + line] * 2, 1 + ends, color="white", linewidth=1.5)
+        if not of_views:
+            _show(ax, picture, column, 1)
+            ends = np.array([0, SIDE])
+            for line in np.linspace(0, SIDE, grid + 1)[1:-1]:
+                ax.plot(column + ends, [1 + line] * 2, color="white", linewidth=1.5)
+                ax.plot([column + line] * 2, 1 + ends, color="white", linewidth=1.5)
         size, step = (SIDE + 0.03) / grid - 0.03, (SIDE + 0.03) / grid
         for number, patch in enumerate(_pictures(patches[column])):
-            x, y = column + number % grid * step, 2 + number // grid * step
+            x, y = column + number % grid * step, row + number // grid * step
             _show(ax, patch, x, y, size)
     return fig
 

@@ -16,7 +16,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor, nn
 
-from helpers import views
+from helpers import files, views
 from helpers.data import decoding
 from helpers.models import backbones, heads, weight_files
 
@@ -124,7 +124,8 @@ def read_about(path: pathlib.Path) -> dict[str, Any]:
     if "backbone" in about:
         raise ValueError(
             f"{path.name} is a backbone without a head: make a classifier of it with "
-            f"`python -m helpers evaluate --weights {path}` and your labelled images."
+            f"`python -m helpers evaluate --weights {files.quoted(path)}` and your "
+            "labelled images."
         )
     about.setdefault("fit", "crop")  # before there was a choice
     wrong = next(

@@ -17,6 +17,7 @@ SQUARES = {  # how an image becomes one, by ``decoding.FITS``
     "squash": "squash it to a square (without cutting it)",
     "pad": "pad it with black to a square",
 }
+RECIPE = "The recipe is where the settings began; these are those of the training.\n\n"
 BALANCED = "; in `balanced` every class counts the same"
 NUMBERS = ("knn", "spread", "loss", "top1", "balanced")
 
@@ -48,6 +49,7 @@ def write(
         if _last(key) in NUMBERS and isinstance(value, numbers.Real)
     }
     made = {key: value for key, value in flat.items() if key not in figures}
+    in_turn = BALANCED if any(_last(key) == "balanced" for key in figures) else ""
     parts = [
         f"# {name}",
         f"A network that maps images (B, 3, {image_size}, {image_size}) to {outputs}. "
@@ -65,11 +67,12 @@ def write(
         "## Numbers",
         _table({**figures, **(measured or {})})
         or "None were measured: `python -m helpers evaluate` does.",
-        "Accuracies are in percent: `knn` on the training labels, all others on the "
-        f"test images{BALANCED if any(_last(k) == 'balanced' for k in figures) else ''}"
-        ".",
+        "Accuracies are in percent: `knn` is leave-one-out k-NN on the training labels "
+        "at the last look while it trained; all others are on the test images"
+        f"{in_turn}.",
         "## Data and recipe",
-        _table(made) or "The file does not say.",
+        (RECIPE if any(_last(key) == "recipe" for key in made) else "")
+        + (_table(made) or "The file does not say."),
         "## Licence",
         "What may be done with the weights depends on the images that they were "
         f"learned from. {licence(about) or 'Write their licence here: ____'}",

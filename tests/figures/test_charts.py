@@ -131,6 +131,20 @@ def test_bars_of_one_name_are_told_apart_by_what_differs():
         "PIRL, after 24 epochs, in 10 epochs, 64 px",
         "PIRL, after 24 epochs, in 10 epochs, 96 px",
     ]
+    # The network must not pass for what the epochs have done.
+    others = [records[1], records[2] | {"backbone": "b"}]
+    ax = charts.comparison(others).axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "PIRL, a, after 5 epochs",
+        "PIRL, b, after 24 epochs",
+    ]
+    # What all networks are called is left out.
+    others = [records[1], records[2] | {"backbone": "a, pool stem"}]
+    ax = charts.comparison(others).axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "PIRL, after 5 epochs",
+        "PIRL, pool stem, after 24 epochs",
+    ]
 
 
 def test_a_single_run_has_no_error_bar():

@@ -62,6 +62,10 @@ def test_jigsaw(count):
     assert len(figure.axes[0].images) == count * (2 + 9)
     assert len(figure.axes[0].lines) == count * 4
     stored(figure)
+    figure = pictures.jigsaw(images(count, 96), patches, of_views=True)
+    assert len(figure.axes[0].images) == count * (1 + 9)
+    assert not figure.axes[0].lines
+    stored(figure)
 
 
 @pytest.mark.parametrize(("queries", "count"), [(1, 1), (5, 4)])

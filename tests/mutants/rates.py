@@ -127,8 +127,8 @@ FAULTS = {
         ],
         f"{SETTINGS}::test_changes_reach_the_settings_the_options_and_the_views": [
             (
-                "{**kind.recipes[recipe], **changes}",
-                "{**changes, **kind.recipes[recipe]}",
+                "{**own, **changes}",
+                "{**changes, **own}",
             ),
         ],
         f"{SETTINGS}::test_every_number_has_a_range": [

@@ -145,12 +145,12 @@ def pirl() -> None:
     page.text(
         920,
         middle - 12,
-        "after every step, a running mean of length 1:",
+        r"after every step, with $\bar f = f\,/\,\Vert f\,\Vert$ :",
         12.5,
         ha="right",
     )
-    update = r"$m_I \leftarrow \mu\,m_I + (1-\mu)\,f(v_I)$"
-    page.text(920, middle + 22, update, 20, ha="right")
+    update = r"$m_I \leftarrow \mathrm{normalize}(\mu\,m_I + (1-\mu)\,\bar f(v_I))$"
+    page.text(920, middle + 22, update, 18, ha="right")
     page.save(FOLDER / "pirl.png")
 
 
