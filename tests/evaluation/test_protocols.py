@@ -126,7 +126,7 @@ def test_a_head_is_trained_once_per_seed(features, dataset, monkeypatch):
     outcome = protocols.mlp_head(features, experiment, short)
     assert outcome.record["seeds"] == len(outcome.record["top1"]) == 2
     assert len(outcome.history) == 1
-    assert trained == [(5, "MLP head, seed 5"), (6, "MLP head, seed 6")]
+    assert trained == [(seed, f"MLP head, PIRL, seed {seed}") for seed in (5, 6)]
 
 
 @pytest.mark.parametrize("name", ["knn", "linear_probe"])
