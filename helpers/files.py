@@ -224,12 +224,13 @@ def lock(path: pathlib.Path, timeout: float = -1) -> filelock.BaseFileLock | Non
 
 
 def remove(path: pathlib.Path) -> None:
-    """Delete a file and its content.
+    """Delete a file and its content, unless the content has another name too.
 
     Google Drive, as Colab mounts it, would keep the content in its bin, which counts
-    for the quota; so the file is emptied first.
+    for the quota; so the file is emptied first. A backup may share it by a link.
     """
-    os.truncate(path, 0)
+    if not path.is_symlink() and path.stat().st_nlink == 1:
+        os.truncate(path, 0)
     path.unlink()
 
 

@@ -149,11 +149,22 @@ def test_folders_may_be_set_empty_or_at_home(name, usual, monkeypatch, tmp_path)
     assert find() == tmp_path / "runs"
 
 
+def keeping_bin(tmp_path, monkeypatch):
+    """A folder that takes what is deleted, as a drive's bin does."""
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+
+    def unlink(path, missing_ok=False):
+        os.rename(path, bin_ / f"{len(os.listdir(bin_))}")
+
+    monkeypatch.setattr(pathlib.Path, "unlink", unlink)
+    return bin_
+
+
 def test_a_copy_on_a_drive_leaves_no_content_in_its_bin(tmp_path, monkeypatch):
     """A drive may keep what a rename displaces as well."""
-    file, bin_ = tmp_path / "file", tmp_path / "bin"
+    file, bin_ = tmp_path / "file", keeping_bin(tmp_path, monkeypatch)
     file.write_text("before")
-    os.link(file, bin_)
     replace = os.replace
 
     def refuse(old, new):
@@ -166,8 +177,9 @@ def test_a_copy_on_a_drive_leaves_no_content_in_its_bin(tmp_path, monkeypatch):
         with contextlib.suppress(OSError, KeyboardInterrupt):
             files.write(file, lambda path: path.write_text("new"), empty_old=True)
         assert file.read_text() == ("before" if failing else "new")
-        assert bin_.read_text() == ("before" if failing else "")
+        assert all(not kept.read_text() for kept in bin_.iterdir())
         assert sorted(os.listdir(tmp_path)) == ["bin", "file"]
+    assert [*bin_.iterdir()]
 
 
 def test_what_was_moved_out_of_the_way_goes_back(tmp_path):
@@ -244,14 +256,24 @@ def test_a_typed_path_begins_at_home_where_there_is_one(monkeypatch, tmp_path):
     assert files.expand_home("pets") == pathlib.Path("pets")
 
 
-def test_what_is_removed_is_emptied_first(tmp_path):
+def test_what_is_removed_is_emptied_first(tmp_path, monkeypatch):
     """A drive may keep what is deleted, and count it."""
-    file, bin_ = tmp_path / "file", tmp_path / "bin"
+    file, bin_ = tmp_path / "file", keeping_bin(tmp_path, monkeypatch)
     file.write_bytes(b"much")
-    os.link(file, bin_)
     files.remove(file)
     assert not file.exists()
-    assert bin_.stat().st_size == 0
+    (kept,) = bin_.iterdir()
+    assert kept.stat().st_size == 0
+
+
+def test_what_a_backup_shares_by_a_link_stays_whole(tmp_path):
+    for number, link in enumerate((os.link, os.symlink)):
+        file, other = tmp_path / f"file{number}", tmp_path / f"other{number}"
+        other.write_bytes(b"much")
+        link(other, file)
+        files.remove(file)
+        assert not file.exists()
+        assert other.read_bytes() == b"much"
 
 
 def test_a_lock_is_held_by_one(tmp_path):

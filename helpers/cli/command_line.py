@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import pathlib
 import re
 from collections.abc import Callable, Sequence
@@ -53,7 +54,7 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
         default, rest = _pretraining(rest)
         program += f" {default.settings.method}"
     elif kind is flags.Evaluate:
-        default, unnamed = _evaluation(rest)
+        default, rest, unnamed = _evaluation(rest)
     parsed = tyro.cli(kind, default=default, prog=program, args=rest)
     if unnamed:  # after --help
         raise ValueError(f"{unnamed}: name its folder with --data folder:PATH.")
@@ -63,10 +64,10 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[[Any], None], Any]:
 def _pretraining(rest: list[str]) -> tuple[flags.Pretrain, list[str]]:
     """Defaults of ``pretrain`` for what was chosen, and the flags still to be read."""
     method = rest.pop(0) if rest and not rest[0].startswith("-") else None
-    chosen = _peek(rest, "method", "recipe", "backbone", "init", "epochs")
-    epochs = chosen.pop("epochs", "")
-    if epochs.isdecimal():  # anything else is refused with all flags
-        chosen["epochs"] = int(epochs)
+    chosen = _peek(rest, "method", "recipe", "backbone", "init")
+    # Numbers alone: anything else is refused with all flags.
+    numbers = _peek(rest, "epochs", "size").items()
+    chosen |= {name: int(value) for name, value in numbers if value.isdecimal()}
     if method and "method" in chosen:
         raise ValueError(f"Choose one method: {method} or {chosen['method']}.")
     method = method or chosen.get("method")
@@ -84,22 +85,28 @@ def _pretraining(rest: list[str]) -> tuple[flags.Pretrain, list[str]]:
     return flags.Pretrain(settings.from_recipe(**chosen)), rest
 
 
-def _evaluation(rest: list[str]) -> tuple[flags.Evaluate, str]:
-    """Defaults of ``evaluate``; and, if its images must be named, why."""
+def _evaluation(rest: list[str]) -> tuple[flags.Evaluate, list[str], str]:
+    """Defaults of ``evaluate``, flags to be read; if its images must be named, why."""
     chosen = _peek(rest, "weights", "data")
     file, unnamed = pathlib.Path(chosen.get("weights", "")), ""
-    is_ours = file.suffix == ".safetensors" and file.is_file()
-    about = weight_files.read_about(file) if is_ours else {}
+    weights, about = tyro.MISSING, {}
+    if file.is_file() and file.suffix == ".safetensors":
+        about = weight_files.read_about(file)
+    if file.is_file() and "backbone" not in about:  # it is converted first
+        first = starting_points.from_file(file)
+        weights, about = first.source, first.about
+        rest = _flag("weights").parse_known_args(rest)[1]
     training = protocols.supervised_settings(about.get("image_size", 48))
     source = unlimited_name(about.get("data", ""))
-    images = flags.Images(data=source) if source in data.NAMES else flags.Images()
-    if source.startswith("folder:"):  # other images are prepared alike
-        kept, fit = about.get("stored_size"), about.get("fit", "crop")
-        images = flags.Images(folder_image_size=kept, folder_fit=fit)
-        if "data" not in chosen:
-            unnamed = f"{file} has learned from {files.printable(source)}"
-    default = flags.Evaluate(weights=tyro.MISSING, training=training, images=images)
-    return default, unnamed
+    # Images of a folder are prepared as those that it has learned from.
+    kept, fit = about.get("stored_size"), about.get("fit", "crop")
+    images = flags.Images(folder_image_size=kept, folder_fit=fit)
+    if source in data.NAMES:
+        images = dataclasses.replace(images, data=source)
+    elif source.startswith("folder:") and "data" not in chosen:
+        unnamed = f"{file} has learned from {files.printable(source)}"
+    default = flags.Evaluate(weights=weights, training=training, images=images)
+    return default, rest, unnamed
 
 
 def _at_home(word: str) -> str:

@@ -39,7 +39,7 @@ def pretrain(args: flags.Pretrain) -> None:
     args.settings.check_sides()
     hardware.check_processes(location.devices, location.nodes)
     _check_folders(location.checkpoints, location.mirror)
-    dataset = args.images.load(args.settings.evaluation_size)
+    dataset = args.images.load(args.settings.largest_side)
     chosen = args.settings.suited_to(dataset)
 
     def on_epoch(history: list[dict[str, Any]]) -> None:
@@ -176,7 +176,7 @@ def export_network(args: flags.Export) -> None:
         sep="\n",
     )
     if args.card:
-        card = path.with_suffix(".md")
+        card = path.with_name(f"{path.name}.md")
         text = model_card.write(path.name, about, image_size=side, outputs=outputs)
         files.write(card, lambda beside: beside.write_text(text, "utf-8"))
         print(f"The model card is {card}.")
@@ -217,6 +217,7 @@ def search(args: flags.Search) -> None:
         for path in embedding.find([args.images])
         if path.resolve() != photo.paths[0].resolve()
     ]
+    _check_file(args.output, *map(str, others))
     if not others:
         raise ValueError(
             f"{args.images!r} has no image to compare with {args.photo!r}."

@@ -119,6 +119,7 @@ def finished(
     top5: Sequence[float | None] = (),
     minutes: float,
     pretrained_on: str = "",
+    measured_on: Sequence[str] = (),
     **more: Any,
 ) -> dict[str, Any]:
     """Add to the conditions of an evaluation what was found.
@@ -129,9 +130,11 @@ def finished(
         top5: top-5 accuracy likewise; None where it is not defined.
         minutes: for pre-training and evaluation together, mean over the repetitions.
         pretrained_on: the hardware of the pre-training, which the minutes include.
+        measured_on: that of every repetition; this machine's if there are none.
         **more: further entries, stored unchanged.
     """
-    machines = [one for one in (pretrained_on, hardware.name()) if one]
+    here = " or ".join(dict.fromkeys(measured_on)) or hardware.name()
+    machines = [one for one in (pretrained_on, here) if one]
     known_top5 = [value for value in top5 if value is not None]
     return {
         **conditions,

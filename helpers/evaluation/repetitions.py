@@ -184,10 +184,7 @@ class Outcome:
             OSError: in one sentence, when the file cannot be written.
         """
         if self.network is None:
-            raise ValueError(
-                "k-NN has no weights to save: save the classifier of a linear probe, "
-                "an MLP head or fine-tuning."
-            )
+            raise ValueError("k-NN has no weights to save: save another protocol's.")
         path = path or self.store.folder / classifier_files.CLASSIFIER_FILE
         classifier_files.save(path, self.network, self.about)
         mirror = self.store.mirror
@@ -243,6 +240,7 @@ def repeat(protocol: Protocol, experiment: Experiment) -> Outcome:
             trained = sum(entry["seconds"] for entry in history)
             spent = trained or time.perf_counter() - started
             minutes.append(protocol.minutes_before + spent / 60)
+            state["machines"].append(hardware.name())
             state |= {"history": history, "outputs": protocol.predict(classifier)}
             scores.append(probes.score(state["outputs"], dataset.test.labels))
             if len(scores) == len(runs):
@@ -252,6 +250,7 @@ def repeat(protocol: Protocol, experiment: Experiment) -> Outcome:
                     top5=[one.top5 for one in scores],
                     minutes=about.get("minutes", 0.0) + sum(minutes) / len(minutes),
                     pretrained_on=about.get("hardware", ""),
+                    measured_on=state["machines"],
                     balanced=[one.balanced for one in scores],
                     largest_share=scores[-1].largest_share,
                 )
@@ -313,7 +312,7 @@ class _Work:
             count: of the repetitions.
             stack: until it is closed, no other process may do this work.
         """
-        nothing = {"scores": [], "minutes": [], "record": None}
+        nothing = {"scores": [], "minutes": [], "machines": [], "record": None}
         nothing |= {"history": [], "outputs": None}  # of the last repetition
         if not self.protocol.pack:
             return nothing
@@ -340,6 +339,7 @@ class _Work:
         with self.store.restoring():
             self.classifier = self.protocol.unpack(saved.pop("classifier"))
             scores = [probes.Scores(**one) for one in saved["scores"]]
+            saved.setdefault("machines", [])  # older states have none
             state = {key: saved[key] for key in nothing} | {"scores": scores}
             self._check(state, count)
         if fabric.global_rank == 0:

@@ -237,7 +237,8 @@ def _layout(found: Sequence[Record]) -> tuple[pandas.DataFrame, str]:
     rows = [_cells(result) for result in found]
     settings, more = _differing(found)
     for row, values in zip(rows, settings, strict=True):
-        row |= values
+        # A foreign setting may be called as a column is.
+        row |= {f"setting {k}" if k in row else k: v for k, v in values.items()}
     seen = [tuple(row[key] for key in row if key not in ALWAYS[2:]) for row in rows]
     for row, result, key in zip(rows, found, seen, strict=True):
         twice = seen.count(key) > 1  # nothing but the weights tells them apart

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from helpers import files, views
 from helpers.data import decoding
 from helpers.models import backbones, heads, weight_files
+from helpers.views.settings import LARGEST
 
 CLASSIFIER_FILE = "classifier.safetensors"
 HEADS = {nn.Linear: "linear", heads.MLP: "mlp"}
-LARGEST_SIDE = 4_096  # pixels; more is a damaged file, and would fill the memory
 NORMALIZATION = {"mean": list(views.MEAN), "std": list(views.STD)}
 
 
@@ -169,7 +169,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_side(value: Any) -> bool:
-    return type(value) is int and 1 <= value <= LARGEST_SIDE
+    return type(value) is int and 1 <= value <= LARGEST
 
 
 def _is_color(value: Any) -> bool:

@@ -214,7 +214,8 @@ def _of_classifier(path: pathlib.Path) -> tuple[nn.Module, dict[str, Any], str]:
     """The backbone of one of this project's classifiers, its metadata, a sentence."""
     classifier, said = classifier_files.load(path)
     prepared = {key: said[key] for key in ("stored_size", "fit") if key in said}
-    about = {**said["network"], "evaluation_size": said["image_size"], **prepared}
+    network = {"backbone": "resnet18", "stem": "imagenet"} | said["network"]
+    about = {**network, "evaluation_size": said["image_size"], **prepared}
     sentence = (
         f"This is a classifier of this project: its backbone, a {about['backbone']} "
         f"with stem {about['stem']!r}, was taken; the head was left out."
@@ -237,8 +238,8 @@ def _of_checkpoint(
         about["evaluation_size"] = found.side
     is_ours = found.kind.maker == layouts.THIS_PROJECT.maker
     if is_ours:
-        told = content.get("network") or _beside(path)
-        about |= _of_same_weights(told, about)
+        for told in (_beside(path), content.get("network")):
+            about |= _of_same_weights(told, about)
         found = dataclasses.replace(found, stem=about["stem"])
     kind = {"stem": about["stem"], "norm": about["norm"]}
     backbone = backbones.build(found.network, **kind)
@@ -308,7 +309,7 @@ def _of_same_weights(told: Any, about: Mapping[str, Any]) -> dict[str, Any]:
     same = told.get("backbone") == about["backbone"]
     same &= (told.get("stem") == "imagenet") == (about["stem"] == "imagenet")
     same &= str(told.get("stem")) in backbones.STEMS
-    names = ("stem", "image_size", "evaluation_size") if same else ()
+    names = ("stem", "image_size", "evaluation_size", "data") if same else ()
     return {name: told[name] for name in names if name in told}
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from helpers import hardware, views
 from helpers.data import streaming
-from helpers.models import small_maps
+from helpers.models import heads, small_maps
 
 
 @torch.no_grad()
@@ -42,12 +42,17 @@ def outputs(
         small_maps.speed_up(network)
     was_training = network.training
     hardware.to_device(network).eval()
+    # In bfloat16, many logits of a head would be equal.
+    is_classifier = isinstance(network, heads.Classifier)
+    body = network.backbone if is_classifier else network
     parts = []
     batches = torch.arange(len(images)).split(batch_size)
     for batch, _ in streaming.batches(images, batches, device):
         view = views.whole_view(batch, image_size)  # (B, 3, S, S)
         with hardware.autocast():
-            parts.append(network(view).float())  # (B, D)
+            found = body(view)  # (B, D)
+        found = found.float()
+        parts.append(network.classify(found) if is_classifier else found)
     network.train(was_training)
     found = torch.cat(parts).cpu()
     if not found.isfinite().all():

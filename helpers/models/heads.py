@@ -35,5 +35,8 @@ class Classifier(nn.Module):
 
     def forward(self, views: Tensor) -> Tensor:
         """Return class logits (B, C) for views (B, 3, S, S); in training B >= 2."""
-        features = self.standardize(self.backbone(views))  # (B, D)
-        return self.head(features)  # (B, C)
+        return self.classify(self.backbone(views))  # (B, C)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Return class logits (B, C) for features of the backbone (B, D)."""
+        return self.head(self.standardize(features))  # (B, C)

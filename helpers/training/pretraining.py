@@ -196,7 +196,7 @@ def pretrain(
 
         engine.on_first(session.fabric, begin)
         watching = watch.Watch(session.fabric, save_minutes)
-        return _train(session, store, dataset, watching, on_epoch, stop_after)
+        return _train(session, store, dataset, watching, on_epoch, stop_after, extend)
 
 
 def _train(
@@ -206,12 +206,21 @@ def _train(
     watching: watch.Watch,
     on_epoch: Callable[[list[dict[str, Any]]], None] | None,
     stop_after: int | None,
+    extend: bool,
 ) -> Run:
     """Train from the newest state on, or from the start; see ``pretrain``."""
     settings, fabric, method = session.settings, session.fabric, session.method
     is_first = fabric.global_rank == 0
     progress = sessions.resume_or_begin(session, store)
     history, steps, epochs = progress.history, session.steps, settings.epochs
+    if extend and not progress.extended_from and (history or progress.part.done):
+        raise ValueError(
+            f"{store.folder} has begun from nothing already, so there is nothing to "
+            "extend: add --no-resume (in Python resume=False) to begin it anew from "
+            "the finished run, or leave out --extend to go on."
+        )
+    if len(history) < epochs:
+        progress.begin_sitting(fabric.world_size)
     is_behind = history and not backbone_is_current(store, history)
     if is_first and is_behind and not progress.part.done:
         sessions.write_backbone(session, store, dataset, progress)
@@ -283,15 +292,15 @@ def _announce(
     """Say from where a run goes on, if it does not begin."""
     history, epochs = progress.history, settings.epochs
     if len(history) >= epochs:
-        print("This run is already finished; its results are shown.")
+        first = progress.extended_from
+        print(
+            "This run is already finished; its results are shown."
+            + (f" It extended one of {first} epochs." if first else "")
+        )
     elif history or progress.part.done:
         print(f"Going on after {_place(progress, steps, epochs)}.")
-    elif settings.warmup_epochs >= epochs:
-        print(
-            f"The learning rate only rises in this run, whose warm-up takes "
-            f"{settings.warmup_epochs:g} epoch(s): give more epochs, or a shorter "
-            "--warmup-epochs (in Python warmup_epochs)."
-        )
+    else:
+        settings.say_if_rate_only_rises()
     if len(history) == progress.extended_from > 0:
         losses = [entry["loss"] for entry in history]
         rate = settings.rate_factor(len(history) * steps, steps, losses)

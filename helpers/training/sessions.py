@@ -100,7 +100,7 @@ def start(
             f"{settings.method} learns from labels, and {dataset.name} has {lacks}: "
             "choose another method, such as simclr, or images with labels."
         )
-    dataset.warn_if_enlarged(settings.image_size)
+    dataset.warn_if_enlarged(max(side for _, side in settings.image_sizes))
     hardware.check_processes(devices, nodes)
     engine.check_batch(settings.batch_size, devices * nodes)
     fabric = engine.start(settings.precision, devices, nodes)
@@ -158,11 +158,20 @@ class Progress:
         history: one entry per finished epoch.
         part: of the next epoch, of which some steps may be done.
         extended_from: epochs of the finished run that this one began with; 0 without.
+        sittings: the machines that have trained it, in turn, with their number of
+            processes; a machine that only shows a finished run is none of them.
     """
 
     history: list[dict[str, Any]]
     part: EpochProgress
     extended_from: int = 0
+    sittings: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+
+    def begin_sitting(self, processes: int) -> None:
+        """Note that this machine trains from here on."""
+        here = (hardware.name(), processes)
+        if self.sittings[-1:] != [here]:
+            self.sittings.append(here)
 
 
 def resume_or_begin(session: Session, store: checkpoints.Store) -> Progress:
@@ -190,6 +199,8 @@ def _restore(session: Session, saved: dict[str, Any]) -> Progress:
     progress = Progress(saved["history"], EpochProgress.empty(session))
     checkpoints.check_history(progress.history, session.settings.epochs, ENTRY)
     progress.extended_from = int(saved.get("extended_from", 0))
+    sittings = saved.get("sittings", ())  # older states have none
+    progress.sittings = [(str(name), int(count)) for name, count in sittings]
     part, saved_part = progress.part, saved["part"]
     for name in ("losses", "spreads"):
         if saved_part[name].shape != part.losses.shape:
@@ -252,6 +263,7 @@ def save(
         "scaler": fabric.strategy.precision.state_dict(),
         "history": progress.history,
         "extended_from": progress.extended_from,
+        "sittings": progress.sittings,
         "part": {
             "losses": losses.cpu(),
             "spreads": spreads.cpu(),
@@ -268,7 +280,10 @@ def write_backbone(
     """Write the files that others read: the backbone and the history."""
     store.save_json("history.json", progress.history)
     about = session.settings.about(dataset, progress.history)
-    about |= {"hardware": hardware.name(), "processes": session.fabric.world_size}
+    here = (hardware.name(), session.fabric.world_size)
+    machines, processes = zip(*(progress.sittings or [here]), strict=True)
+    about["hardware"] = ", then ".join(dict.fromkeys(machines))
+    about["processes"] = processes[-1]
     if progress.extended_from:
         about["extended_from"] = progress.extended_from
     store.save_backbone(session.method.final_backbone, about)

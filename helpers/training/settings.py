@@ -111,6 +111,15 @@ class TrainingSettings:
     gradient_clip: float = 0.0
     seed: int = 0
 
+    def say_if_rate_only_rises(self) -> None:
+        """Print a sentence if the warm-up takes all epochs."""
+        if self.warmup_epochs >= self.epochs and hardware.is_first_process():
+            print(
+                "The learning rate only rises in this training, whose warm-up takes "
+                f"{self.warmup_epochs:g} epoch(s): give more epochs, or fewer "
+                "warmup_epochs (--warmup-epochs)."
+            )
+
     def __post_init__(self) -> None:
         """Check the values before any data is read.
 
@@ -244,6 +253,11 @@ class PretrainingSettings(TrainingSettings):
         ]
 
     @property
+    def largest_side(self) -> int:
+        """Largest side in pixels of any image that is shown, in the run or after it."""
+        return max(self.evaluation_size, *(side for _, side in self.image_sizes))
+
+    @property
     def image_size(self) -> int:
         """Side of the views in pixels at the end of the run."""
         return self.view_at(self.epochs - 1).size
@@ -336,7 +350,8 @@ def from_recipe(
             ``hour`` for photographs on a small machine, ``gpu_hour`` for an hour on a
             GPU (PIRL, BYOL and SimCLR), ``long`` for more time on one, with values from
             the literature on small images. Where it names a warm-up, as ``gpu_hour``
-            does, other epochs have the same share of it.
+            does, other epochs have the same share of it; where views grow, as in
+            ``gpu_hour``, those of another size stay at it.
         **changes: fields of ``PretrainingSettings``, of the method's options, or of
             ``ViewSettings`` (``image_size`` means its ``size``).
 
@@ -354,6 +369,9 @@ def from_recipe(
     if "warmup_epochs" in own and isinstance(epochs, int):  # meant for its own epochs
         share = own["warmup_epochs"] / own["epochs"]
         values["warmup_epochs"] = changes.get("warmup_epochs", round(share * epochs, 4))
+    size = changes.get("size", changes.get("image_size"))
+    if size not in (None, own["size"]) and "image_size_schedule" not in changes:
+        values["image_size_schedule"] = ()  # the recipe's begins with its own size
     other = values.get("backbone", "resnet18") not in backbones.RESNETS
     if (other or values.get("init") == "imagenet") and "stem" not in changes:
         values["stem"] = "imagenet"  # the only stem of other networks and weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import pathlib
 from typing import Any
@@ -25,12 +26,17 @@ class StartingPoint:
         source: ``random``, ``imagenet``, or the path of a backbone file.
         about: metadata of the file; for random and ImageNet weights only the network.
         image_size: side in pixels of the whole images on which it is evaluated.
+        network_of_file: the backbone, read once, as a training may write the file anew
+            at any time; None for random and ImageNet weights.
     """
 
     name: str
     source: str
     about: dict[str, Any]
     image_size: int
+    network_of_file: nn.Module | None = dataclasses.field(
+        default=None, repr=False, compare=False
+    )
 
     @property
     def view_size(self) -> int:
@@ -61,7 +67,7 @@ class StartingPoint:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)  # the same random weights at every call
                 return backbones.build(name, stem=stem, weights=self.source, norm=norm)
-        return weight_files.load_backbone(self.source)[0]
+        return copy.deepcopy(self.network_of_file)
 
 
 def from_source(
@@ -111,7 +117,7 @@ def from_file(path: pathlib.Path, *, image_size: int = USUAL_SIZE) -> StartingPo
     if not own:
         path, matched = conversion.backbone_file(path)
         print(matched)
-    about = weight_files.read_about(path)
+    backbone, about = weight_files.load_backbone(path)
     method = methods.METHODS.get(about.get("method", ""))
     name = method.__name__ if method else about.get("name", path.stem)
     first = about.get("init", "random")
@@ -119,7 +125,7 @@ def from_file(path: pathlib.Path, *, image_size: int = USUAL_SIZE) -> StartingPo
         name += f" from {'ImageNet' if first == 'imagenet' else first}"
     name = files.printable(name)
     side = about.get("evaluation_size", image_size)
-    return StartingPoint(name, str(path), about, side)
+    return StartingPoint(name, str(path), about, side, backbone)
 
 
 def pretraining_settings(source: str) -> dict[str, str]:

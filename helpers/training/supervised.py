@@ -222,6 +222,8 @@ def fit(
     generator = torch.Generator().manual_seed(settings.seed)
     states = _States(store, fabric, network, optimizer, settings.epochs)
     history = states.load()
+    if not history:
+        settings.say_if_rate_only_rises()
     for _ in history:  # the order of every epoch follows from that before
         torch.randperm(len(kept), generator=generator)
     bar = tqdm.tqdm(

@@ -74,6 +74,7 @@ def test_a_backbone_is_scored_on_the_images_it_has_learned_from(tmp_path, run):
 
     def scored_on(data, *more):
         about = {"backbone": "resnet18", "data": data}
+        about |= {"stored_size": 96, "fit": "squash"}
         weight_files.save_backbone(file, torch.nn.Linear(1, 1), about)
         return command_line.parse(["evaluate", "--weights", str(file), *more])[1].images
 
@@ -81,6 +82,8 @@ def test_a_backbone_is_scored_on_the_images_it_has_learned_from(tmp_path, run):
     assert scored_on("cifar10").data == "cifar10"
     assert scored_on("cifar10", "--data", "stl10").data == "stl10"
     assert scored_on("elsewhere").data == "demo"
+    kept = scored_on("imagenette", "--data", "folder:/pets")
+    assert (kept.folder_image_size, kept.folder_fit) == (96, "squash")
     pets = "folder:pets at 160 px"
     assert scored_on(pets, "--data", "folder:/pets").data == "folder:/pets"
     with pytest.raises(ValueError, match="learned from folder:pets at 160 px: name"):
@@ -426,7 +429,7 @@ def test_a_classifier_and_features_are_taken_home(
     assert status == 0
     for said in ("images of 32 x 32 px to class logits", "0.485", "0.229"):
         assert said in printed
-    assert "0. red" in (tmp_path / "a.md").read_text("utf-8")
+    assert "0. red" in (tmp_path / "a.ts.md").read_text("utf-8")
 
 
 @pytest.mark.usefixtures("small_backbone")

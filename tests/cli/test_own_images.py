@@ -176,17 +176,19 @@ def test_a_reader_that_has_enough_ends_a_command_in_silence():
 
 @pytest.mark.usefixtures("small_backbone")
 def test_nothing_that_is_read_is_written_over(pets, run, tmp_path):
-    weights = small.backbone_file(tmp_path, "run", data="folder:pets", fit="pad")
+    told = {"data": "folder:pets", "fit": "pad", "evaluation_size": 32}
+    weights = small.backbone_file(tmp_path, "run", **told)
     photo = pets / "cat" / "0.png"
     before = weights.read_bytes(), photo.read_bytes()
     for line in (
         f"evaluate --weights {weights} --data folder:{pets} --protocols linear-probe "
         f"--classifier {weights}",
         f"search {photo} --weights {weights} --images {pets} --output {photo}",
+        f"search {pets}/dog/1.png --weights {weights} --images {pets} --output {photo}",
         f"export --weights {weights} --output {weights}",
     ):
         status, _, error = run(line)
-        assert (status, "is read here and would be lost" in error) == (2, True), line
+        assert (status, "is read here and would be lost" in error) == (2, True), error
     assert (weights.read_bytes(), photo.read_bytes()) == before
 
 
@@ -198,6 +200,26 @@ def test_images_are_prepared_as_those_of_a_backbones_own_folder(pets, tmp_path):
     assert (images.folder_fit, images.folder_image_size) == ("pad", 48)
     chosen = command_line.parse([*line, "--folder-fit", "crop"])[1].images
     assert chosen.folder_fit == "crop"
+
+
+def test_a_state_is_evaluated_as_the_backbone_of_its_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("STL_CHECKPOINTS", str(tmp_path / "runs"))
+    file = small.backbone_file(tmp_path, "run", data="cifar10", image_size=40)
+    network, about = weight_files.load_backbone(file)
+    state = file.with_name("state-00001-1a2b3c4d.pt")
+    weights = {
+        f"backbone.{name}": value for name, value in network.state_dict().items()
+    }
+    torch.save({"method": weights, "network": about}, state)
+    of_state, of_file = (
+        command_line.parse(["evaluate", "--weights", str(one)])[1]
+        for one in (state, file)
+    )
+    assert of_state.training == of_file.training
+    assert of_state.training.view.size == 40
+    assert of_state.images == of_file.images
+    assert of_state.images.data == "cifar10"
+    assert of_state.weights.endswith("backbone.safetensors")
 
 
 def test_a_larger_side_than_images_were_kept_at_is_what_the_network_sees(tmp_path):

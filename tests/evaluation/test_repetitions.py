@@ -142,6 +142,13 @@ def test_more_repetitions_begin_with_those_that_are_there(dataset, tmp_path, ste
     assert steps.taken == (2 + 2 + 1 + 4) * each
 
 
+def test_the_hardware_is_that_of_every_repetition(dataset, tmp_path, monkeypatch):
+    for machine, count, known in (("T4", 1, "T4"), ("laptop", 2, "T4 or laptop")):
+        monkeypatch.setattr(hardware, "name", lambda machine=machine: machine)
+        outcome = evaluate("fine_tune", dataset, tmp_path, seeds=range(count))
+        assert outcome.record["hardware"] == known
+
+
 def test_the_tenth_fold_costs_a_fold_at_most(dataset, tmp_path, steps, monkeypatch):
     folds = tuple(torch.arange(24)[start : start + 12] for start in range(10))
     folded = dataclasses.replace(dataset, folds=folds)

@@ -46,6 +46,15 @@ def trained(epochs, protocol="fine-tuning", **changes):
     return record(protocol=protocol, settings=settings, image_size=side, **changes)
 
 
+def test_a_setting_that_is_called_as_a_column_is_leaves_the_column_alone():
+    named = ({"top-1 (%)": f"{top1}", "method": "Mine"} for top1 in (99, 98))
+    found = [trained(2), *(trained(2, settings=one) for one in named)]
+    for row, top1 in zip(rows(results.markdown(found)), ("–", "99", "98"), strict=True):
+        assert row["method"] == "PIRL"
+        assert "63.0" in row["top-1 (%)"]
+        assert row["setting top-1 (%)"] == top1
+
+
 def test_records_are_saved_collected_and_replaced(tmp_path):
     first = record()
     results.save(first, tmp_path)

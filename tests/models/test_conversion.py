@@ -719,6 +719,16 @@ def test_the_notebooks_offer_a_checkpoint_of_another_project(
     assert starting_points.from_source(chosen.source) == chosen
 
 
+def test_a_classifier_without_a_stem_has_torchvisions(tmp_path):
+    about = {"network": {"backbone": "resnet18"}, "classes": ["a"], "image_size": 5_000}
+    path = tmp_path / "classifier.safetensors"
+    network = heads.Classifier(backbones.build("resnet18"), 1)
+    classifier_files.save(path, network, about | {"stored_size": 5_000})
+    file, said = conversion.backbone_file(path, tmp_path / "runs")
+    assert "stem 'imagenet'" in said
+    assert weight_files.read_about(file)["evaluation_size"] == 5_000
+
+
 @pytest.mark.parametrize("stem", backbones.STEMS)
 def test_a_classifier_of_this_project_keeps_the_stem_of_its_backbone(tmp_path, stem):
     """Weights do not tell whether a max-pool follows; the file does."""

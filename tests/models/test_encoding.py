@@ -1,5 +1,7 @@
 """Encoding is a plain forward pass over whole images, and nothing moves."""
 
+import functools
+
 import pytest
 import small
 import torch
@@ -27,6 +29,19 @@ def test_encoding_leaves_the_backbone_as_it_was(training):
     assert not features.requires_grad
     assert features.dtype == torch.float32
     assert all(p.grad is None and p.requires_grad for p in network.parameters())
+
+
+def test_a_head_computes_in_float32_whatever_the_backbone_does(monkeypatch):
+    """Of logits in bfloat16 many would be equal, and ties cost accuracy."""
+    half = functools.partial(torch.autocast, "cpu", torch.bfloat16)
+    monkeypatch.setattr(hardware, "autocast", half)
+    network, images = heads.Classifier(backbone(), 3).eval(), small.images(8)
+    made = encoding.outputs(network, images, image_size=20)
+    features = encoding.encode(network.backbone, images, image_size=20)
+    assert torch.equal(features, features.bfloat16().float())
+    assert not torch.equal(made, made.bfloat16().float())
+    with torch.no_grad():
+        torch.testing.assert_close(made, network.classify(features))
 
 
 def test_encoding_sees_whole_normalised_images_in_batches(monkeypatch):

@@ -68,7 +68,7 @@ FAULTS = {
             ),
         ],
         f"{HEADS}::test_the_logits_are_those_of_the_standardised_features": [
-            ("self.standardize(self.backbone(views))", "self.backbone(views)"),
+            ("self.head(self.standardize(features))", "self.head(features)"),
         ],
         f"{HEADS}::test_the_mlp_has_a_hidden_layer_of_128": [
             ("hidden: int = 128", "hidden: int = 512"),

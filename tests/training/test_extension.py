@@ -70,6 +70,21 @@ def test_a_run_is_extended_whether_its_warm_up_is_as_long_or_the_same_share(
         assert weight_files.read_about(run.backbone_file)["extended_from"] == 2
 
 
+def test_what_has_begun_already_is_not_extended_without_a_word(
+    dataset, tmp_path, capsys
+):
+    pretraining.pretrain(configure(epochs=2), dataset, folder=tmp_path)
+    pretraining.pretrain(configure(), dataset, folder=tmp_path, stop_after=1)
+    with pytest.raises(ValueError, match=r"begun from nothing .* add --no-resume"):
+        pretraining.pretrain(configure(), dataset, folder=tmp_path, extend=True)
+    for resume in (False, True):
+        run = pretraining.pretrain(
+            configure(), dataset, folder=tmp_path, extend=True, resume=resume
+        )
+        assert weight_files.read_about(run.backbone_file)["extended_from"] == 2
+    assert "are shown. It extended one of 2 epochs." in capsys.readouterr().out
+
+
 def test_other_settings_and_unfinished_runs_are_not_extended(dataset, tmp_path):
     for changes, stop_after in (({"seed": 1}, None), ({"epochs": 3}, 2)):
         pretraining.pretrain(

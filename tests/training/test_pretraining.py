@@ -16,7 +16,7 @@ import pytest
 import small
 import torch
 
-from helpers import methods
+from helpers import hardware, methods
 from helpers.models import backbones, weight_files
 from helpers.training import checkpoints, optimizers, pretraining, settings, signals
 from helpers.views.randomness import StepRandom
@@ -90,8 +90,29 @@ def test_a_run_that_is_all_warm_up_says_so(dataset, tmp_path, capsys):
     for warmup, is_said in ((0.5, False), (1.0, True)):
         chosen = configure(epochs=1, warmup_epochs=warmup)
         pretraining.pretrain(chosen, dataset, folder=tmp_path)
-        said = "The learning rate only rises in this run, whose warm-up takes 1 epoch"
+        said = "rate only rises in this training, whose warm-up takes 1 epoch(s): give"
         assert (said in capsys.readouterr().out) == is_said
+
+
+def test_the_hardware_is_that_of_those_who_trained(dataset, tmp_path, monkeypatch):
+    """Not that of a machine that shows a finished run, and writes its backbone."""
+    places = {"folder": tmp_path / "here", "mirror": tmp_path / "drive"}
+    for machine, stop_after, known in (
+        ("T4", 1, "T4"),
+        ("L4", 2, "T4, then L4"),
+        ("L4", 3, "T4, then L4"),
+        ("T4", None, "T4, then L4"),
+        ("laptop", None, "T4, then L4"),
+    ):
+        monkeypatch.setattr(hardware, "name", lambda machine=machine: machine)
+        if machine == "laptop":
+            places["folder"] = tmp_path / "there"
+        run = pretraining.pretrain(
+            configure(), dataset, **places, stop_after=stop_after
+        )
+        for folder in places.values():
+            file = folder / run.folder.name / run.backbone_file.name
+            assert weight_files.read_about(file)["hardware"] == known
 
 
 def test_a_bar_is_closed_when_training_is_stopped(dataset, tmp_path, capsys):

@@ -67,6 +67,20 @@ def test_the_warm_up_that_a_recipe_names_is_a_share_of_the_epochs():
     assert warmup("hour", epochs=5) == warmup("hour") == 1.0  # it names none
 
 
+def test_the_views_that_a_recipe_lets_grow_begin_with_its_own_size():
+    growing = ((0.9, 96),)
+    for changes, schedule, largest in (
+        ({}, growing, 128),
+        ({"size": 64}, growing, 128),
+        ({"size": 224}, (), 296),
+        ({"image_size": 224}, (), 296),
+        ({"size": 224, "image_size_schedule": growing}, growing, 224),
+    ):
+        chosen = settings.configure("simclr", "gpu_hour", **changes)
+        assert chosen.image_size_schedule == schedule
+        assert chosen.largest_side == largest
+
+
 def test_the_learning_rate_follows_the_batch_size():
     chosen = settings.configure("byol", batch_size=64, learning_rate=0.4)
     assert chosen.peak_learning_rate == pytest.approx(0.1)

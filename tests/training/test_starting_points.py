@@ -30,6 +30,21 @@ def test_a_file_names_its_own_network(tmp_path):
         starting_points.from_source(str(file), "vgg11")
 
 
+def test_a_file_is_read_once(tmp_path):
+    """A training may write it anew while its backbone is evaluated."""
+    file = small.backbone_file(tmp_path, "run")
+    chosen = starting_points.from_source(str(file))
+    before = chosen.create().state_dict()
+    small.backbone_file(tmp_path, "run")
+    assert not torch.equal(
+        weight_files.load_backbone(file)[0].conv1.weight, before["conv1.weight"]
+    )
+    one, other = chosen.create(), chosen.create()
+    with torch.no_grad():
+        one.conv1.weight.zero_()
+    assert torch.equal(other.conv1.weight, before["conv1.weight"])
+
+
 def test_a_file_names_its_own_sizes(tmp_path):
     """A default applies where a file, or where random weights, name no size."""
     for name, about, view_size, image_size in (

@@ -68,6 +68,14 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(dataset):
     assert not torch.equal(found[0], found[2])
 
 
+def test_a_training_that_is_all_warm_up_says_so(dataset, capsys):
+    for warmup in (0.5, 1):
+        chosen = dataclasses.replace(SETTINGS, epochs=1, warmup_epochs=warmup)
+        supervised.train_on_images(classifier(), dataset.train, chosen)
+        said = "rate only rises in this training, whose warm-up takes 1 epoch(s)"
+        assert (said in capsys.readouterr().out) == (warmup == 1)
+
+
 def test_of_two_labels_a_class_none_is_spared_for_validation(dataset):
     few = dataset.train[: 2 * 3]
     settings = dataclasses.replace(SETTINGS, epochs=1, batch_size=6, validation=0.1)
