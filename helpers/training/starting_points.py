@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -26,17 +28,12 @@ class StartingPoint:
         source: ``random``, ``imagenet``, or the path of a backbone file.
         about: metadata of the file; for random and ImageNet weights only the network.
         image_size: side in pixels of the whole images on which it is evaluated.
-        network_of_file: the backbone, read once, as a training may write the file anew
-            at any time; None for random and ImageNet weights.
     """
 
     name: str
     source: str
     about: dict[str, Any]
     image_size: int
-    network_of_file: nn.Module | None = dataclasses.field(
-        default=None, repr=False, compare=False
-    )
 
     @property
     def view_size(self) -> int:
@@ -46,8 +43,7 @@ class StartingPoint:
     @property
     def network(self) -> tuple[str, str, str]:
         """Names of the backbone, its stem and its normalisation."""
-        usual = {"backbone": "resnet18", "stem": "imagenet", "norm": "batch"}
-        return tuple(self.about.get(key, value) for key, value in usual.items())
+        return _network(self.about)
 
     @property
     def is_released(self) -> bool:
@@ -67,7 +63,18 @@ class StartingPoint:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)  # the same random weights at every call
                 return backbones.build(name, stem=stem, weights=self.source, norm=norm)
-        return copy.deepcopy(self.network_of_file)
+        return copy.deepcopy(self._of_file)
+
+    @functools.cached_property
+    def _of_file(self) -> nn.Module:
+        """The file's backbone, read once: a training may write the file anew."""
+        backbone, about = weight_files.load_backbone(self.source)
+        if about != self.about:
+            raise ValueError(
+                f"{self.source} was written anew after it was chosen, probably by a "
+                "training that still runs: run this again."
+            )
+        return backbone
 
 
 def from_source(
@@ -113,11 +120,8 @@ def from_file(path: pathlib.Path, *, image_size: int = USUAL_SIZE) -> StartingPo
     Raises:
         ValueError: when the file is damaged, or holds no whole ResNet.
     """
-    own = path.suffix == ".safetensors" and "backbone" in weight_files.read_about(path)
-    if not own:
-        path, matched = conversion.backbone_file(path)
-        print(matched)
-    backbone, about = weight_files.load_backbone(path)
+    path = _backbone_file(path)
+    about = weight_files.read_about(path)
     method = methods.METHODS.get(about.get("method", ""))
     name = method.__name__ if method else about.get("name", path.stem)
     first = about.get("init", "random")
@@ -125,7 +129,21 @@ def from_file(path: pathlib.Path, *, image_size: int = USUAL_SIZE) -> StartingPo
         name += f" from {'ImageNet' if first == 'imagenet' else first}"
     name = files.printable(name)
     side = about.get("evaluation_size", image_size)
-    return StartingPoint(name, str(path), about, side, backbone)
+    return StartingPoint(name, str(path), about, side)
+
+
+def _backbone_file(path: pathlib.Path) -> pathlib.Path:
+    """The file itself, or the one that another project's checkpoint becomes."""
+    if path.suffix == ".safetensors" and "backbone" in weight_files.read_about(path):
+        return path
+    path, matched = conversion.backbone_file(path)
+    print(matched)
+    return path
+
+
+def _network(about: Mapping[str, Any]) -> tuple[str, str, str]:
+    usual = {"backbone": "resnet18", "stem": "imagenet", "norm": "batch"}
+    return tuple(about.get(key, value) for key, value in usual.items())
 
 
 def pretraining_settings(source: str) -> dict[str, str]:
@@ -144,6 +162,6 @@ def pretraining_settings(source: str) -> dict[str, str]:
             f"Unknown weights {source!r}: choose one of {', '.join(backbones.WEIGHTS)},"
             " or the path of a file."
         )
-    chosen = from_file(files.expand_home(source))
-    backbone, stem, norm = chosen.network
-    return {"init": chosen.source, "backbone": backbone, "stem": stem, "norm": norm}
+    path = _backbone_file(files.expand_home(source))
+    backbone, stem, norm = _network(weight_files.read_about(path))
+    return {"init": str(path), "backbone": backbone, "stem": stem, "norm": norm}

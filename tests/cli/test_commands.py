@@ -51,7 +51,9 @@ def test_defaults_follow_what_they_depend_on(tmp_path):
     # The recipe's own views are too small for it.
     assert pretraining("simclr --backbone alexnet --size 96").options.view.size == 96
     file = tmp_path / "backbone.safetensors"
-    weight_files.save_backbone(file, torch.nn.Linear(1, 1), {"image_size": 72})
+    weight_files.save_backbone(
+        file, torch.nn.Linear(1, 1), {"backbone": "resnet18", "image_size": 72}
+    )
     for weights, size in ((str(file), 72), ("random", 48), ("nowhere", 48)):
         args = command_line.parse(["evaluate", "--weights", weights])[1]
         assert args.training == protocols.supervised_settings(size)

@@ -213,7 +213,7 @@ def test_the_setup_cell_unpacks_the_project_on_drive(shell, colab, tmp_path, cap
     for there in (b"", whole[: len(whole) // 2]):
         folder.with_suffix(".zip").write_bytes(there)
         failed = shell.run(set_address.setup_source(""))
-        assert "upload its zip, run again" in str(failed.error_in_exec)
+        assert "whole, by this name, and run again" in str(failed.error_in_exec)
     folder.with_suffix(".zip").write_bytes(whole)
     for _ in range(2):
         shell.run(set_address.setup_source("")).raise_error()

@@ -43,6 +43,10 @@ def test_a_file_is_read_once(tmp_path):
     with torch.no_grad():
         one.conv1.weight.zero_()
     assert torch.equal(other.conv1.weight, before["conv1.weight"])
+    chosen = starting_points.from_source(str(file))
+    small.backbone_file(tmp_path, "run", epochs_done=2)
+    with pytest.raises(ValueError, match="written anew after it was chosen"):
+        chosen.create()
 
 
 def test_a_file_names_its_own_sizes(tmp_path):
