@@ -370,7 +370,7 @@ def from_recipe(
         share = own["warmup_epochs"] / own["epochs"]
         values["warmup_epochs"] = changes.get("warmup_epochs", round(share * epochs, 4))
     size = changes.get("size", changes.get("image_size"))
-    if size not in (None, own["size"]) and "image_size_schedule" not in changes:
+    if size not in (None, own.get("size")) and "image_size_schedule" not in changes:
         values["image_size_schedule"] = ()  # the recipe's begins with its own size
     other = values.get("backbone", "resnet18") not in backbones.RESNETS
     if (other or values.get("init") == "imagenet") and "stem" not in changes:

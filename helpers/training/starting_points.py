@@ -69,7 +69,7 @@ class StartingPoint:
     def _of_file(self) -> nn.Module:
         """The file's backbone, read once: a training may write the file anew."""
         backbone, about = weight_files.load_backbone(self.source)
-        if about != self.about:
+        if str(about) != str(self.about):  # where NaN equals NaN
             raise ValueError(
                 f"{self.source} was written anew after it was chosen, probably by a "
                 "training that still runs: run this again."
