@@ -65,7 +65,7 @@ def _pretraining(rest: list[str]) -> tuple[flags.Pretrain, list[str]]:
     """Defaults of ``pretrain`` for what was chosen, and the flags still to be read."""
     method = rest.pop(0) if rest and not rest[0].startswith("-") else None
     chosen = _peek(rest, "method", "recipe", "backbone", "init")
-    # Numbers alone: anything else is refused with all flags.
+    # What is not a number is refused later, with the other flags.
     numbers = _peek(rest, "epochs", "size").items()
     chosen |= {name: int(value) for name, value in numbers if value.isdecimal()}
     if method and "method" in chosen:

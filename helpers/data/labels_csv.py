@@ -49,10 +49,8 @@ def beside(root: pathlib.Path, left_out: layout.LeftOut) -> pathlib.Path | None:
                 left_out.add(reason, path.name)
         for path in sorted(folder.glob("*/*.csv")):
             name = path.parent.name
-            if (
-                path.name.lower() == USUAL_NAME
-                and name.casefold() in split_names.SPLITS
-            ):
+            is_split = name.casefold() in split_names.SPLITS
+            if is_split and path.name.lower() == USUAL_NAME:
                 reason = f"not read: one table beside {name}/ has to name all images"
                 left_out.add(reason, f"{name}/{path.name}")
     return None

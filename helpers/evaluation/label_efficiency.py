@@ -61,7 +61,8 @@ def measure(
     smallest = int(dataset.train.labels.bincount().min())
     amounts = [*(n for n in amounts if n < smallest), smallest]
     features = protocols.encode(create(), dataset, image_size=image_size)
-    about, (name, stem, norm) = backbones.about(*network), network
+    about = backbones.metadata(*network)
+    name, stem, norm = network
     fresh = functools.partial(backbones.build, name, stem=stem, norm=norm)
     starts = {"baseline": ("random", fresh), "fine-tuning": ("pre-trained", create)}
     curves: dict[str, dict[int, float]] = {

@@ -30,7 +30,7 @@ from torch import Tensor
 from helpers import files, hardware
 from helpers.data.dataset import Dataset
 from helpers.evaluation import probes, records
-from helpers.models import classifier_files, heads
+from helpers.models import backbones, classifier_files, heads
 from helpers.training import checkpoints, engine, ownership, supervised
 
 
@@ -184,7 +184,7 @@ class Outcome:
             OSError: in one sentence, when the file cannot be written.
         """
         if self.network is None:
-            raise ValueError("k-NN has no weights to save: save another protocol's.")
+            raise ValueError("k-NN has no weights to save: save a linear probe's.")
         path = path or self.store.folder / classifier_files.CLASSIFIER_FILE
         classifier_files.save(path, self.network, self.about)
         mirror = self.store.mirror
@@ -257,8 +257,7 @@ def repeat(protocol: Protocol, experiment: Experiment) -> Outcome:
             work.save(state, classifier, run)
     record, last = state["record"], scores[-1]
     described = {
-        "network": {"backbone": "resnet18", "stem": "imagenet"}
-        | {key: about[key] for key in ("backbone", "stem", "norm") if key in about},
+        "network": backbones.metadata(*backbones.named_in(about)),
         "classes": dataset.classes,
         "image_size": protocol.image_size,
         "stored_size": record["stored_size"],

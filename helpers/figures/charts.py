@@ -203,7 +203,8 @@ def comparison(records: Sequence[dict[str, Any]]) -> Figure:
             and ``seeds``, and optionally what else ``results.save`` takes.
     """
     networks = {str(record.get("backbone")) for record in records}
-    # Of "resnet18" and "resnet18, pool stem" the bars need to show the stem alone.
+    # Of "resnet18" and "resnet18, pool stem" the bars need to show the stem alone, and
+    # of a single network nothing.
     of_all = f"{min(networks, key=len, default='')}, "
     of_all = of_all if all(f"{one}, ".startswith(of_all) for one in networks) else ""
     groups: dict[str, list[dict[str, Any]]] = {}
@@ -218,7 +219,7 @@ def comparison(records: Sequence[dict[str, Any]]) -> Figure:
         ax.text(0.5, y, protocol, weight="bold", va="center")
         y += 1
         members.sort(key=lambda record: -record["top1_mean"])
-        names = _told_apart(members, of_all if len(networks) > 1 else None)
+        names = _told_apart(members, of_all)
         for name, record in zip(names, members, strict=True):
             mean, color = record["top1_mean"], color_of(record["method"])
             repeated = record.get("seeds", 1) > 1  # a single run has no deviation
@@ -237,19 +238,14 @@ def comparison(records: Sequence[dict[str, Any]]) -> Figure:
     return fig
 
 
-def _told_apart(records: Sequence[Mapping[str, Any]], of_all: str | None) -> list[str]:
-    """Names of bars: method, network, and what tells them apart.
-
-    Networks are shown without ``of_all``, with which all begin; with None they are not.
-    """
+def _told_apart(records: Sequence[Mapping[str, Any]], of_all: str) -> list[str]:
+    """Names of bars: method, network without ``of_all``, and what tells them apart."""
     methods = [record["method"] for record in records]
-    names = methods
-    if of_all is not None:
-        networks = [f"{one.get('backbone')}, ".removeprefix(of_all) for one in records]
-        names = [
-            f"{name}, {network}".removesuffix(", ")
-            for name, network in zip(names, networks, strict=True)
-        ]
+    networks = [f"{one.get('backbone')}, ".removeprefix(of_all) for one in records]
+    names = [
+        f"{method}, {network}".removesuffix(", ")
+        for method, network in zip(methods, networks, strict=True)
+    ]
     for text, value_of, of_method in (
         # Of another network as well, or it would pass for the cause.
         ("after {} epochs", lambda record: record.get("pretraining_epochs"), True),

@@ -101,20 +101,23 @@ def _download(create: Callable[..., nn.Module], **options: Any) -> nn.Module:
         return create(**options)
 
 
-def about(name: str, stem: str = "imagenet", norm: str = "batch") -> dict[str, str]:
+def metadata(name: str, stem: str, norm: str) -> dict[str, str]:
     """Metadata that name a network; normalisation only where it is not BatchNorm."""
     named = {"backbone": name, "stem": stem}
     return named if norm == "batch" else named | {"norm": norm}
 
 
+def named_in(about: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Name, stem and normalisation of the network of these metadata."""
+    usual = {"backbone": "resnet18", "stem": "imagenet", "norm": "batch"}
+    return tuple(about.get(key, value) for key, value in usual.items())
+
+
 def describe(about: Mapping[str, Any]) -> str:
     """Name the network of these metadata, and what it has unlike torchvision's."""
-    parts = [about.get("backbone", "resnet18")]
-    if (stem := about.get("stem", "imagenet")) != "imagenet":
-        parts.append(f"{stem} stem")
-    if about.get("norm", "batch") == "group":
-        parts.append("GroupNorm")
-    return ", ".join(parts)
+    name, stem, norm = named_in(about)
+    parts = [name] if stem == "imagenet" else [name, f"{stem} stem"]
+    return ", ".join([*parts, "GroupNorm"] if norm == "group" else parts)
 
 
 def check(

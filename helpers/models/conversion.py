@@ -214,7 +214,7 @@ def _of_classifier(path: pathlib.Path) -> tuple[nn.Module, dict[str, Any], str]:
     """The backbone of one of this project's classifiers, its metadata, a sentence."""
     classifier, said = classifier_files.load(path)
     prepared = {key: said[key] for key in ("stored_size", "fit") if key in said}
-    network = {"backbone": "resnet18", "stem": "imagenet"} | said["network"]
+    network = backbones.metadata(*backbones.named_in(said["network"]))
     about = {**network, "evaluation_size": said["image_size"], **prepared}
     sentence = (
         f"This is a classifier of this project: its backbone, a {about['backbone']} "

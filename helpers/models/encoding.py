@@ -42,7 +42,7 @@ def outputs(
         small_maps.speed_up(network)
     was_training = network.training
     hardware.to_device(network).eval()
-    # In bfloat16, many logits of a head would be equal.
+    # The head computes in float32: in bfloat16 many logits would be equal.
     is_classifier = isinstance(network, heads.Classifier)
     body = network.backbone if is_classifier else network
     parts = []

@@ -168,9 +168,8 @@ def load_backbone(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, An
     path = pathlib.Path(path)
     about = read_about(path)
     tensors = safetensors.torch.load_file(path)
-    name = about.get("backbone", "resnet18")
-    kind = {key: about[key] for key in ("stem", "norm") if key in about}
-    backbone = backbones.build(name, **kind)
+    name, stem, norm = backbones.named_in(about)
+    backbone = backbones.build(name, stem=stem, norm=norm)
     classifier = backbones.CLASSIFIERS
     tensors = {k: v for k, v in tensors.items() if not k.startswith(classifier)}
     own = backbone.state_dict()
@@ -232,8 +231,9 @@ def check_first(weights: str, name: str, *, stem: str, norm: str) -> None:
             f"{weights!r} is no backbone file: make one of it with `python -m helpers "
             f"convert --path {files.quoted(weights)}`."
         )
-    own = {"backbone": about["backbone"], "stem": about.get("stem", "imagenet")}
-    own["norm"] = about.get("norm", "batch")
+    own = dict(
+        zip(("backbone", "stem", "norm"), backbones.named_in(about), strict=True)
+    )
     asked = {"backbone": name, "stem": stem, "norm": norm}
     if {own["stem"], stem} == {"small", "pool"}:  # they have the same weights
         asked["stem"] = own["stem"]
@@ -371,9 +371,8 @@ def _check_about(about: Any) -> None:
         raise ValueError(
             f"Its fit is {_shown(about['fit'])}, not one of {', '.join(decoding.FITS)}."
         )
-    network = about.get("backbone", "resnet18")
-    kind = {key: about[key] for key in ("stem", "norm") if key in about}
-    backbones.check(network, **kind)
+    network, stem, norm = backbones.named_in(about)
+    backbones.check(network, stem=stem, norm=norm)
 
 
 def _shown(value: Any) -> str:

@@ -111,15 +111,6 @@ class TrainingSettings:
     gradient_clip: float = 0.0
     seed: int = 0
 
-    def say_if_rate_only_rises(self) -> None:
-        """Print a sentence if the warm-up takes all epochs."""
-        if self.warmup_epochs >= self.epochs and hardware.is_first_process():
-            print(
-                "The learning rate only rises in this training, whose warm-up takes "
-                f"{self.warmup_epochs:g} epoch(s): give more epochs, or fewer "
-                "warmup_epochs (--warmup-epochs)."
-            )
-
     def __post_init__(self) -> None:
         """Check the values before any data is read.
 
@@ -159,6 +150,15 @@ class TrainingSettings:
             losses=losses,
             patience=self.patience,
         )
+
+    def say_if_rate_only_rises(self) -> None:
+        """Print a sentence if the warm-up takes all epochs."""
+        if self.warmup_epochs >= self.epochs and hardware.is_first_process():
+            print(
+                "The learning rate only rises in this training, whose warm-up takes "
+                f"{self.warmup_epochs:g} epoch(s): give more epochs, or fewer "
+                "warmup_epochs (--warmup-epochs)."
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -43,7 +42,7 @@ class StartingPoint:
     @property
     def network(self) -> tuple[str, str, str]:
         """Names of the backbone, its stem and its normalisation."""
-        return _network(self.about)
+        return backbones.named_in(self.about)
 
     @property
     def is_released(self) -> bool:
@@ -108,7 +107,7 @@ def from_source(
         return from_file(pathlib.Path(source), image_size=image_size)
     network = backbone or "resnet18", stem or "imagenet", norm or "batch"
     backbones.check(network[0], stem=network[1], norm=network[2], weights=source)
-    about = backbones.about(*network)
+    about = backbones.metadata(*network)
     if source != "random":
         about["init"] = source
     return StartingPoint(NAMES[source], source, about, image_size)
@@ -141,11 +140,6 @@ def _backbone_file(path: pathlib.Path) -> pathlib.Path:
     return path
 
 
-def _network(about: Mapping[str, Any]) -> tuple[str, str, str]:
-    usual = {"backbone": "resnet18", "stem": "imagenet", "norm": "batch"}
-    return tuple(about.get(key, value) for key, value in usual.items())
-
-
 def pretraining_settings(source: str) -> dict[str, str]:
     """Settings with which pre-training starts from these weights, for ``configure``.
 
@@ -163,5 +157,5 @@ def pretraining_settings(source: str) -> dict[str, str]:
             " or the path of a file."
         )
     path = _backbone_file(files.expand_home(source))
-    backbone, stem, norm = _network(weight_files.read_about(path))
+    backbone, stem, norm = backbones.named_in(weight_files.read_about(path))
     return {"init": str(path), "backbone": backbone, "stem": stem, "norm": norm}
