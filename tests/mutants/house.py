@@ -59,6 +59,9 @@ FAULTS = {
             ("get_device_capability()[0] >= 8", "get_device_capability()[0] >= 7"),
             ('return "bf16-mixed" if recent else "16-mixed"', 'return "bf16-mixed"'),
         ],
+        f"{HARDWARE}::test_a_cpu_is_asked_for_bfloat16": [
+            ('.get("amx_bf16")', '.get("avx512_bf16")'),
+        ],
         f"{HARDWARE}::test_convolutions_get_the_order_they_like_and_hand_it_on": [
             (
                 "memory_format=torch.channels_last)",
