@@ -146,7 +146,7 @@ def ask_baseline() -> Supervised:
         mirror=mirror,
         epochs=questions.ask_number("How many epochs?", 30, "STL_SUPERVISED_EPOCHS"),
         image_size=questions.ask_number(
-            "Side of the views?", alike.image_size, "STL_IMAGE_SIZE", 32
+            "Side of the network's input (px)?", alike.image_size, "STL_IMAGE_SIZE", 32
         ),
         stem=alike.stem,
         seeds=_ask_seeds(),

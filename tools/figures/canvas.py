@@ -94,7 +94,8 @@ class Canvas:
             zorder=0,
         )
         self.ax.add_patch(shape)
-        self.text(left + 14, top + 20, name, 12.5, ha="left", color=QUIET)
+        style = {"ha": "left", "va": "baseline", "color": QUIET}
+        self.text(left + 14, top + 25, name, 12.5, **style)
 
     def arrow(
         self, *points: Point, dashed: bool = False, head: bool = True, color: str = INK

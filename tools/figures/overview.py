@@ -7,7 +7,7 @@ import pathlib
 
 from tools.figures.canvas import BLACK, BLUE, GREY, INK, LINE, QUIET, YELLOW, Canvas
 
-WIDE, HIGH, GAP = 344, 244, 12
+WIDE, HIGH, GAP, LEGEND = 344, 244, 12, 28
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +36,8 @@ PANELS = (
     Panel("SupCon", ("find the class", "in the batch")),
     Panel(
         "MoCo",
-        ("find the partner", "among all keys"),
-        below=("key, queue", YELLOW),
+        ("find the partner", "in the queue"),
+        below=("queue", YELLOW),
         slow=True,
         stop=True,
     ),
@@ -61,17 +61,21 @@ PANELS = (
         slow=True,
         stop=True,
     ),
-    Panel("Barlow Twins", ("same coordinate,", "no two alike")),
-    Panel("VICReg", ("near, varied,", "not correlated")),
+    Panel("Barlow Twins", ("views agree,", "coordinates differ")),
+    Panel("VICReg", ("views agree,", "coordinates vary")),
 )
 
 
 def methods(path: pathlib.Path) -> None:
-    """Draw all panels, four in a row."""
-    page = Canvas(4 * (WIDE + GAP) + GAP, 2 * (HIGH + GAP) + GAP)
+    """Draw all panels, four in a row, and what the red bars mean."""
+    bottom = 2 * (HIGH + GAP) + GAP
+    page = Canvas(4 * (WIDE + GAP) + GAP, bottom + LEGEND)
     for number, panel in enumerate(PANELS):
         row, column = divmod(number, 4)
         draw(page, panel, GAP + column * (WIDE + GAP), GAP + row * (HIGH + GAP))
+    page.stop(GAP + 20, bottom + 7)
+    words = "stop gradient: no gradient flows back through here"
+    page.text(GAP + 40, bottom + 7, words, 11.5, ha="left", color=QUIET)
     page.save(path)
 
 
