@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator
 
 import filelock
+import psutil
 
 from helpers import files, hardware
 
@@ -114,6 +115,7 @@ def unpack(file: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
             if place.is_dir():
                 return place
             folder.mkdir(parents=True, exist_ok=True)
+            _remove_unfinished(folder)
             needed, free = sum(m.file_size for m in members), shutil.disk_usage(folder)
             if needed > free.free:
                 raise ValueError(
@@ -140,3 +142,11 @@ def unpack(file: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
             f"{str(file)!r} cannot be unpacked ({why}): unpack it yourself and give "
             "the folder."
         ) from error
+
+
+def _remove_unfinished(folder: pathlib.Path) -> None:
+    """Remove what killed processes have unpacked in part, which may be gigabytes."""
+    for place in folder.glob(".*-*"):
+        owner = re.match(r"\.(\d+)-", place.name)
+        if owner and not psutil.pid_exists(int(owner[1])):
+            shutil.rmtree(place, ignore_errors=True)

@@ -15,7 +15,7 @@ import collections
 import csv
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
 from helpers.data import layout, split_names
 
@@ -73,12 +73,13 @@ def find(table: pathlib.Path, left_out: layout.LeftOut) -> layout.Layout:
         layout.relative_name(file, root): file
         for file in layout.image_files(root, left_out, but=table)
     }
-    short, several = _short_names(there, table.stem)
+    rows = [(line, row, _below(row["file"], root)) for line, row in _rows(table)]
+    wanted = {file for *_, file in rows if file is not None} - there.keys()
+    short, several = _short_names(there, table.stem, wanted)
     by_identity = {_identity(path): file for file, path in there.items()}
     by_identity.pop(NO_IDENTITY, None)
     said = collections.defaultdict(list)
-    for line, row in _rows(table):
-        file = _below(row["file"], root)
+    for line, row, file in rows:
         file = file if file in there else short.get(file, file)
         if not row["file"]:
             left_out.add(f"row(s) of {name} without a file", f"line {line}")
@@ -209,11 +210,12 @@ def _splits_of_folders(names: Iterable[str]) -> dict[str, str]:
 
 
 def _short_names(
-    there: Mapping[str, pathlib.Path], folder: str
+    there: Mapping[str, pathlib.Path], folder: str, wanted: Set[str]
 ) -> tuple[dict[str, str], set[str]]:
-    """Whole names by parts of them: without folders, without an ending, if unique.
+    """Whole names by those parts of them that are wanted, if unique.
 
-    Of several with the same part, one in this ``folder`` is meant; the second value has
+    A part is a name without its first folders, without its ending, or without both. Of
+    several with the same part, one in this ``folder`` is meant; the second value has
     the parts that stay open.
     """
     whole = collections.defaultdict(set)
@@ -221,8 +223,8 @@ def _short_names(
         parts = name.split("/")
         for start in range(len(parts)):
             short = "/".join(parts[start:])
-            whole[short].add(name)
-            whole[short.rpartition(".")[0]].add(name)
+            for part in {short, short.rpartition(".")[0]} & wanted:
+                whole[part].add(name)
     for short, names in whole.items():
         if len(names) > 1:
             inside = {one for one in names if one.startswith(f"{folder}/")}

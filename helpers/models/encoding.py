@@ -6,12 +6,17 @@ are normalised as in pre-training.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
 from helpers import hardware, views
 from helpers.data import streaming
 from helpers.models import heads, small_maps
+
+TOGETHER = 50  # batches whose outputs leave the GPU at once: it need not hold all
 
 
 @torch.no_grad()
@@ -45,16 +50,21 @@ def outputs(
     # The head computes in float32: in bfloat16 many logits would be equal.
     is_classifier = isinstance(network, heads.Classifier)
     body = network.backbone if is_classifier else network
-    parts = []
-    batches = torch.arange(len(images)).split(batch_size)
-    for batch, _ in streaming.batches(images, batches, device):
-        view = views.whole_view(batch, image_size)  # (B, 3, S, S)
-        with hardware.autocast():
-            found = body(view)  # (B, D)
-        found = found.float()
-        parts.append(network.classify(found) if is_classifier else found)
+
+    def batches() -> Iterator[Tensor]:
+        index = torch.arange(len(images)).split(batch_size)
+        for batch, _ in streaming.batches(images, index, device):
+            view = views.whole_view(batch, image_size)  # (B, 3, S, S)
+            with hardware.autocast():
+                found = body(view)  # (B, D)
+            found = found.float()
+            yield network.classify(found) if is_classifier else found
+
+    parts, made = [], batches()
+    while some := [*itertools.islice(made, TOGETHER)]:
+        parts.append(torch.cat(some).cpu())
     network.train(was_training)
-    found = torch.cat(parts).cpu()
+    found = torch.cat(parts)
     if not found.isfinite().all():
         raise ValueError(
             "The network's outputs are NaN or infinite; its training has probably "

@@ -17,6 +17,8 @@ from helpers.notebook import colab, questions
 from helpers.training import starting_points
 from helpers.training.starting_points import StartingPoint
 
+IMAGENET = "ImageNet weights, learned with labels, also those of Imagenette and STL-10"
+
 
 def ask_init(folders: Sequence[pathlib.Path], name: str = "STL_INIT") -> str:
     """Ask from which weights pre-training starts.
@@ -30,7 +32,7 @@ def ask_init(folders: Sequence[pathlib.Path], name: str = "STL_INIT") -> str:
     """
     lines = [
         ("random weights: start from scratch", "random", "random"),
-        ("ImageNet weights, learned with labels", "imagenet", "imagenet"),
+        (IMAGENET, "imagenet", "imagenet"),
         *((one.line, one.source, one.source) for one in _known(folders)),
         ("a ResNet checkpoint (file) from another project", None, "file"),
     ]
@@ -70,7 +72,7 @@ def ask(
     lines = [
         *([(every, [*newest.values()], "all")] if newest else []),
         *((one.line, [one], one.source) for one in found),
-        ("ImageNet weights, learned with labels", [imagenet], "imagenet"),
+        (IMAGENET, [imagenet], "imagenet"),
         ("a ResNet checkpoint (file) from another project", None, "file"),
         ("only random weights, for comparison", [], "random"),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -287,8 +288,12 @@ class PretrainingSettings(TrainingSettings):
 
     def identity(self) -> dict[str, Any]:
         """All settings; a file of first weights by its content and not its place."""
-        first = weight_files.identify(self.init)
-        return {**dataclasses.asdict(self), "init": first}
+        return {**dataclasses.asdict(self), "init": self.first_weights}
+
+    @functools.cached_property
+    def first_weights(self) -> str:
+        """What identifies the weights of the start, read once: files may change."""
+        return weight_files.identify(self.init)
 
     def network(self, epoch: int) -> dict[str, Any]:
         """What weights do not tell of their network and its images, after an epoch."""

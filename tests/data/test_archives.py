@@ -1,6 +1,9 @@
 """Zips of images are unpacked once, safely, or refused in a sentence."""
 
+import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -102,6 +105,23 @@ def test_a_zip_that_cannot_be_unpacked_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
     with pytest.raises(ValueError, match=r"big\.zip' needs .* more than is free in"):
         archives.unpack(tmp_path / "big.zip", tmp_path / "unpacked")
+
+
+def test_what_a_killed_process_has_unpacked_in_part_is_removed(tmp_path):
+    with zipfile.ZipFile(tmp_path / "good.zip", "w") as archive:
+        archive.writestr("a.png", b"x")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left, others = (
+        tmp_path / "unpacked" / f".{pid}-pets-0a1b2c3d"
+        for pid in (ended.pid, os.getpid())
+    )
+    for place in (left, others):
+        place.mkdir(parents=True)
+        (place / "half.png").write_bytes(b"x")
+    place = archives.unpack(tmp_path / "good.zip", tmp_path / "unpacked")
+    assert (place / "a.png").read_bytes() == b"x"
+    assert not left.exists() and others.exists()
 
 
 def test_who_waits_for_another_process_is_told(tmp_path, monkeypatch, capsys):

@@ -44,7 +44,9 @@ def test_a_head_computes_in_float32_whatever_the_backbone_does(monkeypatch):
         torch.testing.assert_close(made, network.classify(features))
 
 
-def test_encoding_sees_whole_normalised_images_in_batches(monkeypatch):
+@pytest.mark.parametrize("together", [1, 2, 50])
+def test_encoding_sees_whole_normalised_images_in_batches(together, monkeypatch):
+    monkeypatch.setattr(encoding, "TOGETHER", together)
     monkeypatch.setattr(hardware, "precision", lambda: "32-true")
     network, images = backbone().eval(), small.images(23)
     made = encoding.outputs(network, images, image_size=20, batch_size=7)

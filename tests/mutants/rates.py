@@ -140,7 +140,10 @@ FAULTS = {
             ("reversed(history) if", "history[-1:] if"),
         ],
         f"{SETTINGS}::test_a_run_is_named_by_the_content_of_its_first_weights": [
-            ('{**dataclasses.asdict(self), "init": first}', "dataclasses.asdict(self)"),
+            (
+                '{**dataclasses.asdict(self), "init": self.first_weights}',
+                "dataclasses.asdict(self)",
+            ),
         ],
     },
     "training/engine.py": {

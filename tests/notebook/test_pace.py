@@ -8,11 +8,12 @@ from helpers.notebook import pace
 from helpers.training import settings
 
 
+@pytest.mark.parametrize("method", ["byol", "supcon"])  # one needs labels
 def test_the_speed_is_measured_with_real_steps_and_leaves_no_trace(
-    small_backbone, monkeypatch, tmp_path
+    method, small_backbone, monkeypatch, tmp_path
 ):
     monkeypatch.chdir(tmp_path)
-    chosen = settings.configure("byol", **small.SETTINGS)
+    chosen = settings.configure(method, **small.SETTINGS)
     state = torch.random.get_rng_state()
     assert pace.images_per_second(chosen, image_size=24) > 0
     assert torch.equal(torch.random.get_rng_state(), state)

@@ -256,3 +256,11 @@ def test_a_run_is_named_by_the_content_of_its_first_weights(dataset, tmp_path):
         history = [{"images": 48, "seconds": 1.0}]
         assert str(tmp_path) not in str(chosen.about(dataset, history))
     assert names[0] == names[1] != names[2]
+    # The file may be gone, or another, while the run goes on.
+    before = chosen.about(dataset, history)
+    network[0].weight.data[0] += 1
+    weight_files.save_backbone(file, network, about)
+    assert chosen.about(dataset, history) == before
+    file.unlink()
+    assert chosen.about(dataset, history) == before
+    assert chosen.run_name(dataset) == names[2]
