@@ -87,19 +87,23 @@ def _pretraining(rest: list[str]) -> tuple[flags.Pretrain, list[str]]:
 
 def _evaluation(rest: list[str]) -> tuple[flags.Evaluate, list[str], str]:
     """Defaults of ``evaluate``, flags to be read; if its images must be named, why."""
-    chosen = _peek(rest, "weights", "data")
+    chosen = _peek(rest, "weights", "data", "size")
     file, unnamed = pathlib.Path(chosen.get("weights", "")), ""
     weights, about = tyro.MISSING, {}
     if file.is_file() and file.suffix == ".safetensors":
         about = weight_files.read_about(file)
     if file.is_file() and "backbone" not in about:  # it is converted first
         first = starting_points.from_file(file)
-        weights, about = first.source, first.about
+        own = {name: about[name] for name in ("data", "image_size") if name in about}
+        weights, about = first.source, own | first.about  # own, of a classifier
         rest = _flag("weights").parse_known_args(rest)[1]
     training = protocols.supervised_settings(about.get("image_size", 48))
     source = unlimited_name(about.get("data", ""))
     # Images of a folder are prepared as those that it has learned from.
     kept, fit = about.get("stored_size"), about.get("fit", "crop")
+    if kept and chosen.get("size", "").isdigit():  # larger views need larger images
+        view = dataclasses.replace(training.view, size=int(chosen["size"]))
+        kept = max(kept, view.whole_size)
     images = flags.Images(folder_image_size=kept, folder_fit=fit)
     if source in data.NAMES:
         images = dataclasses.replace(images, data=source)

@@ -121,6 +121,12 @@ def find(root: pathlib.Path, left_out: LeftOut) -> Layout:
         for path in [*others, *loose]:
             left_out.add("not used, because they lie beside train/", path.name)
     else:
+        while len(others) == 1 and _is_around(others[0], root):
+            inside = _folders(others[0], left_out)
+            if not inside:
+                break
+            loose += _images_in(others[0], left_out)
+            others = inside
         train = collections.defaultdict(list)
         for folder in others:  # one class may be written in two ways
             train[normal(folder.name)] += image_files(folder, left_out)

@@ -155,6 +155,7 @@ def fine_tune(
         protocol: name in the table.
     """
     settings = settings or USUAL
+    experiment.dataset.warn_if_enlarged(settings.view.size)
     return repeat(all_layers(create, experiment, settings, protocol), experiment)
 
 

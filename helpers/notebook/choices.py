@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import os
 import pathlib
@@ -60,10 +61,10 @@ def ask(
         The backbones, after random weights of each of their networks as the accuracy
         to beat.
     """
-    found = _known(folders)
+    known = _known(folders)
     newest: dict[str, StartingPoint] = {}
     # The newest finished one, or the newest if none of the method has been finished.
-    for backbone in sorted(found, key=_is_unfinished):
+    for backbone in sorted(known, key=_is_unfinished):
         if _same(backbone, data) and not backbone.is_released:
             newest.setdefault(backbone.name, backbone)
     names = ", ".join(newest)
@@ -71,33 +72,39 @@ def ask(
     every = f"all methods trained on these images ({names})"
     lines = [
         *([(every, [*newest.values()], "all")] if newest else []),
-        *((one.line, [one], one.source) for one in found),
+        *((one.line, [one], one.source) for one in known),
         (IMAGENET, [imagenet], "imagenet"),
         ("a ResNet checkpoint (file) from another project", None, "file"),
         ("only random weights, for comparison", [], "random"),
     ]
     listed = [questions.Choice(*line) for line in lines]
-    released = [one for one in found if one.is_released]
+    released = [one for one in known if one.is_released]
     alike = [one for one in released if _same(one, data)] or released
     usual = 0
     if not newest:
-        usual = found.index(alike[0]) if alike else len(listed) - 1
-    answer = _chosen("Which backbones?", listed, usual, name)
+        usual = known.index(alike[0]) if alike else len(listed) - 1
+    answer = _chosen("Which backbones?", listed, usual, name, several=True)
     if isinstance(answer, StartingPoint):
         answer = [answer]
+    answer = list({one.source: one for one in answer}.values())
     random = _random_weights(answer)
     taken = {one.name for one in random}  # a file may be called so too
-    answer = [
-        dataclasses.replace(one, name=f"{one.name} (file)")
-        if one.name in taken
-        else one
-        for one in answer
-    ]
-    return [*random, *answer]
+    found, count = list(random), collections.Counter()
+    for one in answer:
+        name = f"{one.name} (file)" if one.name in taken else one.name
+        count[name] += 1
+        if count[name] > 1:  # another run of the same method
+            name = f"{name} ({count[name]})"
+        found.append(dataclasses.replace(one, name=name))
+    return found
 
 
 def _chosen(
-    question: str, listed: Sequence[questions.Choice], usual: int, name: str
+    question: str,
+    listed: Sequence[questions.Choice],
+    usual: int,
+    name: str,
+    several: bool = False,
 ) -> Any:
     """Ask for a line; without the file that a line asks for, the question comes again.
 
@@ -105,7 +112,7 @@ def _chosen(
         The value of the line, or the starting point made of a file.
     """
     while True:
-        answer = questions.choose(question, listed, usual, name)
+        answer = questions.choose(question, listed, usual, name, several)
         if answer is None:
             answer = _uploaded()
         if answer is not None:

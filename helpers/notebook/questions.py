@@ -92,15 +92,30 @@ def ask_labels(
     return ask("How many labels (per class, or in %)?", None, "all", name, parse)
 
 
-def choose(question: str, choices: Sequence[Choice], default: int, name: str) -> Any:
+def choose(
+    question: str,
+    choices: Sequence[Choice],
+    default: int,
+    name: str,
+    several: bool = False,
+) -> Any:
     """Ask for one line of a numbered list and return its `value`.
 
     `default` is an index into `choices`; printed numbers start at 1. Keys are unique,
-    and the environment variable `name` may hold a key or a printed number.
+    and the environment variable `name` may hold a key or a printed number. Where
+    `several` may be chosen, as in 1,3, the values are lists, which are joined.
     """
     keys = [choice.key for choice in choices]
 
     def parse(typed: str) -> tuple[str, Any]:
+        if several and re.fullmatch(r"\d+([,;\s]+\d+)+", typed):
+            numbers = dict.fromkeys(re.findall(r"\d+", typed))
+            chosen = [choices[keys.index(_match(one, keys))] for one in numbers]
+            single = next((one.label for one in chosen if not one.value), None)
+            if single:
+                raise ValueError(f"{single!r} can only be chosen alone.")
+            joined = [value for one in chosen for value in one.value]
+            return "; ".join(one.label for one in chosen), joined
         choice = choices[keys.index(_match(typed, keys))]
         return choice.label, choice.value
 

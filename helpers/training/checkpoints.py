@@ -83,6 +83,24 @@ class Store:
         """Epochs that are finished and steps of the next one, by the newest state."""
         return max(map(_position, self._states()), default=None)
 
+    def check_finished(self, epochs: int) -> None:
+        """Raise a ValueError if a backbone of all epochs is there, but no state is.
+
+        Training would begin from nothing and replace it.
+        """
+        if self.position() is not None:
+            return
+        for folder in self._folders():
+            file, done = folder / weight_files.BACKBONE_FILE, 0
+            with contextlib.suppress(ValueError):  # missing or damaged: nothing is lost
+                done = weight_files.read_about(file).get("epochs_done", 0)
+            if done >= epochs:
+                raise ValueError(
+                    f"{str(file)!r} is finished, but its states (state-*.pt) are gone: "
+                    "use it as it is, or add --no-resume (in Python resume=False) to "
+                    "train again from nothing and replace it."
+                )
+
     def save_state(self, state: Mapping[str, Any], epoch: int, step: int = 0) -> None:
         """Write the state; keep it and the one before, delete all others.
 

@@ -173,7 +173,8 @@ def pretrain(
 
     Raises:
         ValueError: when images, labels or processes do not suit the settings, another
-            process owns the run, or there is none to extend.
+            process owns the run, only its finished backbone is left, or there is none
+            to extend.
         FloatingPointError: when the loss or the weights are no numbers to compute with;
             what was saved before is kept.
         signals.StoppedError: after a signal, a ``KeyboardInterrupt``; all is saved.
@@ -191,6 +192,8 @@ def pretrain(
             if not resume:
                 store.clear()
             store.begin(is_owned=is_owned)
+            if resume:
+                store.check_finished(settings.epochs)
             if store.position() is None:
                 _extend(settings, dataset, store, extend)
 

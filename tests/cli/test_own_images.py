@@ -202,6 +202,32 @@ def test_images_are_prepared_as_those_of_a_backbones_own_folder(pets, tmp_path):
     assert chosen.folder_fit == "crop"
 
 
+def test_larger_views_of_fine_tuning_need_larger_images(pets, tmp_path):
+    weights = small.backbone_file(tmp_path, "run", data="folder:pets", stored_size=96)
+    line = ["evaluate", "--weights", str(weights), "--data", f"folder:{pets}", "--size"]
+    baseline = command_line.parse(["baseline", "--size", "224"])[1]
+    whole = baseline.training.view.whole_size
+    assert whole > 224
+    for size, kept in (("48", 96), ("224", whole)):
+        found = command_line.parse([*line, size])[1]
+        assert found.images.folder_image_size == kept
+    typed = command_line.parse([*line, "224", "--folder-image-size", "50"])[1]
+    assert typed.images.folder_image_size == 50
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_a_classifier_is_scored_on_its_own_images_and_no_others(pets, tmp_path, run):
+    file = tmp_path / "mine.safetensors"
+    short = f"--epochs 1 --batch-size 4 --seeds 1 --size 40 --classifier {file}"
+    status, _, error = run(f"baseline --data folder:{pets} {short}")
+    assert status == 0, error
+    status, _, error = run(f"evaluate --weights {file}")
+    assert status == 2
+    assert "has learned from folder:" in error
+    line = ["evaluate", "--weights", str(file), "--data", f"folder:{pets}"]
+    assert command_line.parse(line)[1].training.view.size == 40
+
+
 def test_a_state_is_evaluated_as_the_backbone_of_its_run(tmp_path, monkeypatch):
     monkeypatch.setenv("STL_CHECKPOINTS", str(tmp_path / "runs"))
     file = small.backbone_file(tmp_path, "run", data="cifar10", image_size=40)

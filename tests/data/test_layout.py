@@ -309,6 +309,8 @@ def test_what_is_missing_is_said_in_one_sentence(names, message, tmp_path):
         (["images/a", "images/b", "meta"], ("a", "b"), (0, 2)),  # Food-101
         (["train/images/a", "train/images/b"], ("a", "b"), (0, 2)),
         (["labeled/a", "labeled/b", "unlabeled"], ("a", "b"), (5, 2)),
+        (["images/a", "images/b", "unlabeled"], ("a", "b"), (5, 2)),
+        (["images", "unlabeled"], (), (10, 0)),
         (["trainset/a", "trainset/b", "testset/a", "testset/b"], ("a", "b"), (0, 10)),
     ],
 )

@@ -180,6 +180,23 @@ def test_a_file_that_was_not_given_is_asked_for_again(keyboard, monkeypatch, cap
         choices.ask_init([])
 
 
+def test_several_backbones_can_be_chosen_by_their_numbers(tmp_path, keyboard, capsys):
+    for name, method in (("a", "byol"), ("b", "pirl"), ("c", "byol")):
+        small.backbone_file(tmp_path, name, method=method, data="imagenette")
+    keyboard("2, 4 3 3")  # 1 is all methods
+    chosen = choices.ask([tmp_path], "imagenette")
+    assert sorted(one.name for one in chosen) == ["BYOL", "BYOL (2)", "PIRL", "random"]
+    assert len({one.source for one in chosen}) == 4
+    keyboard("1 2")  # 2 is among all
+    names = [one.name for one in choices.ask([tmp_path], "imagenette")]
+    assert len(names) == len(set(names))
+    keyboard("2 99", "2 7", "2")
+    choices.ask([tmp_path], "imagenette")
+    shown = capsys.readouterr().out
+    assert "'99' is not one of the answers" in shown
+    assert "'only random weights, for comparison' can only be chosen alone." in shown
+
+
 def test_a_checkpoint_called_random_is_told_apart(tmp_path, keyboard):
     file = tmp_path / "random.pth"
     torch.save(torchvision.models.resnet18().state_dict(), file)

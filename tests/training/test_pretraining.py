@@ -49,6 +49,31 @@ def assert_same(one, other, path=""):
         assert one == other, path
 
 
+def test_a_finished_backbone_is_not_replaced_where_its_states_are_gone(
+    dataset, tmp_path
+):
+    chosen = configure("simclr")
+    places = {"folder": tmp_path / "here", "mirror": tmp_path / "there"}
+    run = pretraining.pretrain(chosen, dataset, **places)
+    copied = places["mirror"] / run.folder.name / weight_files.BACKBONE_FILE
+    before = run.backbone_file.read_bytes()
+    for state in tmp_path.rglob("state-*.pt"):
+        state.unlink()
+    gone = r"is finished, but its states \(state-\*.pt\) are gone: use it as it is"
+    for _ in range(2):
+        with pytest.raises(ValueError, match=gone):
+            pretraining.pretrain(chosen, dataset, **places)
+        assert copied.read_bytes() == before
+        run.backbone_file.unlink(missing_ok=True)  # as on a new machine
+    again = pretraining.pretrain(chosen, dataset, **places, resume=False)
+    assert len(again.history) == 4
+    for state in tmp_path.rglob("state-*.pt"):
+        state.unlink()
+    for file in (again.backbone_file, copied):
+        file.write_bytes(b"damaged")
+    assert len(pretraining.pretrain(chosen, dataset, **places).history) == 4
+
+
 @pytest.mark.parametrize(
     ("name", "optimizer"),
     [(name, "sgd") for name in methods.METHODS]
