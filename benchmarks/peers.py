@@ -104,8 +104,18 @@ def train(
     steps: int,
     batch_size: int,
     workers: int,
+    late: float = LATE,
 ) -> float:
     """An epoch of so many steps, from starting the workers on; images a second.
+
+    Args:
+        method: to train.
+        transform: makes the views of one image.
+        images: uint8 (N, 3, H, W).
+        steps: of the epoch.
+        batch_size: images per step.
+        workers: processes that make views.
+        late: seconds without a batch after which the workers are given up.
 
     Raises:
         RuntimeError: when the workers hang.
@@ -117,7 +127,7 @@ def train(
         shuffle=True,
         drop_last=True,
         num_workers=workers,
-        timeout=LATE if workers else 0,
+        timeout=late if workers else 0,
     )
     optimizer = torch.optim.SGD(method.parameters(), lr=1e-6, momentum=0.9)
     labels = torch.full((batch_size,), -1, device=device)

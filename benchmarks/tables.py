@@ -107,6 +107,18 @@ def short_runs(found: Mapping[str, Any]) -> str:
     return markdown(columns, [(row,) for row in found["rows"]])
 
 
+def long_run(found: Mapping[str, Any]) -> str:
+    """How one long run learned: a row for every look at k-NN."""
+    columns = {
+        "epoch": lambda row: str(row["epoch"]),
+        "images seen": lambda row: f"{row['images']:,}",
+        "minutes": lambda row: number(row["minutes"]),
+        "loss": lambda row: f"{row['loss']:.2f}",
+        "k-NN on training labels (%)": lambda row: f"{row['knn']:.1f}",
+    }
+    return markdown(columns, [(row,) for row in found["curve"]])
+
+
 def gpu(found: Mapping[str, Any]) -> str:
     """What a GPU has shown: steps, what one of them waits for, and what was learned."""
     from benchmarks.gpu import summary  # which needs this file
@@ -126,6 +138,7 @@ TABLES = {
     "growth": ("story.json", growth),
     "small_maps": ("story.json", small_maps),
     "short_runs": ("short_runs.json", short_runs),
+    "long_run": ("long_run.json", long_run),
     "gpu": ("gpu.json", gpu),
     "gpu_learning": ("gpu_learning.json", gpu),
 }

@@ -18,11 +18,14 @@ def work(connection, note):
         row["budget"] = deadline - time.time()
         connection.send(("row", "seen", row))
         if name == "raises":
-            connection.send(("failed", "it raised"))
+            connection.send(("failed", "it raised", True))
+        elif name == "breaks":  # as a GPU after an illegal access
+            connection.send(("failed", "it broke", False))
+            return
         elif name == "dies":
             os._exit(1)
         elif name in ("hangs", "endless"):
             time.sleep(1_000)
         else:
             connection.send(("say", "a line"))
-            connection.send(("done",))
+            connection.send(("done", "", True))

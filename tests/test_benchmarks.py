@@ -18,6 +18,7 @@ import torch
 from torchvision.io import write_png
 
 from benchmarks import (
+    long_run,
     measuring,
     peers,
     quality,
@@ -336,6 +337,28 @@ def test_short_runs_get_equal_time_and_are_not_computed_twice(
         assert found["knn"] == hour["each"][number]
 
 
+@pytest.mark.usefixtures("small_backbone")
+def test_a_long_run_leaves_its_curve(tmp_path, dataset, capsys):
+    changes = small.SETTINGS | {"epochs": 5, "monitor_every": 2}
+    chosen = settings.configure("simclr", "hour", **changes)
+    run = pretraining.pretrain(chosen, dataset, folder=tmp_path / "checkpoints")
+    asked = long_run.Settings(run.backbone_file.parent, tmp_path / "long_run.json")
+    long_run.main(asked)
+    found = json.loads(asked.output.read_text())
+    measured = [entry for entry in run.history if "knn" in entry]
+    assert [row["epoch"] for row in found["curve"]] == [2, 4, 5]
+    assert [row["knn"] for row in found["curve"]] == [one["knn"] for one in measured]
+    last = found["curve"][-1]
+    assert last["images"] == run.history[-1]["images"]
+    assert 60 * last["minutes"] == pytest.approx(
+        sum(entry["seconds"] for entry in run.history)
+    )
+    assert found["about"]["hardware"] == hardware.name()
+    row = f"| 5 | {last['images']:,} | {tables.number(last['minutes'])} |"
+    assert row in tables.long_run(found)
+    assert tables.long_run(found) in capsys.readouterr().out
+
+
 def test_peaks_are_known_by_the_device_and_no_other(monkeypatch):
     monkeypatch.setattr(hardware, "device", lambda: torch.device("cuda"))
     known = {
@@ -356,8 +379,9 @@ def test_peaks_are_known_by_the_device_and_no_other(monkeypatch):
 
 def test_a_stage_that_goes_wrong_costs_itself_alone(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(supervisor, "LEAST_GRACE", 0.2)
-    shares = {"fine": 1, "raises": 1, "hangs": 1, "dies": 1, "after": 1, "endless": 9}
-    board = supervisor.Board(tmp_path, {"minutes": 14 / 60}, json.dumps)
+    shares = dict.fromkeys(("fine", "raises", "hangs", "dies", "breaks", "after"), 1)
+    shares["endless"] = 9
+    board = supervisor.Board(tmp_path, {"minutes": 15 / 60}, json.dumps)
     supervisor.supervise(
         shares, board, gpu_workers.work, ("a note",), tmp_path / "log.txt"
     )
@@ -369,24 +393,26 @@ def test_a_stage_that_goes_wrong_costs_itself_alone(tmp_path, monkeypatch, capsy
         "raises": "failed",
         "hangs": "took too long and was ended",
         "dies": "ended with its process",
+        "breaks": "failed",
         "after": "done",
         "endless": "took too long and was ended",
     }
     why = {stage["name"]: stage.get("why") for stage in found["stages"]}
     assert (why["fine"], why["raises"]) == (None, "it raised")
+    assert why["breaks"] == "it broke"
     assert why["hangs"] == why["dies"] == "a worker prints\n"
     rows = found["tables"]["seen"]
     assert [row["stage"] for row in rows] == list(shares)
     assert rows[-1]["before"] == list(shares)
     processes = [row["process"] for row in rows]
-    assert len(set(processes)) == 3  # one hung, one died
+    assert len(set(processes)) == 4  # one hung, one died, one was broken
     assert processes[0] == processes[1] == processes[2]
     for process in processes:
         with pytest.raises(ProcessLookupError):
             os.kill(process, 0)
     budgets = [row["budget"] for row in rows]
     assert budgets[0] < 1.1
-    assert budgets[4] > 1.1 * budgets[0]  # what others leave flows on
+    assert budgets[5] > 1.1 * budgets[0]  # what others leave flows on
     assert "after: a line" in capsys.readouterr().out
 
 
@@ -532,13 +558,16 @@ def bench(tmp_path, seconds, changes="{}", **rows):
 
 @pytest.mark.parametrize("seconds, pays", [(30, False), (120, True)])
 def test_the_longer_run_is_compiled_where_that_pays(tmp_path, seconds, pays):
-    what = {"method": "simclr", "side": 24, "stem": "pool", "batch": 6}
+    what = {"method": "simclr", "side": 24, "stem": "pool", "batch": 4}
     rows = [
         {**what, "mode": "eager", "ours": 100.0},
-        {**what, "mode": "compiled", "ours": 150.0, "first_steps_seconds": 20.0},
-        {**what, "side": 32, "mode": "compiled", "ours": 9.0, "batch": 4},
+        {**what, "mode": "compiled", "ours": 150.0, "first_steps_seconds": 10.0},
+        {**what, "mode": "eager", "ours": 100.0, "batch": 6},
+        {**what, "mode": "compiled", "ours": 101.0, "batch": 6},
+        {**what, "side": 32, "mode": "compiled", "ours": 9.0},
     ]
     made, _ = bench(tmp_path, seconds, speed=rows)
+    # Views grow once: two sizes are compiled.
     assert stages.compiling(made) == (pays, 1.5, 20)
     assert stages.compiling(bench(tmp_path, seconds)[0]) == (False, 1, 0)
 
@@ -583,9 +612,18 @@ def test_a_training_that_is_late_ends_with_the_backbone_it_has(
     hurried = dataclasses.replace(made.asked, rehearse=False)
     tiny = dataclasses.replace(plan.REHEARSAL, max_epochs=50)
     monkeypatch.setattr(plan, "Sizes", lambda: tiny)
+    epochs, train_epoch = [], pretraining.train_epoch
+
+    def watched(*given):
+        entry, losses = train_epoch(*given)
+        epochs.append(entry["epoch"])
+        return entry, losses
+
+    monkeypatch.setattr(pretraining, "train_epoch", watched)
     stages.learn("pirl", dataclasses.replace(made, asked=hurried))
     rows = {message[1]: message[2] for message in sent if message[0] == "row"}
     assert 1 <= rows["learned"]["epochs"] < rows["learned"]["planned"] == 50
+    assert rows["learned"]["epochs"] == epochs[-1]
     assert rows["weights"]["name"] == "pirl"
     assert rows["records"]["protocol"] == "linear probe"
     assert rows["records"]["pretraining_epochs"] == rows["learned"]["epochs"]
@@ -683,19 +721,57 @@ def test_a_measurement_that_fails_is_a_row_and_one_without_time_too(tmp_path):
 
 def test_an_epoch_is_timed_at_every_size_that_views_grow_to(tmp_path, monkeypatch):
     seconds = {20: 1.0, 32: 3.0}
-    clock = itertools.count()
 
-    def pretrain(chosen, dataset, folder, *, on_epoch, stop_after):
-        monkeypatch.setattr(stages.time, "perf_counter", lambda: next(clock) * pace)
-        pace = seconds[chosen.image_size]
-        for _ in range(stop_after):
-            on_epoch([])
+    def start(chosen, dataset):
+        assert chosen.image_size_schedule == ()
+        return types.SimpleNamespace(settings=chosen, steps=5)
+
+    def train(run, steps):
+        images = run.steps * run.settings.batch_size
+        return images / (seconds[run.settings.image_size] if steps > 3 else 1e9)
 
     monkeypatch.setattr(gpu_project, "load", lambda _: None)
-    monkeypatch.setattr(gpu_project, "pretrain", pretrain)
+    monkeypatch.setattr(gpu_project, "start", start)
+    monkeypatch.setattr(measuring, "train", train)
     growing = {"image_size": 20, "image_size_schedule": ((0.75, 32),)}
     made, _ = bench(tmp_path, 10)
     assert stages.epoch_seconds(made, "simclr", growing) == 0.75 * 1 + 0.25 * 3
+
+
+@pytest.mark.parametrize(
+    "seconds, expected",
+    [
+        (60, [("", 0), ("pirl", 0), "frozen"]),
+        (130, [("", 0), ("pirl", 0), "frozen", ("", 1)]),
+    ],
+)
+def test_no_training_with_labels_begins_that_could_not_end(
+    tmp_path, monkeypatch, seconds, expected
+):
+    """On a clock of its own: 20 seconds with few labels, 70 with all of them."""
+    clock, done = [1_000.0], []
+    monkeypatch.setattr(stages.time, "time", lambda: clock[0])
+    monkeypatch.setattr(stages.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(gpu_project, "load", lambda _: 1)
+    monkeypatch.setattr(gpu_project, "few_labels", lambda *_: 0)
+    monkeypatch.setattr(gpu_project, "about", lambda _: {"stem": "pool"})
+
+    def supervised(create, method, made, side, dataset, **changes):
+        done.append((method or "", dataset))
+        clock[0] += (20, 70)[dataset]
+        return {"method": method, "protocol": "x", "data": "y", "top1_mean": 1.0}
+
+    def frozen(*_):
+        done.append("frozen")
+        return []
+
+    monkeypatch.setattr(gpu_project, "supervised", supervised)
+    monkeypatch.setattr(gpu_project, "frozen", frozen)
+    run = {"method": "pirl", "knn": 50.0, "file": "pirl.safetensors", "name": "pirl"}
+    made, _ = bench(tmp_path, 0, learned=[run])
+    asked = dataclasses.replace(made.asked, rehearse=False)
+    stages.labels(dataclasses.replace(made, asked=asked, deadline=clock[0] + seconds))
+    assert done == expected
 
 
 def test_records_of_two_seeds_become_that_of_one_training():
@@ -733,8 +809,6 @@ def test_states_are_saved_now_and_then(tmp_path, dataset, small_backbone, monkey
     chosen = settings.configure("simclr", **small.SETTINGS)
     keep = {"on_epoch": lambda history: None}
     gpu_project.pretrain(chosen, dataset, tmp_path, **keep)
-    assert saved == [1, 4]
-    gpu_project.pretrain(chosen, dataset, tmp_path / "trial", **keep, stop_after=2)
     assert saved == [1, 4]
 
 

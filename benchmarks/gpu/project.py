@@ -26,6 +26,7 @@ from helpers.models import backbones, nearest_neighbors, weight_files
 from helpers.training import pretraining, sessions, settings
 
 SAVE_EVERY = 20.0  # seconds between two saved states; an epoch may take less than one
+LATE = 10.0  # seconds without a batch after which lightly's workers are given up
 _counted: dict[tuple[str, int, str], float] = {}
 
 
@@ -91,16 +92,20 @@ def lightly(
     session: sessions.Session, dataset: Dataset, steps: int, workers: int | None
 ) -> float:
     """One epoch of lightly's pipeline with the same network; images per second."""
-    chosen = session.settings
-    views, _ = throughput.ready(session)
+    chosen, method = session.settings, _alone(session.settings, dataset)
+    views, index = throughput.ready(session)
     shapes = [tuple(view.shape) for view in peers.pictures(views)]
+    shown = peers.as_ours([torch.rand(s, device=index.device) for s in shapes])
+    method.loss(shown, index, torch.full_like(index, -1)).backward()
+    method.zero_grad()  # this step has chosen the kernels
     return peers.train(
-        _alone(chosen, dataset),
+        method,
         peers.TRANSFORMS[chosen.method](shapes),
         dataset.pretraining.images,
         steps=steps,
         batch_size=chosen.batch_size,
         workers=hardware.workers() + 1 if workers is None else workers,
+        late=LATE,
     )
 
 
@@ -115,7 +120,6 @@ def pretrain(
     folder: pathlib.Path,
     *,
     on_epoch: Callable[[list[dict[str, Any]]], None],
-    stop_after: int | None = None,
     compiler: str | None = None,
 ) -> pathlib.Path:
     """Pre-train by the project's own loop, saving now and then; the backbone file.
@@ -125,35 +129,40 @@ def pretrain(
         dataset: to learn from.
         folder: for the run's files.
         on_epoch: called after every epoch with the history; an ``OutOfTimeError`` that
-            it raises ends the training, and the last saved backbone is taken.
-        stop_after: epochs after which to stop, saving nothing.
+            it raises ends the training, and the backbone is taken as it is.
         compiler: of a rehearsal, in place of torch's own.
     """
-    with saving_rarely(never=stop_after is not None), compiling_by(compiler):
+    with saving_rarely() as save_now, compiling_by(compiler):
         try:
             run = pretraining.pretrain(
-                chosen, dataset, folder=folder, on_epoch=on_epoch, stop_after=stop_after
+                chosen, dataset, folder=folder, on_epoch=on_epoch
             )
         except OutOfTimeError:
+            save_now()
             name = f"{chosen.run_name(dataset)}/{weight_files.BACKBONE_FILE}"
             return folder / name
     return run.backbone_file
 
 
 @contextlib.contextmanager
-def saving_rarely(never: bool = False) -> Iterator[None]:
-    """Let the loop save its state now and then and at the end, not every epoch."""
-    save, last = sessions.save, 0.0
+def saving_rarely() -> Iterator[Callable[[], None]]:
+    """Let the loop save its state now and then and at the end, not every epoch.
+
+    Yields:
+        What saves the state as it is at that moment.
+    """
+    save, last, run = sessions.save, 0.0, ()
 
     def rarely(session: sessions.Session, *others: Any) -> None:
-        nonlocal last
+        nonlocal last, run
+        run = session, *others
         is_last = len(others[-1].history) == session.settings.epochs
-        if not never and (is_last or time.monotonic() - last > SAVE_EVERY):
-            save(session, *others)
+        if is_last or time.monotonic() - last > SAVE_EVERY:
+            save(*run)
             last = time.monotonic()
 
     with mock.patch.object(sessions, "save", rarely):
-        yield
+        yield lambda: save(*run)
 
 
 @contextlib.contextmanager

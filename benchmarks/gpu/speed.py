@@ -42,7 +42,10 @@ def speed(bench: Bench) -> None:
             attempt(bench, 4, waiting, method=method, side=side, stem=stem, batch=batch)
     # Workers are forked, which the profiler's threads may not survive: it comes last.
     for wide, kind in sizes.views:
-        attempt(bench, 8, lightly, method=FIRST, side=wide, stem=kind, batch=batch)
+        if not attempt(
+            bench, 8, lightly, method=FIRST, side=wide, stem=kind, batch=batch
+        ):
+            break  # workers that hang once would do so again
     for count in (batch, sizes.speed_batches[-1]):
         attempt(bench, 8, profile, method=FIRST, side=side, stem=stem, batch=count)
 
@@ -51,27 +54,33 @@ def compiled(bench: Bench) -> None:
     """Compiled steps, with CUDA graphs and without; each compiles for half a minute."""
     sizes = bench.asked.sizes
     small, large = sizes.speed_batches[0], sizes.speed_batches[-1]
-    jobs = [("compiled", large), ("CUDA graphs", small)]
-    jobs += [("compiled", small), ("CUDA graphs", large)]
+    jobs = [(mode, n) for n in (small, large) for mode in ("compiled", "CUDA graphs")]
     for side, stem in sizes.views[:1] if bench.asked.rehearse else sizes.views:
         for mode, batch in jobs:
             what = {"method": FIRST, "side": side, "stem": stem, "batch": batch}
             attempt(bench, 25, steps, mode=mode, **what)
 
 
-def attempt(bench: Bench, needed: float, job: Callable, **what: Any) -> None:
-    """Do a job if the stage has so many seconds for it; an error becomes its row."""
+def attempt(bench: Bench, needed: float, job: Callable, **what: Any) -> bool:
+    """Do a job if the stage has so many seconds for it; an error becomes its row.
+
+    Returns:
+        Whether it was done.
+    """
     title = f"{job.__name__}, " + ", ".join(str(value) for value in what.values())
     if not bench.asked.rehearse and bench.left < needed:
         bench.report("left_out", job=title)
-        return
+        return False
+    done = False
     try:
         job(bench, **what)
+        done = True
     except Exception as error:  # out of memory, or a mode that this torch cannot do
         text = traceback.format_exc(limit=-3)
         bench.report("errors", job=title, error=repr(error)[:300], traceback=text)
         bench.say(f"{title}: {type(error).__name__}")
     project.tidy()
+    return done
 
 
 def session(bench: Bench, method: str, side: int, stem: str, batch: int) -> Any:

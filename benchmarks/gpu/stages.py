@@ -10,14 +10,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks import measuring
 from benchmarks.gpu import parts, plan, project, speed
 from benchmarks.gpu.worker import Bench
 
 TRIAL = 0.05  # of the time left: an epoch that takes more is the last that is tried
-GAUGES = 12  # k-NN checks of a pre-training
+TRIED = 10  # steps that tell how long an epoch takes
+GAUGES = 12  # k-NN checks of a pre-training, at most
 WORTH = 1.3  # times the images per second that make a larger batch worth it
 MARGIN = 0.97  # of the time that a training is planned to take
 TOO_LONG = 1.15  # times its time, after which a training is stopped
+FEW_SECONDS = 20.0  # of a training with few labels, until one has been timed
+ALL_TIMES = 3.5  # times as long takes one with all of them: 89 to 26 s on an H100
 
 
 def data(bench: Bench) -> None:
@@ -58,17 +62,24 @@ def longer(bench: Bench) -> None:
 
 
 def compiling(bench: Bench) -> tuple[bool, float, float]:
-    """Whether compiling pays in this stage, its gain, and its cost in seconds."""
+    """Whether compiling pays in this stage, its gain, and its cost in seconds.
+
+    Steps are compiled anew for every size that views grow to. The gain is that of the
+    smaller batch, if known: pre-training has such a batch.
+    """
     (side, stem), *_ = bench.asked.sizes.views
     rates: dict[tuple[str, int], dict[str, Any]] = {
         (row["mode"], row["batch"]): row
         for row in bench.rows("speed")
         if (row["method"], row["side"], row["stem"]) == (speed.FIRST, side, stem)
     }
-    for batch in reversed(bench.asked.sizes.speed_batches):
+    changes = dict(bench.asked.sizes.changes)
+    sizes = len(project.configure(speed.FIRST, **changes).image_sizes)
+    for batch in bench.asked.sizes.speed_batches:
         eager, fast = rates.get(("eager", batch)), rates.get(("compiled", batch))
         if eager and fast:
-            gain, cost = fast["ours"] / eager["ours"], fast["first_steps_seconds"]
+            gain = fast["ours"] / eager["ours"]
+            cost = sizes * fast["first_steps_seconds"]
             return (bench.left - cost) * gain > 1.05 * bench.left, gain, cost
     return False, 1.0, 0.0
 
@@ -106,14 +117,14 @@ def pretrain(
         if epoch > TRIAL * bench.left:
             break
     stem, _, side = project.stem_and_side(method, **changes)
-    started = time.perf_counter()
-    project.gauge(None, dataset, side, stem)
-    checks = GAUGES * (time.perf_counter() - started)
+    check = functools.partial(project.gauge, None, dataset, side, stem)
+    check()  # kernels are chosen in the first
+    checks = GAUGES * measuring.seconds(check)
     usable = MARGIN * (stop - time.time()) - checks - cost
     epochs = max(1, min(int(usable / (seconds / gain)), asked.sizes.max_epochs))
     # An epoch of so few images is short: as many steps of warm-up as on larger sets.
     changes = {"warmup_epochs": min(10.0, 0.1 * epochs), "epochs": epochs} | changes
-    every = max(1, changes["epochs"] // GAUGES)
+    every = math.ceil(changes["epochs"] / GAUGES)
     given = {"batch_size": batch, "monitor_every": every, "compile": compile}
     chosen = project.configure(method, **given | changes)
     bench.say(
@@ -188,21 +199,14 @@ def _tuples(value: Any) -> Any:
 
 
 def epoch_seconds(bench: Bench, method: str, changes: dict[str, Any]) -> float:
-    """Seconds an epoch of the loop takes, in the mean over the sizes views grow to."""
+    """Seconds of an epoch's steps, in the mean over the sizes views grow to."""
     dataset, mean = project.load(bench.asked.data), 0.0
     for share, side in project.configure(method, **changes).image_sizes:
         alike = {"image_size": side, "image_size_schedule": (), "compile": "off"}
-        alike |= {"epochs": 1_000, "monitor_every": 1_000}
-        chosen = project.configure(method, **changes | alike)
-        times: list[float] = []
-        project.pretrain(
-            chosen,
-            dataset,
-            bench.work / "trial",
-            on_epoch=lambda _, times=times: times.append(time.perf_counter()),
-            stop_after=2,  # kernels are chosen in the first
-        )
-        mean += share * (times[1] - times[0])
+        run = project.start(project.configure(method, **changes | alike), dataset)
+        measuring.train(run, 3)  # kernels are chosen in the first
+        images = run.steps * run.settings.batch_size
+        mean += share * images / measuring.train(run, TRIED)
     return mean
 
 
@@ -223,8 +227,9 @@ def keep(bench: Bench, method: str, file: pathlib.Path, knn: float) -> None:
 def labels(bench: Bench) -> None:
     """Fine-tuning and the baseline, with few labels and with all of them.
 
-    The baseline and the best backbone come first, then the other methods' best, random
-    weights frozen, and further seeds for as long as there is time.
+    The baseline and the best backbone come first, with random weights frozen between
+    few labels and all, then the other methods' best, and further seeds for as long as
+    there is time.
     """
     asked, sizes = bench.asked, bench.asked.sizes
     ranked = sorted(bench.rows("learned"), key=lambda row: row["knn"])
@@ -234,11 +239,12 @@ def labels(bench: Bench) -> None:
     stem, side, whole = project.stem_and_side(speed.FIRST, **dict(sizes.changes))
     batch, rate = sizes.all_labels
     changes = [{}, {"batch_size": batch, "learning_rate": rate}]
-    taken = [8.0, 15.0]  # seconds of one training, until they are known
+    taken: dict[int, float] = {}  # seconds of the last training with few or all labels
     found: dict[tuple[str, int], dict[str, Any]] = {}
 
     def train(start: dict[str, Any] | None, kind: int, seed: int) -> None:
-        if not asked.rehearse and bench.left < 1.2 * taken[kind]:
+        like_few = taken.get(0, FEW_SECONDS) * (ALL_TIMES if kind else 1)
+        if not asked.rehearse and bench.left < 1.2 * taken.get(kind, like_few):
             return
         file = pathlib.Path(start["file"]) if start else None
         made = project.about(file) if file else {"stem": stem}
@@ -258,13 +264,16 @@ def labels(bench: Bench) -> None:
         found[key] = project.merge(found[key], record) if key in found else record
         bench.record(found[key])
 
-    for some in (starts[:2], starts[2:]):
-        for kind, start in itertools.product((0, 1), some):
-            train(start, kind, 0)
+    for start in starts[:2]:
+        train(start, 0, 0)
     if asked.rehearse or bench.left > 8:
         create = project.opener(None, stem)
         for record in project.frozen(create, None, {"stem": stem}, whole, sets):
             bench.record(record)
+    for start in starts[:2]:
+        train(start, 1, 0)
+    for kind, start in itertools.product((0, 1), starts[2:]):
+        train(start, kind, 0)
     for seed in range(1, sizes.max_seeds):
         for kind, start in itertools.product((0, 1), starts):
             train(start, kind, seed)

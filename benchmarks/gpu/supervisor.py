@@ -155,7 +155,8 @@ def supervise(
         board: where their reports go; its ``end`` is the end.
         target: see ``Worker``; it sends ("ready",) once, is sent ("stage", name,
             deadline, results), and sends ("say", text), ("row", table, row), and at the
-            end of a stage ("done",) or ("failed", traceback).
+            end of a stage ("done", "", usable) or ("failed", traceback, usable), where
+            a process that is not usable is replaced.
         arguments: of the target.
         log: see ``Worker``.
     """
@@ -217,13 +218,12 @@ def _follow(worker: Worker, name: str, budget: float, board: Board) -> bool:
             elif kind == "row":
                 board.add(*content)
             else:
-                status, alive = kind, True
-                why = "".join(content)
+                status, (why, alive) = kind, content
                 break
+        else:
+            why = worker.last_words()
     except (EOFError, OSError):  # it is gone
-        status = "ended with its process"
-    if not alive:
-        why = worker.last_words()
+        status, why = "ended with its process", worker.last_words()
     seconds = time.time() - started
     board.stage(name, status=status, seconds=seconds, **({"why": why} if why else {}))
     board.say(f"{name}: {status} after {seconds:.0f} s")

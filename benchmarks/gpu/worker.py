@@ -82,8 +82,8 @@ def work(connection: Any, asked: plan.Settings, folder: pathlib.Path) -> None:
             if name in asked.broken:
                 raise RuntimeError(f"{name} was asked to fail")
             stages.STAGES[name](bench)
-            answer = ("done",)
+            answer = ("done", "")
         except Exception:
             answer = ("failed", traceback.format_exc(limit=-8))
         usable = project.tidy()
-        connection.send(answer)
+        connection.send((*answer, usable))
