@@ -149,9 +149,13 @@ def check_processes(devices: int, nodes: int) -> None:
         )
     started, here = int(os.environ.get("WORLD_SIZE", "1")), _processes()
     if started == 1 < devices * nodes:
+        meeting = ""
+        if nodes > 1:  # without it every machine would wait for itself
+            meeting = "--rdzv-backend c10d --rdzv-endpoint HOST:29500 "
         raise ValueError(
             f"{devices * nodes} processes need a launcher: start them with `torchrun "
-            f"--nnodes {nodes} --nproc-per-node {devices} -m helpers` and all flags."
+            f"--nnodes {nodes} --nproc-per-node {devices} {meeting}-m helpers` and all "
+            "flags" + (", on every machine." if nodes > 1 else ".")
         )
     if started != devices * nodes:
         raise ValueError(

@@ -202,7 +202,8 @@ def test_a_constant_is_made_once():
     ("started", "here", "devices", "nodes", "message"),
     [
         (None, None, 0, 1, "devices and nodes must be at least 1, not 0 and 1"),
-        (None, None, 2, 3, "6 processes need a launcher: .*--nnodes 3 --nproc-per-no"),
+        (None, None, 2, 1, "--nnodes 1 --nproc-per-node 2 -m helpers` and all flags."),
+        (None, None, 2, 3, "--nnodes 3 --nproc-per-node 2 --rdzv-backend c10d .*HOST"),
         (
             "8",
             "4",

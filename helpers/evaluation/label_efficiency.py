@@ -18,7 +18,7 @@ from helpers.training import supervised
 
 AMOUNTS = (1, 5, 20, 100, 500)  # labels per class, as far as there are as many
 STEPS = 200  # of training with few labels, unless all of them take fewer
-PENALTY = 1e-2  # of the probe's weights, where one label cannot choose it
+INVERSE_PENALTY = 1e-2  # scikit-learn's C, where one label cannot choose it
 
 
 def measure(
@@ -78,7 +78,7 @@ def measure(
         probe = probes.linear_probe(
             features.train[index],
             part.train.labels,
-            penalty=PENALTY if amount == 1 else None,
+            inverse_penalty=INVERSE_PENALTY if amount == 1 else None,
         )
         found = probes.score(probe(features.test), dataset.test.labels)
         curves["linear probe"][amount] = found.top1

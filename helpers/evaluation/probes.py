@@ -109,7 +109,11 @@ def score(outputs: Tensor, labels: Tensor) -> Scores:
 
 
 def linear_probe(
-    features: Tensor, labels: Tensor, *, seed: int = 0, penalty: float | None = None
+    features: Tensor,
+    labels: Tensor,
+    *,
+    seed: int = 0,
+    inverse_penalty: float | None = None,
 ) -> LinearProbe:
     """Fit a softmax layer (logistic regression) to standardised features.
 
@@ -120,8 +124,8 @@ def linear_probe(
         features: float32 (N, D).
         labels: int64 (N,), with at least two images per class.
         seed: of the split into folds.
-        penalty: inverse strength of the penalty, where it is not to be chosen; one
-            image per class is enough then.
+        inverse_penalty: scikit-learn's C, where it is not to be chosen; one image per
+            class is enough then.
 
     Raises:
         ValueError: when a class has only one image.
@@ -130,8 +134,8 @@ def linear_probe(
         sklearn.preprocessing.StandardScaler(),
         sklearn.linear_model.LogisticRegression(max_iter=200, tol=1e-3),
     )
-    if penalty is not None:
-        pipeline.set_params(logisticregression__C=penalty)
+    if inverse_penalty is not None:
+        pipeline.set_params(logisticregression__C=inverse_penalty)
         return LinearProbe(pipeline.fit(features.numpy(), labels.numpy()), math.nan)
     smallest = int(labels.bincount().min())
     if smallest < 2:

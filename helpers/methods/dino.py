@@ -100,13 +100,13 @@ class DINO(base.Method):
         student = self.projection_head(features).chunk(len(views))  # V times (B, K)
         teacher = self.teacher(torch.cat(views[:2])).chunk(2)  # twice (B, K)
         total = torch.zeros(())
-        for t in range(2):  # the teacher's opinion of a large view
+        for t in range(2):  # a large view: the teacher's target
             centred = teacher[t].detach() - self.dino.center[0]
-            opinion = (centred / self.temperature).softmax(dim=1)
-            for s in range(len(views)):  # is what the student says of every other
+            target = (centred / self.temperature).softmax(dim=1)
+            for s in range(len(views)):  # every other view: the student's prediction
                 if s != t:
                     log_p = (student[s] / self.dino.student_temp).log_softmax(dim=1)
-                    total = total - (opinion * log_p).sum(dim=1).mean()
+                    total = total - (target * log_p).sum(dim=1).mean()
         return total / (2 * (len(views) - 1))
 
     def after_backward(self) -> None:

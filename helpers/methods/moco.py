@@ -1,8 +1,8 @@
 r"""MoCo: find your partner among thousands of remembered images.
 
 The network turns one view into a query $q$. A slow copy of it, the *momentum encoder*,
-turns the other into a key $k_+$, the one to be found. The wrong answers $k_j$ come from
-a queue with the $K$ latest keys of earlier batches:
+turns the other into a key $k_+$, the one to be found. The *negatives* $k_j$ come from a
+queue with the $K$ latest keys of earlier batches:
 
 $$\mathcal{L} = -\log \frac{e^{q \cdot k_+ / \tau}}
 {e^{q \cdot k_+ / \tau} + \sum_{j=1}^{K} e^{q \cdot k_j / \tau}},$$
@@ -42,7 +42,7 @@ class MoCoOptions(base.MethodOptions):
     Attributes:
         temperature: τ.
         queue_size: number K of keys in the queue; of few images at most half as many,
-            or an image would meet its own earlier keys as wrong answers.
+            so that few meet an earlier key of their own as a negative.
         target_momentum: m, the share of its weights that the momentum encoder keeps.
         bn_splits: groups of a batch, over all processes, that BatchNorm sees one by
             one; a process has at least two. 1 is BatchNorm over the whole batch.
@@ -64,7 +64,7 @@ class MoCoOptions(base.MethodOptions):
 
 
 class MoCo(base.Method):
-    """Version 2, symmetric: He et al. 2020, arXiv:1911.05722 and 2003.04297.
+    """Version 2, symmetric: He et al., arXiv:1911.05722; Chen et al., arXiv:2003.04297.
 
     Shuffling BN (section 3.3) is that of the authors' demonstration for one GPU,
     ``SplitBatchNorm``. With several processes each splits its own share of a batch,

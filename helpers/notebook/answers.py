@@ -66,7 +66,7 @@ class Pretraining(Images):
         method: name of the method.
         recipe: name of one of its recipes.
         epochs: passes over the images.
-        init: where the first weights come from, for ``starting_points``.
+        init: where the initial weights come from, for ``starting_points``.
     """
 
     method: str
@@ -293,7 +293,7 @@ def _read(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def _found_again(init: str, folders: Sequence[pathlib.Path]) -> str:
-    """Where the first weights are: of a run's file only a copy may be left."""
+    """Where the initial weights are: of a run's file only a copy may be left."""
     path = pathlib.Path(init)
     copies = [folder / path.parent.name / path.name for folder in folders]
     there = [copy for copy in copies if copy.is_file()]

@@ -287,11 +287,11 @@ class PretrainingSettings(TrainingSettings):
         return dataclasses.replace(self, batch_size=count)
 
     def identity(self) -> dict[str, Any]:
-        """All settings; a file of first weights by its content and not its place."""
-        return {**dataclasses.asdict(self), "init": self.first_weights}
+        """All settings; a file of initial weights by its content and not its place."""
+        return {**dataclasses.asdict(self), "init": self.initial_weights}
 
     @functools.cached_property
-    def first_weights(self) -> str:
+    def initial_weights(self) -> str:
         """What identifies the weights of the start, read once: files may change."""
         return weight_files.identify(self.init)
 

@@ -65,10 +65,10 @@ class HeadSettings(TrainingSettings):
 class FineTuningSettings(HeadSettings):
     """How backbone and head are trained together: the baseline, and fine-tuning.
 
-    The two differ only in their initial weights, so nothing else can explain a
-    difference in accuracy. That backbone and head share one learning rate was decided
-    on held-out training labels of photographs; the rate itself and the batch size on
-    drawings other than the demo's.
+    With the same stem and side, the two differ only in their initial weights, so
+    nothing else can explain a difference in accuracy. That backbone and head share one
+    learning rate was decided on held-out training labels of photographs; the rate
+    itself and the batch size on drawings other than the demo's.
 
     Attributes:
         learning_rate: of the head, at the peak of the schedule.

@@ -173,9 +173,9 @@ def test_a_single_label_takes_a_fixed_penalty_and_more_choose_theirs(monkeypatch
     asked = []
     probe = label_efficiency.probes.linear_probe
 
-    def watch(features, labels, *, penalty):
-        asked.append(penalty)
-        return probe(features, labels, penalty=penalty)
+    def watch(features, labels, *, inverse_penalty):
+        asked.append(inverse_penalty)
+        return probe(features, labels, inverse_penalty=inverse_penalty)
 
     monkeypatch.setattr(label_efficiency.probes, "linear_probe", watch)
     measure()

@@ -165,7 +165,7 @@ def test_what_the_probe_chooses_among_and_how_it_is_solved(monkeypatch):
     layer = probes.linear_probe(features, labels).classifier[-1]
     assert asked == [([1e-4, 1e-3, 1e-2, 1e-1], 5, True)]
     assert (layer.max_iter, layer.tol) == (200, 1e-3)
-    given = probes.linear_probe(features[:3], labels[:3], penalty=0.02)
+    given = probes.linear_probe(features[:3], labels[:3], inverse_penalty=0.02)
     assert given.classifier[-1].C == 0.02
     assert math.isnan(given.validation_top1)
 

@@ -288,7 +288,7 @@ def test_a_training_starts_from_the_weights_of_a_file(tmp_path, backbone):
     assert not torch.equal(made.conv1.weight, backbone.conv1.weight)
 
 
-def test_first_weights_that_cannot_be_are_one_sentence(tmp_path, backbone):
+def test_initial_weights_that_cannot_be_are_one_sentence(tmp_path, backbone):
     file = tmp_path / "backbone.safetensors"
     weight_files.save_backbone(
         file, backbone, {"backbone": "resnet18", "stem": "small"}
@@ -320,7 +320,7 @@ def test_first_weights_that_cannot_be_are_one_sentence(tmp_path, backbone):
             weight_files.check_first(str(weights), network, stem=stem, norm="batch")
 
 
-def test_first_weights_are_known_by_their_content(tmp_path, backbone):
+def test_initial_weights_are_known_by_their_content(tmp_path, backbone):
     about = {"backbone": "resnet18", "stem": "small", "method": "pirl"}
     files = [tmp_path / place / "b.safetensors" for place in ("here", "there", "other")]
     for file in files:

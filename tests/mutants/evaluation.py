@@ -24,7 +24,7 @@ FAULTS = {
             ("[1e-4, 1e-3, 1e-2, 1e-1]", "[1e-1]"),
             ("max_iter=200, tol=1e-3", "max_iter=200, tol=1e-1"),
             ("max_iter=200, tol=1e-3", "max_iter=2, tol=1e-3"),
-            ("logisticregression__C=penalty", "logisticregression__C=1.0"),
+            ("logisticregression__C=inverse_penalty", "logisticregression__C=1.0"),
         ],
         f"{PROBES}::test_the_first_five_count_where_there_are_more_classes": [
             ("sum(dim=1) <= 5)", "sum(dim=1) <= 3)"),
@@ -207,8 +207,8 @@ FAULTS = {
         ],
         f"{AMOUNTS}::"
         "test_a_single_label_takes_a_fixed_penalty_and_more_choose_theirs": [
-            ("PENALTY = 1e-2 ", "PENALTY = 1e2 "),
-            ("PENALTY if amount == 1 else None", "PENALTY"),
+            ("INVERSE_PENALTY = 1e-2 ", "INVERSE_PENALTY = 1e2 "),
+            ("=INVERSE_PENALTY if amount == 1 else None", "=INVERSE_PENALTY"),
         ],
     },
     "evaluation/records.py": {

@@ -119,7 +119,7 @@ FAULTS = {
                 "",
             ),
         ],
-        f"{FILES}::test_first_weights_that_cannot_be_are_one_sentence": [
+        f"{FILES}::test_initial_weights_that_cannot_be_are_one_sentence": [
             ("    if own != asked:\n", "    if False:\n"),
         ],
         f"{FILES}::test_control_characters_do_not_reach_a_terminal": [

@@ -139,9 +139,9 @@ FAULTS = {
         f"{SETTINGS}::test_a_backbone_says_how_it_was_made": [
             ("reversed(history) if", "history[-1:] if"),
         ],
-        f"{SETTINGS}::test_a_run_is_named_by_the_content_of_its_first_weights": [
+        f"{SETTINGS}::test_a_run_is_named_by_the_content_of_its_initial_weights": [
             (
-                '{**dataclasses.asdict(self), "init": self.first_weights}',
+                '{**dataclasses.asdict(self), "init": self.initial_weights}',
                 "dataclasses.asdict(self)",
             ),
         ],

@@ -243,7 +243,7 @@ def test_the_schedule_can_be_given_on_the_command_line():
     assert given.compile == "off"
 
 
-def test_a_run_is_named_by_the_content_of_its_first_weights(dataset, tmp_path):
+def test_a_run_is_named_by_the_content_of_its_initial_weights(dataset, tmp_path):
     torch.manual_seed(0)
     network, names, about = small.backbone(), [], {"backbone": "resnet18"}
     for place in ("here", "there", "other"):

@@ -76,7 +76,7 @@ def test_what_cannot_be_chosen_is_one_sentence(given, message):
         starting_points.from_source(*given)
 
 
-def test_pretraining_takes_the_network_of_its_first_weights(tmp_path):
+def test_pretraining_takes_the_network_of_its_initial_weights(tmp_path):
     file = small.backbone_file(tmp_path, "a", stem="pool")
     assert starting_points.pretraining_settings(str(file)) == {
         "init": str(file),

@@ -19,6 +19,7 @@ class Panel:
         loss: its loss, in two lines of words.
         above: name and kind of a box behind the first network, or None.
         below: name and kind of a box behind the second network, or None.
+        beside: whether the second network's output also passes by this box.
         slow: whether the second network is a slow copy of the first.
         stop: whether no gradient flows through the second network.
     """
@@ -27,6 +28,7 @@ class Panel:
     loss: tuple[str, str]
     above: tuple[str, str] | None = None
     below: tuple[str, str] | None = None
+    beside: bool = False
     slow: bool = False
     stop: bool = False
 
@@ -36,8 +38,9 @@ PANELS = (
     Panel("SupCon", ("find the class", "in the batch")),
     Panel(
         "MoCo",
-        ("find the partner", "in the queue"),
+        ("find the partner", "among old keys"),
         below=("queue", YELLOW),
+        beside=True,
         slow=True,
         stop=True,
     ),
@@ -89,13 +92,17 @@ def draw(page: Canvas, panel: Panel, left: float, top: float) -> None:
     ):
         name, kind = ("slow copy", GREY) if slow else ("network", BLUE)
         page.box((left + 14, y - 24, 92, 48), name, "", kind, 11.5)
-        end = left + 106
+        end, into = left + 106, middle + (34 if y > middle else -34)
+        if extra and panel.beside:
+            page.arrow((end, y - 14), (turn, y - 14), (turn, into))
         if extra:
-            page.arrow((end, y), (left + 126, y))
+            low, height = (y + 13, 26) if panel.beside else (y, 48)
+            page.arrow((end, low), (left + 126, low))
             title, kind = extra
-            page.box((left + 128, y - 24, 98, 48), title, "", kind, 11.5)
-            end = left + 226
-        page.arrow((end, y), (turn, y), (turn, middle + (34 if y > middle else -34)))
+            area = left + 128, low - height / 2, 98, height
+            page.box(area, title, "", kind, 11.5)
+            end, y = left + 226, low
+        page.arrow((end, y), (turn, y), (turn, into))
     page.box((left + 183, middle - 32, 150, 64), kind=BLACK)
     for shift, words in zip((-9, 12), panel.loss, strict=True):
         page.text(turn, middle + shift, words, 10.5, color="white")
@@ -109,4 +116,6 @@ def draw(page: Canvas, panel: Panel, left: float, top: float) -> None:
     words = "follows" if panel.slow else "shared"
     page.text(left + 70, middle, words, 10.5, ha="left", color=QUIET)
     if panel.stop:
-        page.stop(left + (242 if panel.below else 165), top + 204)
+        page.stop(left + (242 if panel.below else 165), top + 204 + 13 * panel.beside)
+        if panel.beside:
+            page.stop(left + 120, top + 190)

@@ -63,7 +63,7 @@ def test_a_run_starts_from_the_backbone_of_another(first, run, tmp_path):
         ("--init FIRST --norm group", "it has --backbone resnet18 .* --norm group was"),
     ],
 )
-def test_first_weights_of_another_network_are_refused(line, complaint, first, run):
+def test_initial_weights_of_another_network_are_refused(line, complaint, first, run):
     status, _, error = run(f"pretrain byol {SHORT} {line.replace('FIRST', first)}")
     assert status == 2
     words = " ".join(error.replace("│", " ").split())
