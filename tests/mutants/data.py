@@ -154,6 +154,9 @@ FAULTS = {
         f"{LAYOUT}::test_a_test_folder_without_classes_does_not_hide_val": [
             ('splits.pop("test", [])', 'splits["test"]'),
         ],
+        f"{LAYOUT}::test_folders_around_those_of_the_classes_are_seen_through": [
+            ("            others = inside\n", "            break\n"),
+        ],
     },
     "data/split_names.py": {
         f"{LAYOUT}::test_the_name_of_a_class_is_no_split": [

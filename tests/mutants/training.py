@@ -194,6 +194,13 @@ FAULTS = {
         ],
     },
     "training/checkpoints.py": {
+        f"{LOOP}::test_a_finished_backbone_is_not_replaced_where_its_states_are_gone": [
+            ("if done >= epochs:", "if done > epochs:"),
+            (
+                "for folder in self._folders():\n            file, done =",
+                "for folder in [self.folder]:\n            file, done =",
+            ),
+        ],
         f"{STORE}::test_states_come_back_and_only_two_are_kept": [
             ("KEPT_STATES = 2", "KEPT_STATES = 1"),
             (
