@@ -568,8 +568,11 @@ def test_the_longer_run_is_compiled_where_that_pays(tmp_path, seconds, pays):
     ]
     made, _ = bench(tmp_path, seconds, speed=rows)
     # Views grow once: two sizes are compiled.
-    assert stages.compiling(made) == (pays, 1.5, 20)
-    assert stages.compiling(bench(tmp_path, seconds)[0]) == (False, 1, 0)
+    assert stages.compiling(made, "simclr") == (pays, 1.5, 20)
+    assert stages.compiling(bench(tmp_path, seconds)[0], "pirl") == (False, 1, 0)
+    one_size = json.dumps({"longer": {"image_size_schedule": []}})
+    made, _ = bench(tmp_path, 120, one_size, speed=rows)
+    assert stages.compiling(made, "simclr") == (True, 1.5, 10)
 
 
 def test_changes_of_a_method_hold_for_its_longer_run_but_for_the_epochs():

@@ -71,11 +71,11 @@ def attempt(bench: Bench, needed: float, job: Callable, **what: Any) -> bool:
     if not bench.asked.rehearse and bench.left < needed:
         bench.report("left_out", job=title)
         return False
-    done = False
+    done = True
     try:
         job(bench, **what)
-        done = True
     except Exception as error:  # out of memory, or a mode that this torch cannot do
+        done = False
         text = traceback.format_exc(limit=-3)
         bench.report("errors", job=title, error=repr(error)[:300], traceback=text)
         bench.say(f"{title}: {type(error).__name__}")

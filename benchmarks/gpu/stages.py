@@ -50,7 +50,7 @@ def longer(bench: Bench) -> None:
     """
     learned = bench.rows("learned")
     best = max(learned, key=lambda row: row["knn"], default={"method": speed.FIRST})
-    pays, gain, cost = compiling(bench)
+    pays, gain, cost = compiling(bench, best["method"])
     pretrain(
         bench,
         best["method"],
@@ -61,7 +61,7 @@ def longer(bench: Bench) -> None:
     )
 
 
-def compiling(bench: Bench) -> tuple[bool, float, float]:
+def compiling(bench: Bench, method: str) -> tuple[bool, float, float]:
     """Whether compiling pays in this stage, its gain, and its cost in seconds.
 
     Steps are compiled anew for every size that views grow to. The gain is that of the
@@ -73,8 +73,8 @@ def compiling(bench: Bench) -> tuple[bool, float, float]:
         for row in bench.rows("speed")
         if (row["method"], row["side"], row["stem"]) == (speed.FIRST, side, stem)
     }
-    changes = dict(bench.asked.sizes.changes)
-    sizes = len(project.configure(speed.FIRST, **changes).image_sizes)
+    changes = recipe_changes(bench.asked, method, "longer")
+    sizes = len(project.configure(method, **changes).image_sizes)
     for batch in bench.asked.sizes.speed_batches:
         eager, fast = rates.get(("eager", batch)), rates.get(("compiled", batch))
         if eager and fast:

@@ -101,9 +101,10 @@ def _evaluation(rest: list[str]) -> tuple[flags.Evaluate, list[str], str]:
     source = unlimited_name(about.get("data", ""))
     # Images of a folder are prepared as those that it has learned from.
     kept, fit = about.get("stored_size"), about.get("fit", "crop")
-    if kept and chosen.get("size", "").isdigit():  # larger views need larger images
-        view = dataclasses.replace(training.view, size=int(chosen["size"]))
-        kept = max(kept, view.whole_size)
+    if kept and re.fullmatch(r"[0-9]{1,5}", chosen.get("size", "")):
+        # Larger views need larger images.
+        shown = protocols.supervised_settings(int(chosen["size"])).view.whole_size
+        kept = max(kept, shown)
     images = flags.Images(folder_image_size=kept, folder_fit=fit)
     if source in data.NAMES:
         images = dataclasses.replace(images, data=source)

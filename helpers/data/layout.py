@@ -121,12 +121,9 @@ def find(root: pathlib.Path, left_out: LeftOut) -> Layout:
         for path in [*others, *loose]:
             left_out.add("not used, because they lie beside train/", path.name)
     else:
-        while len(others) == 1 and _is_around(others[0], root):
-            inside = _folders(others[0], left_out)
-            if not inside:
-                break
-            loose += _images_in(others[0], left_out)
-            others = inside
+        others, place = _inside(others, root, left_out)
+        if place != root:
+            loose += _images_in(place, left_out)
         train = collections.defaultdict(list)
         for folder in others:  # one class may be written in two ways
             train[normal(folder.name)] += image_files(folder, left_out)
@@ -296,14 +293,21 @@ def _by_class(
     """The images of every class folder, and those beside the class folders."""
     classes, loose = collections.defaultdict(list), []
     for place in places:
-        inside = _folders(place, left_out)
-        while len(inside) == 1 and _is_around(inside[0], place):
-            place = inside[0]
-            inside = _folders(place, left_out)
+        inside, place = _inside(_folders(place, left_out), place, left_out)
         for folder in inside:
             classes[normal(folder.name)] += image_files(folder, left_out)
         loose += _images_in(place, left_out)
     return dict(classes), loose
+
+
+def _inside(
+    folders: list[pathlib.Path], place: pathlib.Path, left_out: LeftOut
+) -> tuple[list[pathlib.Path], pathlib.Path]:
+    """The folders of a place, seen through a single one around all; and their place."""
+    while len(folders) == 1 and _is_around(folders[0], place):
+        place = folders[0]
+        folders = _folders(place, left_out)
+    return folders, place
 
 
 def _is_around(folder: pathlib.Path, place: pathlib.Path) -> bool:

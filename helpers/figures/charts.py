@@ -184,12 +184,10 @@ def label_efficiency(curves: Mapping[str, Mapping[int, float]]) -> Figure:
 def color_of(method: str) -> str:
     """The colour of a method, the same in every figure."""
     key = re.sub(r"[^a-z]", "", method.lower())
-    if key.startswith("supcon"):
-        return INK
     known = ("pirl", "byol", "simclr", "swav", "moco", "dino")
-    known += ("random", "simsiam", "barlowtwins", "vicreg")
+    known += ("random", "simsiam", "barlowtwins", "vicreg", "supcon")
     found = next((n for n, name in enumerate(known) if key.startswith(name)), None)
-    return pictures.FAINT if found is None else COLORS[found]
+    return pictures.FAINT if found is None else (*COLORS, INK)[found]
 
 
 @styled

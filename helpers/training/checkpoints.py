@@ -83,18 +83,17 @@ class Store:
         """Epochs that are finished and steps of the next one, by the newest state."""
         return max(map(_position, self._states()), default=None)
 
-    def check_finished(self, epochs: int) -> None:
-        """Raise a ValueError if a backbone of all epochs is there, but no state is.
+    def check_replaceable(self) -> None:
+        """Check what a run without any state would replace when it begins.
 
-        Training would begin from nothing and replace it.
+        Raises:
+            ValueError: when a finished backbone is there.
         """
-        if self.position() is not None:
-            return
         for folder in self._folders():
-            file, done = folder / weight_files.BACKBONE_FILE, 0
+            file, about = folder / weight_files.BACKBONE_FILE, {}
             with contextlib.suppress(ValueError):  # missing or damaged: nothing is lost
-                done = weight_files.read_about(file).get("epochs_done", 0)
-            if done >= epochs:
+                about = weight_files.read_about(file)
+            if "epochs" in about and weight_files.is_finished(about):
                 raise ValueError(
                     f"{str(file)!r} is finished, but its states (state-*.pt) are gone: "
                     "use it as it is, or add --no-resume (in Python resume=False) to "

@@ -192,9 +192,9 @@ def pretrain(
             if not resume:
                 store.clear()
             store.begin(is_owned=is_owned)
-            if resume:
-                store.check_finished(settings.epochs)
             if store.position() is None:
+                if resume:
+                    store.check_replaceable()
                 _extend(settings, dataset, store, extend)
 
         engine.on_first(session.fabric, begin)

@@ -3,10 +3,9 @@ r"""Random views of a whole batch at once, every image with its own parameters.
 Cropping, resizing, flipping and blurring are linear in the rows and in the columns of
 an image, so they are one product, R_y · image · R_xᵀ with R_y (S, H) and R_x (S, W).
 Brightness, contrast, saturation and greyscale are affine in a pixel's colour, so each
-is a product with a matrix (3, 3). Hue, solarizing and VISSL's
-photometric distortion are neither.
-All random numbers of a step come from its ``StepRandom``, so it can be repeated
-exactly.
+is a product with a matrix (3, 3). Hue, solarizing and VISSL's photometric distortion
+are neither. All random numbers of a step come from its ``StepRandom``, so it can be
+repeated exactly.
 """
 
 from __future__ import annotations

@@ -54,6 +54,14 @@ def test_a_side_that_was_asked_for_is_kept_and_said(pets, run):
     assert "long images are padded with black" in printed
 
 
+@pytest.mark.usefixtures("small_backbone")
+def test_supervised_training_says_that_images_are_only_enlarged(pets, run):
+    line = f"baseline --data folder:{pets} --epochs 1 --seeds 1 --batch-size 4"
+    with pytest.warns(UserWarning, match="kept at 32 px but shown at 48 px"):
+        status, _, error = run(f"{line} --size 48 --folder-image-size 32")
+    assert status == 0, error
+
+
 def test_a_side_of_zero_is_not_the_default(pets, run):
     status, _, error = run(f"baseline --data folder:{pets} --folder-image-size 0")
     assert (status, error) == (
@@ -211,6 +219,8 @@ def test_larger_views_of_fine_tuning_need_larger_images(pets, tmp_path):
     for size, kept in (("48", 96), ("224", whole)):
         found = command_line.parse([*line, size])[1]
         assert found.images.folder_image_size == kept
+    with pytest.raises(SystemExit):  # which names the flag, and not int()
+        command_line.parse([*line, "²"])
     typed = command_line.parse([*line, "224", "--folder-image-size", "50"])[1]
     assert typed.images.folder_image_size == 50
 

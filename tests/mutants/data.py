@@ -155,7 +155,7 @@ FAULTS = {
             ('splits.pop("test", [])', 'splits["test"]'),
         ],
         f"{LAYOUT}::test_folders_around_those_of_the_classes_are_seen_through": [
-            ("            others = inside\n", "            break\n"),
+            ("others, place = _inside(others, root, left_out)", "place = root"),
         ],
     },
     "data/split_names.py": {

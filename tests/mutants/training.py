@@ -195,10 +195,10 @@ FAULTS = {
     },
     "training/checkpoints.py": {
         f"{LOOP}::test_a_finished_backbone_is_not_replaced_where_its_states_are_gone": [
-            ("if done >= epochs:", "if done > epochs:"),
+            ("weight_files.is_finished(about):", "False:"),
             (
-                "for folder in self._folders():\n            file, done =",
-                "for folder in [self.folder]:\n            file, done =",
+                "for folder in self._folders():\n            file, about =",
+                "for folder in [self.folder]:\n            file, about =",
             ),
         ],
         f"{STORE}::test_states_come_back_and_only_two_are_kept": [

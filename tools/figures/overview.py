@@ -19,7 +19,7 @@ class Panel:
         loss: its loss, in two lines of words.
         above: name and kind of a box behind the first network, or None.
         below: name and kind of a box behind the second network, or None.
-        beside: whether the second network's output also passes by this box.
+        bypass: whether the second network's output also passes by this box.
         slow: whether the second network is a slow copy of the first.
         stop: whether no gradient flows through the second network.
     """
@@ -28,7 +28,7 @@ class Panel:
     loss: tuple[str, str]
     above: tuple[str, str] | None = None
     below: tuple[str, str] | None = None
-    beside: bool = False
+    bypass: bool = False
     slow: bool = False
     stop: bool = False
 
@@ -40,7 +40,7 @@ PANELS = (
         "MoCo",
         ("find the partner", "among old keys"),
         below=("queue", YELLOW),
-        beside=True,
+        bypass=True,
         slow=True,
         stop=True,
     ),
@@ -93,10 +93,10 @@ def draw(page: Canvas, panel: Panel, left: float, top: float) -> None:
         name, kind = ("slow copy", GREY) if slow else ("network", BLUE)
         page.box((left + 14, y - 24, 92, 48), name, "", kind, 11.5)
         end, into = left + 106, middle + (34 if y > middle else -34)
-        if extra and panel.beside:
+        if extra and panel.bypass:
             page.arrow((end, y - 14), (turn, y - 14), (turn, into))
         if extra:
-            low, height = (y + 13, 26) if panel.beside else (y, 48)
+            low, height = (y + 13, 26) if panel.bypass else (y, 48)
             page.arrow((end, low), (left + 126, low))
             title, kind = extra
             area = left + 128, low - height / 2, 98, height
@@ -116,6 +116,6 @@ def draw(page: Canvas, panel: Panel, left: float, top: float) -> None:
     words = "follows" if panel.slow else "shared"
     page.text(left + 70, middle, words, 10.5, ha="left", color=QUIET)
     if panel.stop:
-        page.stop(left + (242 if panel.below else 165), top + 204 + 13 * panel.beside)
-        if panel.beside:
+        page.stop(left + (242 if panel.below else 165), top + 204 + 13 * panel.bypass)
+        if panel.bypass:
             page.stop(left + 120, top + 190)
